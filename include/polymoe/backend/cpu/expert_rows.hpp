@@ -1,0 +1,184 @@
+// What expert modules on the CPU share: runs of rows, their tiles, and the loops around the matrix products.
+//
+// A run is a stretch of rows that one expert computes.  Tiles of at most 256 rows are the unit of parallel work in
+// forward and in the data gradient; weight gradients take an expert's runs in order, one output block per task.
+#pragma once
+
+#include <algorithm>
+
+#include "planar.hpp"
+
+namespace polymoe::inline v0 {
+
+/// Rows [x_row, +rows) of the input and [y_row, +rows) of the output belong to one expert.
+struct expert_run {
+  int expert = 0;
+  index x_row = 0, y_row = 0, rows = 0;
+};
+
+/// A list of runs, sorted by expert, and the same cut into tiles.
+struct expert_work {
+  expert_run* runs = nullptr;
+  expert_run* tiles = nullptr;
+  int* first_run = nullptr;  ///< [experts + 1]
+  index run_count = 0, tile_count = 0;
+  index max_runs = 0, max_tiles = 0;
+  int experts = 0;
+
+  template <class Binder>
+  void bind(Binder& b, int expert_count, index most_runs, index most_rows) {
+    experts = expert_count;
+    max_runs = most_runs;
+    max_tiles = most_runs + most_rows / 256 + 1;
+    runs = b.saved.template take_raw<expert_run>(max_runs);
+    tiles = b.saved.template take_raw<expert_run>(max_tiles);
+    first_run = b.saved.template take_raw<int>(expert_count + 1);
+  }
+  void clear() { run_count = tile_count = 0; }
+  /// Experts must come in rising order.  A run that continues the last one is merged with it.
+  void add(expert_run r) {
+    if (r.rows == 0) return;
+    if (run_count > 0) {
+      expert_run& last = runs[run_count - 1];
+      if (last.expert == r.expert && last.x_row + last.rows == r.x_row && last.y_row + last.rows == r.y_row) {
+        last.rows += r.rows;
+        return;
+      }
+    }
+    runs[run_count++] = r;
+  }
+  void finish() {
+    int e = 0;
+    for (index i = 0; i < run_count; ++i)
+      for (; e <= runs[i].expert; ++e) first_run[e] = static_cast<int>(i);
+    for (; e <= experts; ++e) first_run[e] = static_cast<int>(run_count);
+    for (index i = 0; i < run_count; ++i)
+      for (index at = 0; at < runs[i].rows; at += 256)
+        tiles[tile_count++] = {runs[i].expert, runs[i].x_row + at, runs[i].y_row + at, std::min<index>(256, runs[i].rows - at)};
+  }
+};
+
+namespace detail {
+
+/// h = act(a) element by element.
+template <class T, class Act>
+void activate(view<const T> a, view<T> h, Act act) {
+  for (index r = 0; r < a.rows; ++r) {
+    if constexpr (is_dual<T>) {
+      for (index j = 0; j < a.cols; ++j) h.set(r, j, act(a.get(r, j)));
+    } else {
+      const auto* in = a.row(r);
+      auto* out = h.row(r);
+      using C = compute_t<T>;
+      using S = real_t<T>;
+      POLYMOE_SIMD
+      for (index j = 0; j < a.cols; ++j) out[j] = static_cast<S>(act(static_cast<C>(in[j])));
+    }
+  }
+}
+/// d = d * act'(a), written over a.
+template <class T, class Act>
+void activate_backward(view<const T> d, view<T> a, Act act) {
+  for (index r = 0; r < a.rows; ++r) {
+    if constexpr (is_dual<T>) {
+      for (index j = 0; j < a.cols; ++j) a.set(r, j, d.get(r, j) * act.grad(a.get(r, j)));
+    } else {
+      const auto* in = d.row(r);
+      auto* out = a.row(r);
+      using C = compute_t<T>;
+      using S = real_t<T>;
+      POLYMOE_SIMD
+      for (index j = 0; j < a.cols; ++j) out[j] = static_cast<S>(static_cast<C>(in[j]) * act.grad(static_cast<C>(out[j])));
+    }
+  }
+}
+/// g[0, j] += sum over rows of a[r, j]: chunks of 64 rows, summed in order.
+template <class T, class M>
+void add_column_sums(view<const T> a, view<M> g) {
+  constexpr index width = 64;
+  for (index j0 = 0; j0 < a.cols; j0 += width) {
+    const index n = std::min(width, a.cols - j0);
+    for (int p = 0; p < view<T>::planes; ++p) {
+      using R = real_t<M>;
+      for (index r0 = 0; r0 < a.rows; r0 += 64) {
+        R acc[width] = {};
+        for (index r = r0; r < std::min(a.rows, r0 + 64); ++r) {
+          const auto* in = a.row(r, p) + j0;
+          POLYMOE_SIMD
+          for (index j = 0; j < n; ++j) acc[j] += static_cast<R>(in[j]);
+        }
+        R* out = g.ptr[p] + j0;
+        for (index j = 0; j < n; ++j) out[j] += acc[j];
+      }
+    }
+  }
+}
+
+}  // namespace detail
+
+/// The weights of one linear map per expert: forward, data gradient and weight gradient over expert tiles.
+template <class T, class Maths>
+class expert_linear {
+ public:
+  using M = master_t<T>;
+  param<M> weight, bias;  ///< [experts * out, in], [experts, out]
+
+  expert_linear() = default;
+  expert_linear(index experts, index in, index out, bool with_bias)
+      : experts_(experts), in_(in), out_(out), with_bias_(with_bias), forward_(in, out), back_(out, in), outer_(out, in) {}
+
+  template <class V>
+  void visit(V& v, const std::string& name) {
+    const auto named = [&](const char* what) {
+      return [=](index e) { return std::to_string(e) + "." + name + "." + what; };
+    };
+    v.add_stack(weight, experts_, named("weight"), {out_, in_}, init_rule::xavier(in_, out_));
+    if (with_bias_) v.add_stack(bias, experts_, named("bias"), {out_}, init_rule::zeros(), decay::no);
+    v.add_derived(packed_, forward_.packed_bytes() * static_cast<std::size_t>(experts_));
+    v.add_derived(packed_back_, back_.packed_bytes() * static_cast<std::size_t>(experts_));
+  }
+  std::size_t worker_bytes() const {
+    return std::max({forward_.worker_bytes(), back_.worker_bytes(), outer_.worker_bytes()});
+  }
+  template <class Stream>
+  void refresh(const Stream& s) {
+    parallel_for(s, experts_ * 2, [&](index i, worker& w) {
+      const index e = i / 2;
+      if (i % 2 == 0)
+        forward_.pack(weight.value_of_block(e), true, packed_ + static_cast<std::size_t>(e) * forward_.packed_bytes(), w);
+      else
+        back_.pack(weight.value_of_block(e), false, packed_back_ + static_cast<std::size_t>(e) * back_.packed_bytes(), w);
+    });
+  }
+  void forward(worker& w, int e, view<const T> x, view<T> y) const {
+    forward_.run(w, x, packed_ + static_cast<std::size_t>(e) * forward_.packed_bytes(),
+                 with_bias_ ? bias.value.rows_at(e, 1) : view<const M>{}, y);
+  }
+  /// dx = dy W (or += when accumulate).
+  void data_gradient(worker& w, int e, view<const T> dy, view<T> dx, bool accumulate = false) const {
+    back_.run(w, dy, packed_back_ + static_cast<std::size_t>(e) * back_.packed_bytes(), {}, dx, accumulate);
+  }
+  /// Independent tasks of weight_gradient: an output block of one expert each, and the bias with block 0.
+  index tasks() const { return experts_ * outer_.blocks(); }
+  /// dW[e] += dy^T x over the expert's runs in order; `dy` rows are output rows; `x_by_y` when x lies in output rows.
+  void weight_gradient(worker& w, index task, const expert_work& work, view<const T> dy, view<const T> x, bool x_by_y) const {
+    const int e = static_cast<int>(task / outer_.blocks());
+    const index block = task % outer_.blocks();
+    for (int i = work.first_run[e]; i < work.first_run[e + 1]; ++i) {
+      const expert_run& r = work.runs[i];
+      const view<const T> d = dy.rows_at(r.y_row, r.rows);
+      outer_.run(w, block, d, x.rows_at(x_by_y ? r.y_row : r.x_row, r.rows), weight.grad_of_block(e));
+      if (with_bias_ && block == 0) detail::add_column_sums(d, bias.grad.rows_at(e, 1));
+    }
+  }
+
+ private:
+  index experts_ = 0, in_ = 0, out_ = 0;
+  bool with_bias_ = true;
+  std::byte* packed_ = nullptr;
+  std::byte* packed_back_ = nullptr;
+  planar_product<T, Maths> forward_, back_;
+  planar_outer_product<T, Maths> outer_;
+};
+
+}  // namespace polymoe

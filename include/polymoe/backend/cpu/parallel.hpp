@@ -1,0 +1,92 @@
+// The CPU backend's tag, its stream (a number of workers) and its one parallel loop.
+//
+// Work is cut into tiles whose number depends on sizes only; workers take tiles in any order.  Each tile is computed by
+// one worker from start to end, so results have the same bits for any number of threads.
+#pragma once
+
+#include <exception>
+
+#include "../../core/context.hpp"
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+namespace polymoe::inline v0 {
+
+/// Number of threads the machine offers.
+inline int hardware_threads() {
+#if defined(_OPENMP)
+  return omp_get_num_procs();
+#else
+  return 1;
+#endif
+}
+
+/// One thread of a parallel loop and its private scratch.
+struct worker {
+  int id = 0;
+  std::byte* scratch = nullptr;
+  std::size_t bytes = 0;
+};
+
+namespace backend {
+/// CPU backend whose dense products come from `Maths` (maths::automatic, onednn, cblas, builtin).
+template <class Maths>
+struct cpu_with {
+  using maths = Maths;
+  static constexpr const char* name = "cpu";
+  struct stream {
+    int threads = 1;                  ///< workers of a parallel loop
+    std::byte* worker_scratch = nullptr;  ///< threads * worker_bytes
+    std::size_t worker_bytes = 0;
+    worker at(int i) const {
+      return {i, worker_scratch ? worker_scratch + static_cast<std::size_t>(i) * worker_bytes : nullptr, worker_bytes};
+    }
+  };
+};
+}  // namespace backend
+
+namespace maths {
+struct automatic;
+}
+/// The CPU backend with the best libraries it was compiled with.
+using cpu = backend::cpu_with<maths::automatic>;
+
+/// Calls f(tile, worker) for every tile in [0, tiles).  The first exception thrown by a tile is rethrown here.
+template <class Stream, class F>
+void parallel_for(const Stream& s, index tiles, F f) {
+#if defined(_OPENMP)
+  if (s.threads > 1 && tiles > 1) {
+    std::exception_ptr first;
+#pragma omp parallel num_threads(s.threads)
+    {
+      worker w = s.at(omp_get_thread_num());
+#pragma omp for schedule(dynamic, 1)
+      for (index i = 0; i < tiles; ++i) {
+        try {
+          f(i, w);
+        } catch (...) {
+#pragma omp critical(polymoe_first_exception)
+          if (!first) first = std::current_exception();
+        }
+      }
+    }
+    if (first) std::rethrow_exception(first);
+    return;
+  }
+#endif
+  worker w = s.at(0);
+  for (index i = 0; i < tiles; ++i) f(i, w);
+}
+
+/// parallel_for over row ranges: f(first_row, row_count, worker), `grain` rows a tile (the last may be shorter).
+template <class Stream, class F>
+void parallel_rows(const Stream& s, index rows, index grain, F f) {
+  parallel_for(s, ceil_div(rows, grain), [&](index tile, worker& w) {
+    const index first = tile * grain;
+    f(first, rows - first < grain ? rows - first : grain, w);
+  });
+}
+
+}  // namespace polymoe

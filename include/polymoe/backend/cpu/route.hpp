@@ -1,0 +1,336 @@
+// The router on the CPU: logits, then every unit's row through the policies, then places, weights and totals.
+//
+// Rows are cut into tiles of 64 inside a group; each tile sums its share of the balance totals and statistics, and the
+// shares are added in tile order, so values have the same bits for any number of threads.
+#pragma once
+
+#include "../../combine/combine.hpp"
+#include "../../layer/stats.hpp"
+#include "../../router/route_row.hpp"
+#include "place.hpp"
+#include "planar.hpp"
+
+namespace polymoe::inline v0 {
+
+/// Everything a routing call keeps for its backward.
+template <class C>
+struct route_memory {
+  sparse_plan<C> plan;
+  view<C> logits;       ///< [T, E] clean
+  view<C> raw;          ///< [T, E] second projection, empty when there is one
+  view<C> scores;       ///< [T, E]
+  view<C> partial;      ///< [tiles, columns * E]
+  view<C> totals;       ///< [G, columns * E]
+  view<C> cotangents;   ///< [G, columns * E]
+  view<C> values;       ///< [1, terms + 1] per loss, unweighted mean over groups; last: weighted sum
+  view<C> d_gate;       ///< [1, S]
+  view<C> d_skip;       ///< [1, T]
+  C* work = nullptr;             ///< [2 * columns * E] totals and cotangents of one group as compute numbers
+  double* tile_stats = nullptr;  ///< [tiles, E + 2]
+  place_memory place;
+  routing_stats stats;
+  route_values route;
+  bool balanced = false;  ///< balance losses take part in this call
+  float balance_scale = 1;
+};
+
+namespace detail {
+
+inline constexpr index route_tile = 64;
+
+/// Calls f with the smallest row tier that holds E experts.
+template <class F>
+void with_tier(index experts, F f) {
+  if (experts <= 32)
+    f(std::integral_constant<int, 32>{});
+  else if (experts <= 128)
+    f(std::integral_constant<int, 128>{});
+  else
+    f(std::integral_constant<int, max_experts>{});
+}
+
+template <int Tier, class C>
+row<scalar_group, Tier, C> load_row(const view<C>& m, index t, int experts) {
+  row<scalar_group, Tier, C> r;
+  r.n = experts;
+  for (int e = 0; e < experts; ++e) r.v[e] = m.get(t, e);
+  return r;
+}
+template <class Row, class C>
+void store_row(const Row& r, const view<C>& m, index t) {
+  for (int e = 0; e < r.n; ++e) m.set(t, e, r.v[e]);
+}
+
+/// Tiles of rows that never cross a group border.
+struct row_tiles {
+  index per_group = 0, groups = 0, group_size = 0, tokens = 0;
+  template <class C>
+  explicit row_tiles(const sparse_plan<C>& p)
+      : per_group(ceil_div(p.group_size, route_tile)), groups(p.groups), group_size(p.group_size), tokens(p.tokens) {}
+  index count() const { return per_group * groups; }
+  void bounds(index tile, index* first, index* end) const {
+    const index g = tile / per_group, last = std::min(tokens, (g + 1) * group_size);
+    *first = std::min(last, g * group_size + tile % per_group * route_tile);
+    *end = std::min(last, *first + route_tile);
+  }
+};
+
+}  // namespace detail
+
+/// Rows through the router: scores, wishes, balance shares and statistics.
+template <class Router, class Balance, class C, class Stream>
+void route_rows(const Stream& stream, const Router& router, const Balance& balance, route_memory<C>& m) {
+  sparse_plan<C>& p = m.plan;
+  const int E = p.experts;
+  const detail::row_tiles tiles(p);
+  detail::with_tier(E, [&]<class Tier>(Tier) {
+    using Row = row<scalar_group, Tier::value, C>;
+    parallel_for(stream, tiles.count(), [&](index tile, worker&) {
+      index first = 0, end = 0;
+      tiles.bounds(tile, &first, &end);
+      constexpr int columns = Balance::columns;
+      Row zero;
+      zero.n = E;
+      for (int e = 0; e < E; ++e) zero.v[e] = C(0);
+      Row acc[columns > 0 ? columns : 1];
+      for (int c = 0; c < columns; ++c) acc[c] = zero;
+      double* stats = m.tile_stats + tile * (E + 2);
+      std::fill(stats, stats + E + 2, 0.0);
+      for (index t = first; t < end; ++t) {
+        const Row logits = detail::load_row<Tier::value>(m.logits, t, E);
+        const Row raw = m.raw.ptr[0] ? detail::load_row<Tier::value>(m.raw, t, E) : logits;
+        auto r = route_row(router, m.route, logits, raw, t);
+        r.finite = r.finite && r.scores.finite();
+        p.bad[t] = !r.finite;
+        if (!r.finite) {
+          detail::store_row(zero, m.scores, t);
+          if constexpr (Router::k != every_expert)
+            for (int j = 0; j < p.k; ++j) m.place.wish[t * p.k + j] = -1;
+          continue;
+        }
+        detail::store_row(r.scores, m.scores, t);
+        if constexpr (Router::k != every_expert)
+          for (int j = 0; j < p.k; ++j) m.place.wish[t * p.k + j] = r.chosen.expert[j];
+        if (columns > 0 && m.balanced) {
+          const Row clean = Balance::needs_clean_scores ? clean_scores_of(router, m.route, r) : r.scores;
+          balance.partial(make_row_info<Balance>(r, clean), acc);
+        }
+        // Statistics: gate mass per expert, entropy of the normalised scores, best minus second.
+        double sum = 0, best = -1e300, second = -1e300, weighted = 0;
+        for (int e = 0; e < E; ++e) {
+          const double s = static_cast<double>(value_of(r.scores.v[e]));
+          stats[e] += s;
+          sum += s;
+          if (s > 0) weighted += s * static_cast<double>(math::log(static_cast<float>(s)));
+          if (s > best) second = best, best = s;
+          else if (s > second) second = s;
+        }
+        // H = log(sum) - (1/sum) sum_e s log s.
+        if (sum > 0) stats[E] += std::log(sum) - weighted / sum;
+        if (E > 1) stats[E + 1] += best - second;
+      }
+      for (int c = 0; c < columns; ++c)
+        for (int e = 0; e < E; ++e) m.partial.set(tile, index{c} * E + e, acc[c].v[e]);
+    });
+  });
+
+  // Totals per group, in tile order; then values and cotangents of the balance losses.
+  constexpr int columns = Balance::columns;
+  if (columns > 0 && m.balanced) {
+    constexpr int terms = Balance::terms;
+    C value[terms > 0 ? terms : 1], sums[terms > 0 ? terms : 1];
+    for (int i = 0; i < terms; ++i) sums[i] = C(0);
+    const C share = C(1) / C(static_cast<float>(p.groups));
+    C* total = m.work;
+    C* cot = m.work + columns * E;
+    for (index g = 0; g < p.groups; ++g) {
+      for (int i = 0; i < columns * E; ++i) total[i] = C(0);
+      for (index tile = g * tiles.per_group; tile < (g + 1) * tiles.per_group; ++tile)
+        for (int i = 0; i < columns * E; ++i) total[i] += m.partial.get(tile, i);
+      index units = 0;
+      for (index t = g * p.group_size; t < std::min<index>(p.tokens, (g + 1) * p.group_size); ++t) units += !p.bad[t];
+      const index n = units > 0 ? units : 1;
+      balance.values(total, E, n, value);
+      balance.cotangents(total, E, n, C(m.balance_scale) * share, cot);
+      if (units == 0)
+        for (int i = 0; i < terms; ++i) value[i] = C(0);
+      for (int i = 0; i < columns * E; ++i)
+        m.totals.set(g, i, total[i]), m.cotangents.set(g, i, units > 0 ? cot[i] : C(0));
+      for (int i = 0; i < terms; ++i) sums[i] += value[i] * share;
+    }
+    C weighted(0);
+    for (int i = 0; i < terms; ++i) {
+      m.values.set(0, i, sums[i]);
+      weighted += sums[i] * C(balance.weight_of(i)) * C(m.balance_scale);
+    }
+    m.values.set(0, terms, weighted);
+  } else {
+    for (index i = 0; i < m.values.cols; ++i) m.values.set(0, i, C(0));
+  }
+}
+
+/// Adds the tile shares of the statistics and counts wishes and places.
+template <class Router, class C>
+void route_statistics(route_memory<C>& m) {
+  const sparse_plan<C>& p = m.plan;
+  const int E = p.experts;
+  const detail::row_tiles tiles(p);
+  routing_stats& s = m.stats;
+  s.experts = E, s.units = p.tokens;
+  s.mixture = Router::k == every_expert;
+  s.entropy = s.margin = 0;
+  s.choices = s.placed = s.moved = s.overflow = 0;
+  for (int e = 0; e < E; ++e) s.gate_mass[e] = 0, s.wished[e] = 0, s.served[e] = 0;
+  for (index tile = 0; tile < tiles.count(); ++tile) {
+    const double* x = m.tile_stats + tile * (E + 2);
+    for (int e = 0; e < E; ++e) s.gate_mass[e] += x[e];
+    s.entropy += x[E], s.margin += x[E + 1];
+  }
+  index finite = 0;
+  for (int t = 0; t < p.tokens; ++t) finite += !p.bad[t];
+  s.bad_rows = p.tokens - finite;
+  *p.bad_count = static_cast<int>(s.bad_rows);
+  if (finite) s.entropy /= static_cast<double>(finite), s.margin /= static_cast<double>(finite);
+  if constexpr (Router::k == every_expert) {
+    s.choices = s.placed = finite * E;
+    for (int e = 0; e < E; ++e) s.wished[e] = s.served[e] = finite;
+  } else {
+    for (index c = 0; c < index{p.tokens} * p.k; ++c) {
+      const int wish = m.place.wish[c], served = p.expert_of[c];
+      if (wish < 0) continue;
+      ++s.choices, ++s.wished[wish];
+      if (m.place.position[c] >= 0)
+        ++s.placed, ++s.served[served], s.moved += served != wish;
+      else
+        s.overflow += served >= 0;
+    }
+  }
+}
+
+namespace detail {
+/// The scores of unit t's choices and whether each is served.
+template <int K, class C>
+chosen_scores<K, C> chosen_of(const route_memory<C>& m, index t, int k) {
+  chosen_scores<K, C> c;
+  c.n = k;
+  for (int j = 0; j < k; ++j) {
+    const int e = m.plan.expert_of[t * k + j], wish = m.place.wish[t * k + j];
+    c.kept[j] = e >= 0;
+    c.score[j] = e >= 0 ? m.scores.get(t, e) : (wish >= 0 ? m.scores.get(t, wish) : C(0));
+  }
+  return c;
+}
+}  // namespace detail
+
+/// Weights of the slots from the scores of the served choices.
+template <class Router, class Combine, class C, class Stream>
+void route_weights(const Stream& stream, const Combine& combine, route_memory<C>& m) {
+  const sparse_plan<C>& p = m.plan;
+  parallel_rows(stream, p.tokens, 256, [&](index first, index n, worker&) {
+    for (index t = first; t < first + n; ++t) {
+      if (p.skip.ptr[0]) p.skip.set(0, t, C(0));
+      if constexpr (Router::k == every_expert) {
+        detail::with_tier(p.experts, [&]<class Tier>(Tier) {
+          chosen_scores<Tier::value, C> c;
+          C weight[Tier::value];
+          c.n = p.experts;
+          for (int e = 0; e < c.n; ++e) c.score[e] = m.scores.get(t, e), c.kept[e] = true;
+          combine.weigh(c, weight);
+          for (int e = 0; e < c.n; ++e) p.gate.set(0, index{e} * p.tokens + t, p.bad[t] ? C(0) : weight[e]);
+        });
+      } else {
+        constexpr int K = Router::k;
+        if (p.bad[t]) continue;
+        const auto c = detail::chosen_of<K>(m, t, K);
+        C weight[K];
+        combine.weigh(c, weight);
+        C overflow(0);
+        for (int j = 0; j < K; ++j) {
+          if (!c.kept[j]) continue;
+          if (m.place.position[t * K + j] >= 0)
+            p.gate.set(0, p.slot_of[t * K + j], weight[j]);
+          else
+            overflow += weight[j];
+        }
+        if (p.skip.ptr[0]) p.skip.set(0, t, overflow);
+        if (p.fallback_slot && p.fallback_slot[t] >= 0) p.gate.set(0, p.fallback_slot[t], overflow);
+      }
+    }
+  });
+}
+
+/// Gradients of logits (and of the second projection) from gate gradients and balance losses, row by row.
+/// d_logits and d_raw are [T, E]; rows of units that are not finite become zero.
+template <class Router, class Balance, class Combine, class C, class Stream>
+void route_rows_backward(const Stream& stream, const Router& router, const Balance& balance, const Combine& combine,
+                         const route_memory<C>& m, view<C> d_logits, view<C> d_raw) {
+  const sparse_plan<C>& p = m.plan;
+  const int E = p.experts;
+  const detail::row_tiles tiles(p);
+  detail::with_tier(E, [&]<class Tier>(Tier) {
+    using Row = row<scalar_group, Tier::value, C>;
+    parallel_for(stream, tiles.count(), [&](index tile, worker&) {
+      index first = 0, end = 0;
+      tiles.bounds(tile, &first, &end);
+      constexpr int columns = Balance::columns;
+      Row zero;
+      zero.n = E;
+      for (int e = 0; e < E; ++e) zero.v[e] = C(0);
+      Row cot[columns > 0 ? columns : 1];
+      for (int c = 0; c < columns; ++c) {
+        cot[c].n = E;
+        for (int e = 0; e < E; ++e)
+          cot[c].v[e] = m.balanced ? m.cotangents.get(tile / tiles.per_group, index{c} * E + e) : C(0);
+      }
+      for (index t = first; t < end; ++t) {
+        if (p.bad[t]) {
+          detail::store_row(zero, d_logits, t);
+          if (d_raw.ptr[0]) detail::store_row(zero, d_raw, t);
+          continue;
+        }
+        const Row logits = detail::load_row<Tier::value>(m.logits, t, E);
+        const Row raw = m.raw.ptr[0] ? detail::load_row<Tier::value>(m.raw, t, E) : logits;
+        const auto r = route_row(router, m.route, logits, raw, t);
+        row_grad<Row> g{zero, zero, zero, zero, zero};
+        // Gates: back through the combine rule, onto the experts that really served.
+        if constexpr (Router::k == every_expert) {
+          chosen_scores<Tier::value, C> c;
+          C d_weight[Tier::value], d_score[Tier::value];
+          c.n = E;
+          for (int e = 0; e < E; ++e) {
+            c.score[e] = r.scores.v[e], c.kept[e] = true;
+            d_weight[e] = m.d_gate.get(0, index{e} * p.tokens + t);
+          }
+          combine.vjp(c, d_weight, d_score);
+          for (int e = 0; e < E; ++e) g.scores.v[e] += d_score[e];
+        } else {
+          constexpr int K = Router::k;
+          const auto c = detail::chosen_of<K>(m, t, K);
+          C d_weight[K], d_score[K];
+          for (int j = 0; j < K; ++j) {
+            d_weight[j] = C(0);
+            if (!c.kept[j]) continue;
+            if (m.place.position[t * K + j] >= 0) d_weight[j] = m.d_gate.get(0, p.slot_of[t * K + j]);
+            else if (p.fallback_slot) d_weight[j] = m.d_gate.get(0, p.fallback_slot[t]);
+            else if (p.skip.ptr[0]) d_weight[j] = m.d_skip.get(0, t);
+          }
+          combine.vjp(c, d_weight, d_score);
+          for (int j = 0; j < K; ++j) {
+            const int e = p.expert_of[t * K + j] >= 0 ? p.expert_of[t * K + j] : m.place.wish[t * K + j];
+            g.scores.add_at(e, d_score[j]);
+          }
+        }
+        const bool clean = columns > 0 && m.balanced && Balance::needs_clean_scores;
+        if (columns > 0 && m.balanced) {
+          const Row clean_scores = clean ? clean_scores_of(router, m.route, r) : r.scores;
+          balance.add_grad(make_row_info<Balance>(r, clean_scores), cot, g);
+        }
+        const auto d = route_row_vjp(router, m.route, r, raw, g, clean, t);
+        detail::store_row(d.logits, d_logits, t);
+        if (d_raw.ptr[0]) detail::store_row(d.raw, d_raw, t);
+      }
+    });
+  });
+}
+
+}  // namespace polymoe

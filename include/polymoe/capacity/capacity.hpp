@@ -1,0 +1,86 @@
+// Capacity policies: how many slots an expert has per group, who gets them, and what happens to the rest.
+//
+//   unlimited                              dropless: every choice has a place
+//   bounded<Overflow, Priority, Rounding>  C = round(factor * n * K / E) or an absolute number, raised to a multiple
+//
+// Overflow: drop (a residual carries the unit on), drop_to_zero (the same where no residual exists, asked for by name),
+// identity (the unit itself serves as the expert's output), fallback (one more expert takes all overflow), reroute<R>
+// (R rounds of next-best experts, then drop).
+// Priority: position (V-MoE "vanilla": first choices before second ones, then token order), gate (batch prioritised
+// routing: units by their largest score), probability (each expert keeps its largest scores, Megatron "probs").
+#pragma once
+
+#include "../core/error.hpp"
+
+namespace polymoe::inline v0 {
+
+namespace overflow {
+enum class kind { drop, drop_to_zero, identity, fallback, reroute };
+struct drop { static constexpr kind value = kind::drop; static constexpr int rounds = 0; static constexpr const char* name = "drop"; };
+struct drop_to_zero { static constexpr kind value = kind::drop_to_zero; static constexpr int rounds = 0; static constexpr const char* name = "drop_to_zero"; };
+struct identity { static constexpr kind value = kind::identity; static constexpr int rounds = 0; static constexpr const char* name = "identity"; };
+struct fallback { static constexpr kind value = kind::fallback; static constexpr int rounds = 0; static constexpr const char* name = "fallback"; };
+/// At most `Rounds` rounds: every unplaced choice proposes its next-best expert not already chosen; places are given in
+/// priority order.
+template <int Rounds = 4>
+struct reroute { static constexpr kind value = kind::reroute; static constexpr int rounds = Rounds; static constexpr const char* name = "reroute"; };
+}  // namespace overflow
+
+namespace priority {
+enum class kind { position, gate, probability };
+struct position { static constexpr kind value = kind::position; static constexpr const char* name = "position"; };
+struct gate { static constexpr kind value = kind::gate; static constexpr const char* name = "gate"; };
+struct probability { static constexpr kind value = kind::probability; static constexpr const char* name = "probability"; };
+}  // namespace priority
+
+/// What a capacity policy is asked.
+struct capacity_query {
+  index tokens = 0;   ///< routed units in the group
+  index experts = 0;  ///< E
+  index k = 0;        ///< choices per unit
+  bool training = true;
+};
+
+namespace capacity {
+
+enum class rounding { up, nearest };
+
+struct unlimited {
+  static constexpr bool limited = false;
+  static constexpr const char* name = "unlimited";
+  using overflow_policy = overflow::drop;
+  using priority_policy = priority::position;
+  constexpr index slots(const capacity_query& q) const { return q.tokens; }
+};
+
+template <class Overflow = overflow::drop, class Priority = priority::position, rounding Round = rounding::up>
+struct bounded {
+  static constexpr bool limited = true;
+  static constexpr const char* name = "bounded";
+  using overflow_policy = Overflow;
+  using priority_policy = Priority;
+
+  float factor = 1.25f;      ///< capacity factor in training
+  float eval_factor = 0.0f;  ///< in evaluation; 0 means the same as in training
+  index absolute = 0;        ///< when positive: this many slots, factors ignored
+  index multiple_of = 1;     ///< raised to a multiple of this
+
+  /// Slots of one expert in one group, never more than the units of the group (rounded up to the multiple).
+  constexpr index slots(const capacity_query& q) const {
+    const double f = q.training || eval_factor <= 0.0f ? factor : eval_factor;
+    index c = absolute;
+    if (c <= 0) {
+      const double exact = f * static_cast<double>(q.tokens) * static_cast<double>(q.k) / static_cast<double>(q.experts);
+      // A guard of 1e-6 keeps ceil(0.1f * 10) from becoming 2 through the rounding of the factor to float.
+      const double wanted = Round == rounding::up ? exact - 1e-6 * exact : exact - 0.5;
+      c = static_cast<index>(wanted);
+      if (static_cast<double>(c) < wanted) ++c;
+    }
+    if (c > q.tokens) c = q.tokens;
+    if (c < 0) c = 0;
+    return round_up(c, multiple_of < 1 ? 1 : multiple_of);
+  }
+};
+
+}  // namespace capacity
+}  // namespace polymoe

@@ -1,0 +1,82 @@
+// Combine policies: from the scores of a unit's choices to the weights of the experts' outputs.
+//
+//   affinity                     the score itself                                       (papers.md 3.2, V-MoE)
+//   renormalised<over_chosen>    divided by the sum over the K chosen, kept or not
+//   renormalised<over_kept>      divided by the sum over the choices that got a place
+//   sum                          1 for every kept choice
+//
+// A combine policy has weigh(c) -> weights and vjp(c, d_weights, d_scores); c holds the scores of at most K choices and
+// whether each was kept.  Weights of choices that were not kept are ignored, their gradient is zero.
+#pragma once
+
+#include "../core/row.hpp"
+
+namespace polymoe::inline v0 {
+
+/// The scores of one unit's choices.
+template <int K, class S>
+struct chosen_scores {
+  int n = K;      ///< choices present
+  S score[K];     ///< of the expert that will compute (after rerouting)
+  bool kept[K];   ///< got a place
+};
+
+namespace combine {
+
+struct affinity {
+  static constexpr const char* name = "affinity";
+  template <int K, class S>
+  POLYMOE_HD void weigh(const chosen_scores<K, S>& c, S* weight) const {
+    for (int j = 0; j < c.n; ++j) weight[j] = c.score[j];
+  }
+  template <int K, class S>
+  POLYMOE_HD void vjp(const chosen_scores<K, S>& c, const S* d_weight, S* d_score) const {
+    for (int j = 0; j < c.n; ++j) d_score[j] = d_weight[j];
+  }
+};
+
+struct sum {
+  static constexpr const char* name = "sum";
+  template <int K, class S>
+  POLYMOE_HD void weigh(const chosen_scores<K, S>& c, S* weight) const {
+    for (int j = 0; j < c.n; ++j) weight[j] = S(1);
+  }
+  template <int K, class S>
+  POLYMOE_HD void vjp(const chosen_scores<K, S>& c, const S*, S* d_score) const {
+    for (int j = 0; j < c.n; ++j) d_score[j] = S(0);
+  }
+};
+
+struct over_chosen {};
+struct over_kept {};
+
+/// With K = 1 the weight is always 1 and the router learns nothing from the task: a known trap, see docs/policies.md.
+template <class Over = over_chosen>
+struct renormalised {
+  static constexpr const char* name = std::is_same_v<Over, over_kept> ? "renormalised<over_kept>" : "renormalised<over_chosen>";
+  static constexpr bool kept_only = std::is_same_v<Over, over_kept>;
+  template <int K, class S>
+  POLYMOE_HD S total(const chosen_scores<K, S>& c) const {
+    S t(1e-20f);
+    for (int j = 0; j < c.n; ++j)
+      if (!kept_only || c.kept[j]) t += c.score[j];
+    return t;
+  }
+  template <int K, class S>
+  POLYMOE_HD void weigh(const chosen_scores<K, S>& c, S* weight) const {
+    const S inverse = S(1) / total(c);
+    for (int j = 0; j < c.n; ++j) weight[j] = c.score[j] * inverse;
+  }
+  template <int K, class S>
+  POLYMOE_HD void vjp(const chosen_scores<K, S>& c, const S* d_weight, S* d_score) const {
+    const S inverse = S(1) / total(c);
+    S dot(0);
+    for (int j = 0; j < c.n; ++j) dot += d_weight[j] * c.score[j];
+    dot = dot * inverse * inverse;
+    for (int j = 0; j < c.n; ++j)
+      d_score[j] = d_weight[j] * inverse - (!kept_only || c.kept[j] ? dot : S(0));
+  }
+};
+
+}  // namespace combine
+}  // namespace polymoe

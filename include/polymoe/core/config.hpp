@@ -1,0 +1,53 @@
+// Version, host/device markers and the inline namespace of the library.
+//
+// Every public name lives in `namespace polymoe::inline v0`; the inline namespace keeps two versions of the headers
+// apart when they meet in one program.  `POLYMOE_HD` marks a function that runs on the CPU and inside CUDA kernels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#define POLYMOE_VERSION_MAJOR 0
+#define POLYMOE_VERSION_MINOR 1
+#define POLYMOE_VERSION_PATCH 0
+#define POLYMOE_VERSION (POLYMOE_VERSION_MAJOR * 10000 + POLYMOE_VERSION_MINOR * 100 + POLYMOE_VERSION_PATCH)
+
+#if defined(__CUDACC__)
+#define POLYMOE_HD __host__ __device__
+#define POLYMOE_DEVICE __device__
+// Hidden visibility: a weak host stub shared by two libraries could launch the kernel of the other one.
+#define POLYMOE_KERNEL __attribute__((visibility("hidden"))) __global__
+#else
+#define POLYMOE_HD
+#define POLYMOE_DEVICE
+#define POLYMOE_KERNEL
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define POLYMOE_ALWAYS_INLINE inline __attribute__((always_inline))
+#else
+#define POLYMOE_ALWAYS_INLINE inline
+#endif
+
+// A loop whose iterations are independent; the compiler may use vector instructions.
+#if defined(_OPENMP) && !defined(__CUDA_ARCH__)
+#define POLYMOE_PRAGMA(x) _Pragma(#x)
+#define POLYMOE_SIMD POLYMOE_PRAGMA(omp simd)
+#else
+#define POLYMOE_SIMD
+#endif
+
+namespace polymoe::inline v0 {
+
+/// Every count, size and offset of the library: 64 bits, so that T*K*H of a large batch never wraps.
+using index = std::int64_t;
+
+/// Largest number of experts a router row can hold.
+inline constexpr int max_experts = 1024;
+
+/// Rounds `n` up to a multiple of `m` (m > 0).
+POLYMOE_HD constexpr index round_up(index n, index m) { return (n + m - 1) / m * m; }
+/// Smallest integer not below n/m (n >= 0, m > 0).
+POLYMOE_HD constexpr index ceil_div(index n, index m) { return (n + m - 1) / m; }
+
+}  // namespace polymoe

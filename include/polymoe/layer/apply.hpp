@@ -1,0 +1,137 @@
+// apply<Spec, Backend>: the second half of a layer: payload and plan to output.
+//
+//   forward   gather -> exchange -> experts -> exchange -> combine
+//   backward  dy -> dx; adds to the plan's d_gate (and d_skip); expert gradients +=
+//
+// Several applies may use one plan (one router shared by several layers).
+#pragma once
+
+#include "../backend/cpu/move.hpp"
+#include "routing.hpp"
+
+namespace polymoe::inline v0 {
+
+struct apply_config {
+  index dim = 0;        ///< D, columns of the payload
+  index hidden = 0;     ///< H of one expert
+  index out = 0;        ///< columns of the output: D, or the number of classes
+  index experts = 0;    ///< with the fallback expert
+  index unit_rows = 1;  ///< payload rows per routed unit
+};
+
+template <class Spec, class Backend>
+class apply {
+ public:
+  using scalar = typename Spec::scalar;
+  using backend = Backend;
+  using T = scalar;
+  using C = compute_t<T>;
+  using Expert = typename Spec::expert::template module<T, Backend>;
+  static constexpr bool identity_plan = Spec::router::k == every_expert;
+
+  struct saved {
+    view<T> gathered;    ///< [S * unit_rows, D], or for mixtures a copy of the payload used only when rows are bad
+    view<T> out;         ///< [S * unit_rows, D_out]
+    view<const T> x;     ///< payload, kept alive by the caller
+    view<const T> input; ///< what the experts read
+    typename Expert::saved expert;
+    expert_work work;
+    index max_units = 0;
+  };
+
+  explicit apply(apply_config c) : config_(c), expert_({c.experts, c.dim, c.hidden, c.out}) {
+    require(c.dim >= 1 && c.out >= 1 && c.unit_rows >= 1, "apply: dim ", c.dim, ", out ", c.out, " and unit_rows ",
+            c.unit_rows, " must be at least 1");
+  }
+  const apply_config& settings() const { return config_; }
+
+  template <class V>
+  void visit(V& v) {
+    v.child("experts", expert_);
+  }
+  void refresh(context<Backend>& c) { expert_.refresh(c); }
+
+  /// `slots` and `units` are the bounds of the routing that makes the plan; G its groups.
+  saved bind(binder<Backend>& b, index slots, index units, index groups) const {
+    saved s;
+    const index r = config_.unit_rows, rows = checked_mul(slots, r, "apply: slot rows");
+    s.max_units = units;
+    s.gathered = b.saved.template take<T>(identity_plan ? units * r : rows, config_.dim);
+    s.out = b.saved.template take<T>(rows, config_.out);
+    s.expert = expert_.bind(b, rows);
+    s.work.bind(b, static_cast<int>(config_.experts), config_.experts * groups, rows);
+    arena_scope call(b.scratch);
+    b.scratch.template take<T>(rows, config_.out);
+    b.scratch.template take<T>(rows, config_.dim);
+    return s;
+  }
+
+  /// x [T * unit_rows, D] -> y [T * unit_rows, D_out].
+  void forward(context<Backend>& c, view<const T> x, const sparse_plan<C>& p, view<T> y, saved& s) const {
+    const index r = config_.unit_rows;
+    require(x.cols == config_.dim, "apply: x is ", shape_text(x), ", the layer was built for dim ", config_.dim);
+    require(y.cols == config_.out, "apply: y is ", shape_text(y), ", the layer writes ", config_.out, " columns");
+    require(x.rows == p.tokens * r && y.rows == x.rows, "apply: x is ", shape_text(x), " and y ", shape_text(y),
+            ", the plan has ", p.tokens, " units of ", r, " rows");
+    s.x = x;
+    list_runs(p, s);
+    if constexpr (identity_plan) {
+      s.input = *p.bad_count > 0 ? without_bad_rows(c, p, x, s) : x;
+    } else {
+      gather(c.stream, p, x, r, s.gathered);
+      s.input = s.gathered;
+    }
+    expert_.forward(c, s.work, s.input, s.out, s.expert);
+    combine_slots<T>(c.stream, p, s.out, x, r, y);
+  }
+
+  /// dx = ; expert gradients += ; d_gate, d_skip +=.
+  void backward(context<Backend>& c, view<const T> dy, const sparse_plan<C>& p, view<C> d_gate, view<C> d_skip, view<T> dx,
+                saved& s) const {
+    const index r = config_.unit_rows;
+    require(dy.rows == s.x.rows && dy.cols == config_.out, "apply: dy is ", shape_text(dy), ", y was [", s.x.rows, ", ", config_.out, "]");
+    arena_scope call(c.scratch);
+    const view<T> d_out = c.scratch.template take<T>(s.out.rows, config_.out);
+    const view<T> d_slots = c.scratch.template take<T>(s.out.rows, config_.dim);
+    combine_backward<T>(c.stream, p, dy, s.out, s.x, r, d_out, d_gate, d_skip);
+    expert_.backward(c, s.work, d_out, d_slots, s.expert, !identity_plan);
+    if (dx.ptr[0]) {
+      require(dx.rows == s.x.rows && dx.cols == config_.dim, "apply: dx is ", shape_text(dx), ", x was ", shape_text(s.x));
+      gather_backward<T>(c.stream, p, d_slots, dy, r, dx);
+    }
+  }
+
+  static constexpr cost count_one(const apply_config& c) { return Expert::count_one({c.experts, c.dim, c.hidden, c.out}); }
+
+ private:
+  void list_runs(const sparse_plan<C>& p, saved& s) const {
+    const index r = config_.unit_rows;
+    s.work.clear();
+    for (int e = 0; e < p.all_experts; ++e) {
+      if constexpr (identity_plan) {
+        s.work.add({e, 0, index{e} * p.tokens * r, p.tokens * r});
+      } else {
+        for (int g = 0; g < p.groups; ++g) {
+          const index at = p.run_begin[e * p.groups + g] * r;
+          s.work.add({e, at, at, p.count[e * p.groups + g] * r});
+        }
+      }
+    }
+    s.work.finish();
+  }
+  view<const T> without_bad_rows(context<Backend>& c, const sparse_plan<C>& p, view<const T> x, saved& s) const {
+    const index r = config_.unit_rows;
+    parallel_rows(c.stream, x.rows, move_grain(x.cols), [&](index first, index n, worker&) {
+      for (index row = first; row < first + n; ++row)
+        for (int i = 0; i < view<T>::planes; ++i)
+          if (p.bad[row / r]) std::fill_n(s.gathered.row(row, i), x.cols, real_t<T>(0.0f));
+          else std::copy_n(x.row(row, i), x.cols, s.gathered.row(row, i));
+    });
+    return s.gathered.rows_at(0, x.rows);
+  }
+
+  apply_config config_;
+  Expert expert_;
+};
+
+}  // namespace polymoe

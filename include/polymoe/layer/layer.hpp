@@ -1,0 +1,187 @@
+// layer<Spec, Backend>: a Mixture-of-Experts layer composed of policies.
+//
+//   x [T, D] -> router -> plan -> experts -> y [T, D_out]
+//
+// It is the composition of routing (router input to plan) and apply (payload and plan to output); the unit policy says
+// what is routed.  Memory is the caller's: see core/param.hpp for the five kinds, core/workspace.hpp for an owner.
+#pragma once
+
+#include "apply.hpp"
+#include "recipe.hpp"
+
+namespace polymoe::inline v0 {
+
+/// Run-time values of a layer.
+template <class Spec>
+struct layer_config {
+  index dim = 0;         ///< D
+  index hidden = 0;      ///< H of one expert
+  index experts = 0;     ///< E
+  index classes = 0;     ///< output columns, for head experts only
+  index unit_rows = 1;   ///< rows of a unit when the unit is a block (tokens of an image)
+  index group_size = 0;  ///< units that compete for slots together; 0: all of a call
+  bool padded = false;   ///< padded plan layout (bounded capacity only)
+  typename Spec::router router{};
+  typename Spec::capacity capacity{};
+  typename Spec::combine combine{};
+  balance::as_sum<typename Spec::balance> balance{};
+};
+
+template <class Spec, class Backend>
+class layer {
+  static_assert(detail::explain<Spec, Backend>(), "polymoe: this composition is refused; the sentence above says why");
+
+ public:
+  using spec = Spec;
+  using scalar = typename Spec::scalar;
+  using backend = Backend;
+  using T = scalar;
+  using C = compute_t<T>;
+  using Unit = typename Spec::unit;
+  using routing_type = routing<Spec, Backend>;
+  using apply_type = apply<Spec, Backend>;
+  using config = layer_config<Spec>;
+  static constexpr polymoe::recipe recipe = choose<Spec, Backend>();
+
+  struct saved {
+    typename routing_type::saved routing;
+    typename apply_type::saved apply;
+    view<T> pooled;    ///< router input of block units, [U, D]
+    view<T> d_pooled;
+  };
+
+  explicit layer(config c)
+      : config_(checked(c)),
+        routing_({c.dim, c.experts, c.group_size, c.router, c.capacity, c.combine, c.balance, c.padded}),
+        apply_({c.dim, c.hidden, outputs(c), routing_.plan_experts(), c.unit_rows}) {}
+
+  index in_cols() const { return config_.dim; }
+  index out_cols() const { return outputs(config_); }
+  const config& settings() const { return config_; }
+  routing_type& router() { return routing_; }
+  const routing_type& router() const { return routing_; }
+
+  template <class V>
+  void visit(V& v) {
+    v.child("router", routing_);
+    apply_.visit(v);
+  }
+  saved bind(binder<Backend>& b, index max_rows) const {
+    require(max_rows >= 0, "layer: max_rows is ", max_rows, ", it must not be negative");
+    const index units = ceil_div(max_rows, config_.unit_rows);
+    saved s;
+    s.routing = routing_.bind(b, units);
+    const index group = config_.group_size ? config_.group_size : std::max<index>(units, 1);
+    s.apply = apply_.bind(b, routing_.max_slots(units), units, ceil_div(std::max<index>(units, 1), group));
+    if constexpr (Unit::block) {
+      s.pooled = b.saved.template take<T>(units, config_.dim);
+      s.d_pooled = b.saved.template take<T>(units, config_.dim);
+    }
+    return s;
+  }
+  void refresh(context<Backend>& c) { routing_.refresh(c), apply_.refresh(c); }
+
+  /// x [T * unit_rows, D] -> y [T * unit_rows, D_out].  x must stay alive until backward.
+  void forward(context<Backend>& c, view<const T> x, view<T> y, saved& s) const {
+    require(x.cols == config_.dim, "layer: x is ", shape_text(x), ", the layer was built for dim ", config_.dim);
+    require(x.rows % config_.unit_rows == 0, "layer: x is ", shape_text(x), ", its rows are no multiple of unit_rows ", config_.unit_rows);
+    if constexpr (Unit::block) {
+      const view<T> pooled = s.pooled.rows_at(0, x.rows / config_.unit_rows);
+      pool(c, x, pooled);
+      routing_.forward(c, pooled, s.routing);
+    } else {
+      routing_.forward(c, x, s.routing);
+    }
+    apply_.forward(c, x, s.routing.plan, y, s.apply);
+  }
+  /// dx = ; parameter gradients +=, balance losses included.
+  void backward(context<Backend>& c, view<const T> dy, view<T> dx, saved& s) const {
+    routing_.open_backward(c, s.routing);
+    apply_.backward(c, dy, s.routing.plan, s.routing.d_gate, s.routing.d_skip, dx, s.apply);
+    if constexpr (Unit::block) {
+      const view<T> d = s.d_pooled.rows_at(0, s.routing.plan.tokens);
+      routing_.backward(c, dx.ptr[0] ? d : view<T>{}, s.routing);
+      if (dx.ptr[0]) spread(c, d, dx);
+    } else {
+      routing_.backward(c, dx, s.routing, true);
+    }
+  }
+  /// Once per optimiser step.
+  void commit(context<Backend>& c) { routing_.commit(c); }
+
+  /// Weighted sum of the balance losses of the last training forward.
+  C balance_loss(const saved& s) const { return s.routing.values.get(0, s.routing.values.cols - 1); }
+  const routing_stats& stats(const saved& s) const { return s.routing.stats; }
+
+  /// Parameters, parameters one unit meets, and MACs when every unit is served by K experts (mixtures: by all).
+  static constexpr cost count(const config& c, index rows) {
+    const index units = rows / c.unit_rows;
+    const cost one = apply_type::count_one({c.dim, c.hidden, outputs(c), c.experts, c.unit_rows});
+    const index k = Spec::router::k == every_expert ? c.experts : Spec::router::k;
+    const index all = c.experts + (routing_type::has_fallback ? 1 : 0);
+    const cost route = routing_type::count({c.dim, c.experts}, units);
+    return {route.params + all * one.params, route.active_params + k * one.params, route.macs + k * rows * one.macs, k * rows * one.macs};
+  }
+
+  /// What was chosen, in one paragraph.
+  std::string describe() const {
+    std::ostringstream s;
+    s << "layer: D=" << config_.dim << " H=" << config_.hidden << " E=" << config_.experts << " K=";
+    if (Spec::router::k == every_expert) s << "all";
+    else s << Spec::router::k;
+    s << ", unit " << Unit::name << ", router " << Spec::router::name << ", capacity " << Spec::capacity::name;
+    if constexpr (Spec::capacity::limited) {
+      const index group = config_.group_size ? config_.group_size : 0;
+      s << " (overflow " << Spec::capacity::overflow_policy::name << ", priority " << Spec::capacity::priority_policy::name;
+      if (group) s << ", C=" << config_.capacity.slots({group, config_.experts, Spec::router::k, true}) << " of " << group;
+      s << ")";
+    }
+    s << ", expert " << Spec::expert::name << ", combine " << Spec::combine::name << ", balance";
+    using B = balance::as_sum<typename Spec::balance>;
+    for (int i = 0; i < B::terms; ++i) s << (i ? " + " : " ") << config_.balance.weight_of(i) << " " << B::name_of(i);
+    if (B::terms == 0) s << " none";
+    s << "\n  plan "
+      << (Spec::router::k == every_expert ? "identity (no copy)" : config_.padded ? "padded [E, G*C]" : "packed")
+      << ", combine by gather, products " << maths::resolved<real_t<T>, typename Backend::maths>::name << " on backend "
+      << Backend::name << ", exchange " << Spec::exchange::name;
+    return s.str();
+  }
+
+ private:
+  static constexpr index outputs(const config& c) { return Spec::expert::head_of_classes ? c.classes : c.dim; }
+  static const config& checked(const config& c) {
+    require(c.dim >= 1, "layer: dim is ", c.dim, ", it must be at least 1");
+    require(!Spec::expert::head_of_classes || c.classes >= 1, "layer: a head expert needs classes, it is ", c.classes);
+    require(Spec::expert::head_of_classes || c.classes == 0, "layer: classes is ", c.classes, ", but the expert is no head");
+    require(c.unit_rows >= 1, "layer: unit_rows is ", c.unit_rows, ", it must be at least 1");
+    require(Unit::block || c.unit_rows == 1, "layer: unit_rows is ", c.unit_rows, ", a token unit has 1 row");
+    return c;
+  }
+  void pool(context<Backend>& c, view<const T> x, view<T> pooled) const {
+    const index n = config_.unit_rows;
+    parallel_rows(c.stream, pooled.rows, move_grain(n * x.cols), [&](index first, index count, worker&) {
+      for (index u = first; u < first + count; ++u)
+        for (index j = 0; j < x.cols; ++j) {
+          C sum(0);
+          for (index r = 0; r < n; ++r)
+            if (const double w = Unit::share(r, n); w != 0) sum += x.get(u * n + r, j) * C(w);
+          pooled.set(u, j, sum);
+        }
+    });
+  }
+  void spread(context<Backend>& c, view<const T> d, view<T> dx) const {
+    const index n = config_.unit_rows;
+    parallel_rows(c.stream, d.rows, move_grain(n * dx.cols), [&](index first, index count, worker&) {
+      for (index u = first; u < first + count; ++u)
+        for (index r = 0; r < n; ++r)
+          if (const double w = Unit::share(r, n); w != 0)
+            for (index j = 0; j < dx.cols; ++j) dx.add(u * n + r, j, d.get(u, j) * C(w));
+    });
+  }
+
+  config config_;
+  routing_type routing_;
+  apply_type apply_;
+};
+
+}  // namespace polymoe

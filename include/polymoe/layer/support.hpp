@@ -1,0 +1,184 @@
+// support<Spec, Backend>(): whether a composition exists, as a code, without failing; and the sentences behind the codes.
+//
+// layer<> turns a refusal into one static_assert sentence: what is missing, its exact form, why, where to read.
+// docs/errors.md lists every code with a failing and a mended snippet.
+#pragma once
+
+#include "../router/route_row.hpp"
+#include "spec.hpp"
+
+namespace polymoe::inline v0 {
+
+enum class verdict {
+  ok,
+  M001_router_k,
+  M002_router_scores,
+  M003_router_vjp,
+  M004_router_select,
+  M005_k_out_of_range,
+  M006_capacity_slots,
+  M007_capacity_overflow,
+  M008_combine_weigh,
+  M009_combine_vjp,
+  M010_drop_with_head,
+  M011_identity_with_head,
+  M012_noise_needed,
+  M013_mixture_bounded,
+  M014_mixture_load,
+  M015_scalar,
+  M016_balance_members,
+  M017_wrong_plan,
+  M018_noise_vjp,
+  M019_expert_module,
+  M020_bias_with_mixture,
+};
+
+namespace detail {
+template <class S>
+inline constexpr bool known_scalar = std::is_same_v<S, float> || std::is_same_v<S, double> || std::is_same_v<S, bf16> ||
+                                     std::is_same_v<S, dual<float>> || std::is_same_v<S, dual<double>>;
+// Members are probed with a plain float row; that is also what the CPU backend calls them with.
+using probe_row = row<scalar_group, 8, float>;
+
+template <class R>
+consteval bool router_has_k() {
+  return requires { { R::k } -> std::convertible_to<int>; };
+}
+template <class R>
+consteval bool router_has_scores() {
+  return requires(const R r, probe_row x) { { r.scores(x) } -> std::same_as<probe_row>; };
+}
+template <class R>
+consteval bool router_has_vjp() {
+  return requires(const R r, probe_row x) { { r.vjp(x, x) } -> std::same_as<probe_row>; };
+}
+template <class R>
+consteval bool router_has_select() {
+  if constexpr (router_has_k<R>())
+    if constexpr (R::k >= 1) return requires(const R r, probe_row x) { { r.select(x) } -> std::same_as<choice<R::k>>; };
+  return true;
+}
+template <class R>
+consteval bool router_noise_complete() {
+  if constexpr (projections<R> > 1) return requires(const R r, probe_row x) { { r.noise_std(x) } -> std::same_as<probe_row>; { r.noise_vjp(x, x) } -> std::same_as<probe_row>; };
+  return true;
+}
+template <class C>
+consteval bool capacity_has_slots() {
+  return requires(const C c, capacity_query q) { { c.slots(q) } -> std::convertible_to<index>; };
+}
+template <class C>
+consteval bool capacity_has_overflow() {
+  return requires { { C::limited } -> std::convertible_to<bool>; C::overflow_policy::value; C::overflow_policy::rounds; C::priority_policy::value; };
+}
+template <class C>
+consteval bool combine_has_weigh() {
+  return requires(const C c, const chosen_scores<2, float> s, float* w) { c.weigh(s, w); };
+}
+template <class C>
+consteval bool combine_has_vjp() {
+  return requires(const C c, const chosen_scores<2, float> s, const float* d, float* g) { c.vjp(s, d, g); };
+}
+template <class B>
+consteval bool balance_complete() {
+  using L = balance::as_sum<B>;
+  using Info = row_info<probe_row, 2>;
+  return requires { { L::columns } -> std::convertible_to<int>; } &&
+         requires(const L l, const Info& i, probe_row* a, row_grad<probe_row>& g) { l.partial(i, a); l.add_grad(i, a, g); };
+}
+template <class Spec, class Backend>
+consteval bool expert_has_module() {
+  return requires { typename Spec::expert::template module<typename Spec::scalar, Backend>; { Spec::expert::head_of_classes } -> std::convertible_to<bool>; };
+}
+}  // namespace detail
+
+/// The verdict on a composition.  Never fails to compile, whatever the policies look like.
+template <class Spec, class Backend>
+consteval verdict support() {
+  using R = typename Spec::router;
+  using Cap = typename Spec::capacity;
+  if (!detail::known_scalar<typename Spec::scalar>) return verdict::M015_scalar;
+  if (!detail::router_has_k<R>()) {
+    if constexpr (requires { typename R::mixes_tokens; } || requires { typename R::picks_tokens; }) return verdict::M017_wrong_plan;
+    return verdict::M001_router_k;
+  }
+  if (!detail::router_has_scores<R>()) return verdict::M002_router_scores;
+  if (!detail::router_has_vjp<R>()) return verdict::M003_router_vjp;
+  if constexpr (detail::router_has_k<R>()) {
+    if (R::k != every_expert && (R::k < 1 || R::k > 16)) return verdict::M005_k_out_of_range;
+    if (!detail::router_has_select<R>()) return verdict::M004_router_select;
+    if (!detail::router_noise_complete<R>()) return verdict::M018_noise_vjp;
+  }
+  if (!detail::capacity_has_slots<Cap>()) return verdict::M006_capacity_slots;
+  if (!detail::capacity_has_overflow<Cap>()) return verdict::M007_capacity_overflow;
+  if (!detail::combine_has_weigh<typename Spec::combine>()) return verdict::M008_combine_weigh;
+  if (!detail::combine_has_vjp<typename Spec::combine>()) return verdict::M009_combine_vjp;
+  if (!detail::balance_complete<typename Spec::balance>()) return verdict::M016_balance_members;
+  if (!detail::expert_has_module<Spec, Backend>()) return verdict::M019_expert_module;
+  if constexpr (detail::router_has_k<R>() && detail::capacity_has_overflow<Cap>() && detail::balance_complete<typename Spec::balance>() &&
+                detail::expert_has_module<Spec, Backend>()) {
+    using Bal = balance::as_sum<typename Spec::balance>;
+    constexpr bool mixture = R::k == every_expert;
+    if (mixture && Cap::limited) return verdict::M013_mixture_bounded;
+    if (mixture && Bal::needs_threshold) return verdict::M014_mixture_load;
+    if (mixture && Bal::has_bias) return verdict::M020_bias_with_mixture;
+    if (Bal::needs_noise && !has_noise<R, detail::probe_row>) return verdict::M012_noise_needed;
+    if (Spec::expert::head_of_classes && Cap::limited) {
+      constexpr auto kind = Cap::overflow_policy::value;
+      if (kind == overflow::kind::drop || kind == overflow::kind::reroute) return verdict::M010_drop_with_head;
+      if (kind == overflow::kind::identity) return verdict::M011_identity_with_head;
+    }
+  }
+  return verdict::ok;
+}
+
+namespace detail {
+/// One mistake, one error, its sentence on the first line.
+template <class Spec, class Backend>
+consteval bool explain() {
+  constexpr verdict v = support<Spec, Backend>();
+  static_assert(v != verdict::M001_router_k,
+                "polymoe M001: Spec::router needs static constexpr int k (experts per unit, or polymoe::every_expert): it sizes the plan. See docs/errors.md#M001");
+  static_assert(v != verdict::M002_router_scores,
+                "polymoe M002: Spec::router needs template <class Row> POLYMOE_HD Row scores(const Row& logits) const: gates are made of scores. See docs/errors.md#M002");
+  static_assert(v != verdict::M003_router_vjp,
+                "polymoe M003: Spec::router needs template <class Row> POLYMOE_HD Row vjp(const Row& logits, const Row& d_scores) const: without it the router cannot be trained. See docs/errors.md#M003");
+  static_assert(v != verdict::M004_router_select,
+                "polymoe M004: Spec::router needs template <class Row> POLYMOE_HD polymoe::choice<k> select(const Row& scores) const: it names the k experts, best first. See docs/errors.md#M004");
+  static_assert(v != verdict::M005_k_out_of_range,
+                "polymoe M005: Spec::router::k must lie in 1..16, or be polymoe::every_expert: a unit without experts has no output. See docs/errors.md#M005");
+  static_assert(v != verdict::M006_capacity_slots,
+                "polymoe M006: Spec::capacity needs index slots(const polymoe::capacity_query&) const: slots of one expert in one group. See docs/errors.md#M006");
+  static_assert(v != verdict::M007_capacity_overflow,
+                "polymoe M007: Spec::capacity needs static constexpr bool limited and the types overflow_policy and priority_policy. See docs/errors.md#M007");
+  static_assert(v != verdict::M008_combine_weigh,
+                "polymoe M008: Spec::combine needs template <int K, class S> POLYMOE_HD void weigh(const polymoe::chosen_scores<K, S>&, S* weight) const. See docs/errors.md#M008");
+  static_assert(v != verdict::M009_combine_vjp,
+                "polymoe M009: Spec::combine needs template <int K, class S> POLYMOE_HD void vjp(const polymoe::chosen_scores<K, S>&, const S* d_weight, S* d_score) const. See docs/errors.md#M009");
+  static_assert(v != verdict::M010_drop_with_head,
+                "polymoe M010: overflow::drop (or reroute, which ends in drop) with a head expert gives dropped units zero logits: no residual carries them. Write overflow::drop_to_zero if that is meant, or use fallback. See docs/errors.md#M010");
+  static_assert(v != verdict::M011_identity_with_head,
+                "polymoe M011: overflow::identity with a head expert cannot work: the unit has D columns, the output has one per class. Use fallback. See docs/errors.md#M011");
+  static_assert(v != verdict::M012_noise_needed,
+                "polymoe M012: balance::load and load_shazeer need a router with noise (score::noisy_constant or noisy_learned): the load is a probability over redrawn noise. See docs/errors.md#M012");
+  static_assert(v != verdict::M013_mixture_bounded,
+                "polymoe M013: a mixture uses every expert for every unit, so a bounded capacity has nothing to bound. Use capacity::unlimited. See docs/errors.md#M013");
+  static_assert(v != verdict::M014_mixture_load,
+                "polymoe M014: balance::load needs a choice of K experts; a mixture makes none. Use importance or a KL loss. See docs/errors.md#M014");
+  static_assert(v != verdict::M015_scalar,
+                "polymoe M015: Spec::scalar must be float, double, polymoe::bf16, polymoe::dual<float> or polymoe::dual<double>. See docs/errors.md#M015");
+  static_assert(v != verdict::M016_balance_members,
+                "polymoe M016: Spec::balance needs columns, partial, value, cotangent and add_grad (include/polymoe/balance/balance.hpp has the list). See docs/errors.md#M016");
+  static_assert(v != verdict::M017_wrong_plan,
+                "polymoe M017: this router makes a plan of another kind (tokens picked or mixed per expert) than a token-choice layer uses. See docs/errors.md#M017");
+  static_assert(v != verdict::M018_noise_vjp,
+                "polymoe M018: a router with projections = 2 needs Row noise_std(const Row& raw) const and Row noise_vjp(const Row& raw, const Row& d_std) const. See docs/errors.md#M018");
+  static_assert(v != verdict::M019_expert_module,
+                "polymoe M019: Spec::expert needs static constexpr bool head_of_classes and template <class T, class Backend> using module. See docs/errors.md#M019");
+  static_assert(v != verdict::M020_bias_with_mixture,
+                "polymoe M020: balance::loss_free_bias steers a selection; a mixture selects nothing. See docs/errors.md#M020");
+  return v == verdict::ok;
+}
+}  // namespace detail
+
+}  // namespace polymoe

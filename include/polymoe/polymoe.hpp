@@ -1,0 +1,19 @@
+// polymoe: Mixture-of-Experts layers for vision, composed at compile time from policies.
+//
+// This umbrella needs a C++20 compiler and nothing else.  Define POLYMOE_WITH_ONEDNN / POLYMOE_WITH_CBLAS (the CMake
+// targets do) for fast products.  The CUDA backend has its own umbrella, polymoe/cuda.cuh.
+#pragma once
+
+#include "balance/importance.hpp"
+#include "balance/kl.hpp"
+#include "balance/load.hpp"
+#include "balance/loss_free_bias.hpp"
+#include "balance/switch_loss.hpp"
+#include "balance/z_loss.hpp"
+#include "core/workspace.hpp"
+#include "expert/gated_mlp.hpp"
+#include "expert/identity.hpp"
+#include "layer/layer.hpp"
+#include "plan/dense_plan.hpp"
+#include "score/noisy.hpp"
+#include "score/sigmoid.hpp"

@@ -1,0 +1,151 @@
+// One unit through the router, forward and backward: the same text for the CPU loop and the CUDA kernel.
+//
+// logits -> (+ noise) -> / temperature -> scores -> (+ selection bias) -> choice.  The caller loads rows and stores
+// results; everything between is here, and policies are called directly so that a policy that forgot POLYMOE_HD is
+// named in the compiler's error.
+#pragma once
+
+#include "../balance/balance.hpp"
+#include "../core/rng.hpp"
+#include "top_k.hpp"
+
+namespace polymoe::inline v0 {
+
+/// True when the router adds noise to its logits in training.
+template <class Router, class Row>
+concept has_noise = requires(const Router r, Row z) { r.noise_std(z); };
+/// Number of router matrices: 2 when the noise deviation is learned.
+template <class Router>
+inline constexpr int projections = [] {
+  if constexpr (requires { Router::projections; }) return int(Router::projections);
+  else return 1;
+}();
+/// Choices held per unit: K, or 1 for routers that use every expert (unused there).
+template <class Router>
+inline constexpr int choices_of = Router::k == every_expert ? 1 : Router::k;
+
+/// Run-time values of one routing call that are the same for all rows.
+struct route_values {
+  float inverse_temperature = 1;
+  float noise = 0;               ///< multiplies the deviation; 0 in evaluation
+  random_stream draw{};
+  const float* bias = nullptr;   ///< [E], added to scores for the selection only
+};
+
+template <class Row, int K>
+struct routed_row {
+  Row logits, noisy, noise_std, scaled, scores;
+  choice<K> chosen;
+  bool finite = true;
+};
+
+/// `raw` is the row of the second projection; pass `logits` again when there is one projection only.
+template <class Router, class Row>
+POLYMOE_HD routed_row<Row, choices_of<Router>> route_row(const Router& router, const route_values& v, const Row& logits,
+                                                         const Row& raw, index unit) {
+  using S = typename Row::scalar;
+  routed_row<Row, choices_of<Router>> r;
+  r.logits = logits;
+  r.noisy = logits;
+  r.finite = logits.finite();
+  if constexpr (has_noise<Router, Row>) {
+    r.noise_std = router.noise_std(raw);
+    if (projections<Router> > 1) r.finite = r.finite && raw.finite();
+    if (v.noise != 0) {
+      r.noisy = logits.zip(r.noise_std, [&](S z, S s, int e) {
+        return z + s * S(v.noise * v.draw.normal(static_cast<std::uint64_t>(unit * logits.n + e)));
+      });
+    }
+  } else {
+    r.noise_std = logits.filled(S(0));
+  }
+  const S inverse_tau(v.inverse_temperature);
+  r.scaled = v.inverse_temperature == 1.0f ? r.noisy : r.noisy.map([=](S z, int) { return z * inverse_tau; });
+  r.scores = router.scores(r.scaled);
+  if constexpr (Router::k != every_expert) {
+    if (v.bias) {
+      const float* b = v.bias;
+      r.chosen = router.select(r.scores.map([=](S s, int e) { return s + S(b[e]); }));
+    } else {
+      r.chosen = router.select(r.scores);
+    }
+  } else {
+    r.chosen.n = 0;
+  }
+  return r;
+}
+
+/// Builds what balance losses see.  Thresholds are found only for losses that ask for them.
+template <class Balance, int K, class Row>
+POLYMOE_HD row_info<Row, K> make_row_info(const routed_row<Row, K>& r, const Row& clean_scores) {
+  row_info<Row, K> info{r.logits, r.noisy, r.scores, clean_scores, r.noise_std, r.chosen};
+  if constexpr (Balance::needs_threshold) {
+    if (r.logits.n > K) {
+      const choice<K + 1> top = largest<K + 1>(r.noisy);
+      info.next = top.expert[K];
+      info.next_value = r.noisy.at(info.next);
+      info.kth = top.expert[K - 1];
+    } else {
+      const choice<K> top = largest<K>(r.noisy);
+      info.kth = top.expert[top.n - 1];
+    }
+    info.kth_value = r.noisy.at(info.kth);
+  }
+  return info;
+}
+
+/// Scores of the clean logits: the same row when nothing was added.
+template <class Router, class Row, int K>
+POLYMOE_HD Row clean_scores_of(const Router& router, const route_values& v, const routed_row<Row, K>& r) {
+  if constexpr (has_noise<Router, Row>) {
+    if (v.noise != 0) {
+      using S = typename Row::scalar;
+      const S inverse_tau(v.inverse_temperature);
+      return router.scores(r.logits.map([=](S z, int) { return z * inverse_tau; }));
+    }
+  }
+  return r.scores;
+}
+
+/// Gradients of the two projections of one unit.
+template <class Row>
+struct row_vjp {
+  Row logits, raw;
+};
+
+/// `g` holds the gradients that gates and balance losses gave; `raw` as in route_row.
+template <class Router, class Row, int K>
+POLYMOE_HD row_vjp<Row> route_row_vjp(const Router& router, const route_values& v, const routed_row<Row, K>& r,
+                                      const Row& raw, const row_grad<Row>& g, bool use_clean_scores, index unit) {
+  using S = typename Row::scalar;
+  const S inverse_tau(v.inverse_temperature);
+  Row d_scores = g.scores;
+  row_vjp<Row> out;
+  out.logits = g.logits;
+  if (use_clean_scores) {
+    bool noisy = false;
+    if constexpr (has_noise<Router, Row>) noisy = v.noise != 0;
+    if (noisy)
+      out.logits.add_scaled(inverse_tau,
+                            router.vjp(r.logits.map([=](S z, int) { return z * inverse_tau; }), g.clean_scores));
+    else
+      d_scores.add(g.clean_scores);
+  }
+  Row d_noisy = g.noisy;
+  d_noisy.add_scaled(inverse_tau, router.vjp(r.scaled, d_scores));
+  out.logits.add(d_noisy);
+  out.raw = out.logits.filled(S(0));
+  if constexpr (requires(const Router q, Row z) { q.noise_vjp(z, z); }) {
+    Row d_std = g.noise_std;
+    if (v.noise != 0) {
+      const int n = raw.n;
+      d_std.add(d_noisy.map([&](S d, int e) {
+        return d * S(v.noise * v.draw.normal(static_cast<std::uint64_t>(unit * n + e)));
+      }));
+    }
+    out.raw = router.noise_vjp(raw, d_std);
+  }
+  return out;
+}
+
+}  // namespace polymoe
