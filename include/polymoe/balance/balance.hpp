@@ -187,7 +187,7 @@ struct sum<First, Rest...> {
     rest.add_grad(r, cot + First::columns, g);
   }
   float weight_of(int i) const { return i == 0 ? first.weight : rest.weight_of(i - 1); }
-  static const char* name_of(int i) { return i == 0 ? First::name : sum<Rest...>::name_of(i - 1); }
+  static const char* name_of(int i) { return i == 0 ? policy_name<First>() : sum<Rest...>::name_of(i - 1); }
 };
 
 namespace detail {

@@ -24,7 +24,7 @@ struct load_form {
   POLYMOE_HD void partial(const Info& r, Row* acc) const {
     using S = typename Info::scalar;
     acc[0].add(margin(r, acc[0]).zip(r.noise_std, [](S u, S s, int) {
-      return value_of(u) == far ? S(1) : math::normal_cdf(u / s);
+      return value_of(u) == far ? S(1) : math::normal_cdf(u / held(s));
     }));
   }
   template <class S>
@@ -41,11 +41,11 @@ struct load_form {
     const Row m = margin(r, cot[0]);
     // d p / d margin = pdf(m / s) / s, and d p / d s = -pdf(m / s) m / s^2.
     Row share = m.zip(r.noise_std, [](S u, S s, int) {
-      return value_of(u) == far ? S(0) : math::normal_pdf(u / s) / s;
+      return value_of(u) == far ? S(0) : math::normal_pdf(u / held(s)) / held(s);
     });
     share = share.zip(cot[0], [](S a, S c, int) { return a * c; });
     g.logits.add(share);
-    const Row over_s = share.zip(r.noise_std, [](S a, S s, int) { return a / s; });
+    const Row over_s = share.zip(r.noise_std, [](S a, S s, int) { return value_of(s) < least ? S(0) : a / s; });
     g.noise_std.add(over_s.zip(m, [](S a, S u, int) { return value_of(u) == far ? S(0) : -a * u; }));
     const Row through_next = share.zip(r.noisy, [&](S a, S x, int e) { return in_top(r, x, e) ? a : S(0); });
     const S next = through_next.sum();
@@ -55,6 +55,13 @@ struct load_form {
 
  private:
   static constexpr float far = 1e30f;  ///< marks "no threshold": K = E, the expert is always chosen
+  static constexpr float least = 1e-10f;
+
+  /// A learned deviation may vanish; without a least one, an expert at the threshold would give 0 / 0.
+  template <class S>
+  POLYMOE_HD static S held(S s) {
+    return value_of(s) < least ? S(least) : s;
+  }
 
   /// Clean logit minus its threshold, or `far`.
   template <class Info, class Row>

@@ -71,8 +71,8 @@ struct bounded {
     index c = absolute;
     if (c <= 0) {
       const double exact = f * static_cast<double>(q.tokens) * static_cast<double>(q.k) / static_cast<double>(q.experts);
-      // A guard of 1e-6 keeps ceil(0.1f * 10) from becoming 2 through the rounding of the factor to float.
-      const double wanted = Round == rounding::up ? exact - 1e-6 * exact : exact - 0.5;
+      // Rounding the factor to float adds at most 6e-8 of it: ceil(0.1f * 10) must not become 2.
+      const double wanted = Round == rounding::up ? exact - 6e-8 * exact : exact - 0.5;
       c = static_cast<index>(wanted);
       if (static_cast<double>(c) < wanted) ++c;
     }

@@ -45,6 +45,15 @@ using index = std::int64_t;
 /// Largest number of experts a router row can hold.
 inline constexpr int max_experts = 1024;
 
+/// P::name, or "custom" for a policy that did not name itself: what describe() prints.
+template <class P>
+constexpr const char* policy_name() {
+  if constexpr (requires { P::name; })
+    return P::name;
+  else
+    return "custom";
+}
+
 /// Rounds `n` up to a multiple of `m` (m > 0).
 POLYMOE_HD constexpr index round_up(index n, index m) { return (n + m - 1) / m * m; }
 /// Smallest integer not below n/m (n >= 0, m > 0).

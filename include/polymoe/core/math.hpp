@@ -154,7 +154,8 @@ POLYMOE_HD POLYMOE_ALWAYS_INLINE T sigmoid(T x) {
 /// log(1 + e^x), exact for large |x|.
 template <class T>
 POLYMOE_HD T softplus(T x) {
-  return (x > T(0) ? x : T(0)) + math::log1p(math::exp(-math::abs(x)));
+  // Two forms instead of one with |x|, whose tangent at 0 (where learned noise starts) would have the wrong sign.
+  return x > T(0) ? x + math::log1p(math::exp(-x)) : math::log1p(math::exp(x));
 }
 /// Standard normal distribution function.
 template <class T>

@@ -147,7 +147,7 @@ POLYMOE_HD choice<K> largest(const Row& scores) {
   c.n = K < scores.n ? K : scores.n;
   if constexpr (Row::lanes::width == 1) {
     // One thread: an insertion into a sorted list of K; strict comparison keeps the lower index among equals.
-    typename Row::scalar best[K];
+    typename Row::scalar best[K] = {};
     int held = 0;
     for (int e = 0; e < scores.n; ++e) {
       const auto x = scores.v[e];

@@ -21,10 +21,8 @@ class gated_mlp_module {
 
   gated_mlp_module() = default;
   explicit gated_mlp_module(expert_config c)
-      : config_(c), gate_(c.experts, c.in, c.hidden, Bias), up_(c.experts, c.in, c.hidden, Bias),
-        down_(c.experts, c.hidden, c.out, Bias) {
-    require(c.hidden >= 1, "expert gated_mlp: hidden is ", c.hidden, ", it must be at least 1");
-  }
+      : config_(checked(c)), gate_(c.experts, c.in, c.hidden, Bias), up_(c.experts, c.in, c.hidden, Bias),
+        down_(c.experts, c.hidden, c.out, Bias) {}
   template <class V>
   void visit(V& v) {
     gate_.visit(v, "gate"), up_.visit(v, "up"), down_.visit(v, "down");
@@ -89,6 +87,10 @@ class gated_mlp_module {
   }
 
  private:
+  static const expert_config& checked(const expert_config& c) {
+    require(c.hidden >= 1, "expert gated_mlp: hidden is ", c.hidden, ", it must be at least 1");
+    return c;
+  }
   std::size_t tile_bytes() const {
     return static_cast<std::size_t>(round_up(256 * config_.hidden * static_cast<index>(sizeof(real_t<T>)) * view<T>::planes, 64));
   }

@@ -35,9 +35,7 @@ class mlp_module {
 
   mlp_module() = default;
   explicit mlp_module(expert_config c)
-      : config_(c), fc1_(c.experts, c.in, c.hidden, Bias), fc2_(c.experts, c.hidden, c.out, Bias) {
-    require(c.hidden >= 1, "expert mlp: hidden is ", c.hidden, ", it must be at least 1");
-  }
+      : config_(checked(c)), fc1_(c.experts, c.in, c.hidden, Bias), fc2_(c.experts, c.hidden, c.out, Bias) {}
 
   template <class V>
   void visit(V& v) {
@@ -91,6 +89,10 @@ class mlp_module {
   }
 
  private:
+  static const expert_config& checked(const expert_config& c) {
+    require(c.hidden >= 1, "expert mlp: hidden is ", c.hidden, ", it must be at least 1");
+    return c;
+  }
   std::size_t tile_bytes() const {
     return static_cast<std::size_t>(round_up(256 * config_.hidden * static_cast<index>(sizeof(real_t<T>)) * view<T>::planes, 64));
   }

@@ -39,10 +39,7 @@ class apply {
     index max_units = 0;
   };
 
-  explicit apply(apply_config c) : config_(c), expert_({c.experts, c.dim, c.hidden, c.out}) {
-    require(c.dim >= 1 && c.out >= 1 && c.unit_rows >= 1, "apply: dim ", c.dim, ", out ", c.out, " and unit_rows ",
-            c.unit_rows, " must be at least 1");
-  }
+  explicit apply(apply_config c) : config_(checked(c)), expert_({c.experts, c.dim, c.hidden, c.out}) {}
   const apply_config& settings() const { return config_; }
 
   template <class V>
@@ -73,6 +70,11 @@ class apply {
     require(y.cols == config_.out, "apply: y is ", shape_text(y), ", the layer writes ", config_.out, " columns");
     require(x.rows == p.tokens * r && y.rows == x.rows, "apply: x is ", shape_text(x), " and y ", shape_text(y),
             ", the plan has ", p.tokens, " units of ", r, " rows");
+    require(p.tokens <= s.max_units && p.max_slots * r <= s.out.rows, "apply: the plan has ", p.tokens, " units and up to ",
+            p.max_slots, " slots, memory was bound for ", s.max_units, " units and ", s.out.rows / r, " slots");
+    require(p.all_experts == config_.experts && (identity_plan ? 1 : p.groups) * config_.experts <= s.work.max_runs,
+            "apply: the plan has ", p.all_experts, " experts in ", p.groups, " groups, memory was bound for ",
+            config_.experts, " experts and ", s.work.max_runs, " runs");
     s.x = x;
     list_runs(p, s);
     if constexpr (identity_plan) {
@@ -90,20 +92,23 @@ class apply {
                 saved& s) const {
     const index r = config_.unit_rows;
     require(dy.rows == s.x.rows && dy.cols == config_.out, "apply: dy is ", shape_text(dy), ", y was [", s.x.rows, ", ", config_.out, "]");
+    require(!dx.ptr[0] || (dx.rows == s.x.rows && dx.cols == config_.dim), "apply: dx is ", shape_text(dx), ", x was ", shape_text(s.x));
     arena_scope call(c.scratch);
     const view<T> d_out = c.scratch.template take<T>(s.out.rows, config_.out);
     const view<T> d_slots = c.scratch.template take<T>(s.out.rows, config_.dim);
     combine_backward<T>(c.stream, p, dy, s.out, s.x, r, d_out, d_gate, d_skip);
     expert_.backward(c, s.work, d_out, d_slots, s.expert, !identity_plan);
-    if (dx.ptr[0]) {
-      require(dx.rows == s.x.rows && dx.cols == config_.dim, "apply: dx is ", shape_text(dx), ", x was ", shape_text(s.x));
-      gather_backward<T>(c.stream, p, d_slots, dy, r, dx);
-    }
+    if (dx.ptr[0]) gather_backward<T>(c.stream, p, d_slots, dy, r, dx);
   }
 
   static constexpr cost count_one(const apply_config& c) { return Expert::count_one({c.experts, c.dim, c.hidden, c.out}); }
 
  private:
+  static const apply_config& checked(const apply_config& c) {
+    require(c.dim >= 1 && c.out >= 1 && c.unit_rows >= 1 && c.experts >= 1, "apply: dim ", c.dim, ", out ", c.out,
+            ", experts ", c.experts, " and unit_rows ", c.unit_rows, " must be at least 1");
+    return c;
+  }
   void list_runs(const sparse_plan<C>& p, saved& s) const {
     const index r = config_.unit_rows;
     s.work.clear();

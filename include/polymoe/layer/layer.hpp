@@ -27,10 +27,15 @@ struct layer_config {
   balance::as_sum<typename Spec::balance> balance{};
 };
 
+/// A composition that support() refuses: nothing but the sentence that says why, so that one mistake is one error.
 template <class Spec, class Backend>
 class layer {
-  static_assert(detail::explain<Spec, Backend>(), "polymoe: this composition is refused; the sentence above says why");
+  static_assert(detail::explain<Spec, Backend>());
+};
 
+template <class Spec, class Backend>
+  requires(support<Spec, Backend>() == verdict::ok)
+class layer<Spec, Backend> {
  public:
   using spec = Spec;
   using scalar = typename Spec::scalar;
@@ -85,6 +90,9 @@ class layer {
   void forward(context<Backend>& c, view<const T> x, view<T> y, saved& s) const {
     require(x.cols == config_.dim, "layer: x is ", shape_text(x), ", the layer was built for dim ", config_.dim);
     require(x.rows % config_.unit_rows == 0, "layer: x is ", shape_text(x), ", its rows are no multiple of unit_rows ", config_.unit_rows);
+    require(x.rows <= s.routing.max_units * config_.unit_rows, "layer: x is ", shape_text(x), ", memory was bound for ",
+            s.routing.max_units * config_.unit_rows, " rows");
+    require(y.rows == x.rows && y.cols == out_cols(), "layer: y is ", shape_text(y), ", it should be [", x.rows, ", ", out_cols(), "]");
     if constexpr (Unit::block) {
       const view<T> pooled = s.pooled.rows_at(0, x.rows / config_.unit_rows);
       pool(c, x, pooled);
@@ -129,14 +137,17 @@ class layer {
     s << "layer: D=" << config_.dim << " H=" << config_.hidden << " E=" << config_.experts << " K=";
     if (Spec::router::k == every_expert) s << "all";
     else s << Spec::router::k;
-    s << ", unit " << Unit::name << ", router " << Spec::router::name << ", capacity " << Spec::capacity::name;
+    s << ", unit " << policy_name<Unit>() << ", router " << policy_name<typename Spec::router>() << ", capacity "
+      << policy_name<typename Spec::capacity>();
     if constexpr (Spec::capacity::limited) {
       const index group = config_.group_size ? config_.group_size : 0;
-      s << " (overflow " << Spec::capacity::overflow_policy::name << ", priority " << Spec::capacity::priority_policy::name;
+      s << " (overflow " << policy_name<typename Spec::capacity::overflow_policy>() << ", priority "
+        << policy_name<typename Spec::capacity::priority_policy>();
       if (group) s << ", C=" << config_.capacity.slots({group, config_.experts, Spec::router::k, true}) << " of " << group;
       s << ")";
     }
-    s << ", expert " << Spec::expert::name << ", combine " << Spec::combine::name << ", balance";
+    s << ", expert " << policy_name<typename Spec::expert>() << ", combine " << policy_name<typename Spec::combine>()
+      << ", balance";
     using B = balance::as_sum<typename Spec::balance>;
     for (int i = 0; i < B::terms; ++i) s << (i ? " + " : " ") << config_.balance.weight_of(i) << " " << B::name_of(i);
     if (B::terms == 0) s << " none";
@@ -157,7 +168,9 @@ class layer {
     require(Unit::block || c.unit_rows == 1, "layer: unit_rows is ", c.unit_rows, ", a token unit has 1 row");
     return c;
   }
-  void pool(context<Backend>& c, view<const T> x, view<T> pooled) const {
+  void pool(context<Backend>& c, view<const T> x, view<T> pooled) const
+    requires(Unit::block)
+  {
     const index n = config_.unit_rows;
     parallel_rows(c.stream, pooled.rows, move_grain(n * x.cols), [&](index first, index count, worker&) {
       for (index u = first; u < first + count; ++u)
@@ -167,9 +180,19 @@ class layer {
             if (const double w = Unit::share(r, n); w != 0) sum += x.get(u * n + r, j) * C(w);
           pooled.set(u, j, sum);
         }
+      // A bad number in a row that has no share still makes the whole unit bad: its payload must not reach an expert.
+      for (index u = first; u < first + count; ++u)
+        for (index r = 0; r < n; ++r) {
+          if (Unit::share(r, n) != 0) continue;
+          bool finite = true;
+          for (index j = 0; j < x.cols; ++j) finite = finite && math::is_finite(x.get(u * n + r, j));
+          if (!finite) pooled.set(u, 0, C(std::numeric_limits<float>::quiet_NaN()));
+        }
     });
   }
-  void spread(context<Backend>& c, view<const T> d, view<T> dx) const {
+  void spread(context<Backend>& c, view<const T> d, view<T> dx) const
+    requires(Unit::block)
+  {
     const index n = config_.unit_rows;
     parallel_rows(c.stream, d.rows, move_grain(n * dx.cols), [&](index first, index count, worker&) {
       for (index u = first; u < first + count; ++u)

@@ -53,17 +53,8 @@ class routing {
     index max_units = 0;
   };
 
-  explicit routing(config c) : config_(c), logits_(c.dim, c.experts), back_(c.experts, c.dim), outer_(c.experts, c.dim) {
-    require(c.dim >= 1, "routing: dim is ", c.dim, ", it must be at least 1");
-    require(c.experts >= 1, "routing: experts is ", c.experts, ", it must be at least 1");
-    require(c.experts <= max_experts, "routing: experts is ", c.experts, ", the largest supported number is ", max_experts);
-    require(all_experts || Router::k <= c.experts, "routing: the router takes K = ", Router::k, " experts per unit, there are only ", c.experts);
-    require(c.group_size >= 0, "routing: group_size is ", c.group_size, ", it must not be negative");
-    if constexpr (requires { c.capacity.factor; })
-      require(c.capacity.factor > 0 && c.capacity.factor <= 1e6f && c.capacity.eval_factor <= 1e6f && c.capacity.absolute >= 0,
-              "routing: capacity factor ", c.capacity.factor, " (evaluation ", c.capacity.eval_factor, ", absolute ",
-              c.capacity.absolute, ") is outside (0, 1e6]");
-  }
+  explicit routing(config c)
+      : config_(checked(c)), logits_(c.dim, c.experts), back_(c.experts, c.dim), outer_(c.experts, c.dim) {}
 
   const config& settings() const { return config_; }
   config& settings() { return config_; }
@@ -102,6 +93,8 @@ class routing {
     const index group = max_units ? group_of(max_units) : 1;
     // A call may have fewer units than the largest one, so the number of groups is bounded by both.
     const index G = config_.group_size ? ceil_div(max_units, group) : 1;
+    require(E1 * G < (index{1} << 31), "routing: ", E1, " experts in ", G, " groups are ", E1 * G,
+            " runs, which exceeds the 32-bit ids of a plan (2147483647)");
     const index tiles = G * ceil_div(group, detail::route_tile);
     s.max_units = max_units;
     sparse_plan<C>& p = s.plan;
@@ -167,7 +160,8 @@ class routing {
     s.input = r;
     shape_plan(c, s, r.rows);
     const step_state step = c.step ? *c.step : step_state{};
-    require(step.temperature > 0, "routing: temperature is ", step.temperature, ", it must be positive");
+    require(step.temperature > 0 && math::is_finite(1.0f / step.temperature), "routing: temperature is ", step.temperature,
+            ", it must be positive");
     s.route.inverse_temperature = 1.0f / step.temperature;
     s.route.noise = c.training() ? step.noise : 0.0f;
     s.route.draw = c.draw(noise_stream_);
@@ -201,6 +195,8 @@ class routing {
 
   /// Uses d_gate; router gradients +=; dr = (or += when `accumulate`); dr may be empty.
   void backward(context<Backend>& c, view<T> dr, saved& s, bool accumulate = false) const {
+    require(!dr.ptr[0] || (dr.rows == s.plan.tokens && dr.cols == config_.dim), "routing: dr is ", shape_text(dr),
+            ", the router input was ", shape_text(s.input));
     route_rows_backward(c.stream, config_.router, config_.balance, config_.combine, s, s.d_logits, s.d_raw);
     weight_gradient(c, s, s.d_logits, weight_.grad);
     if constexpr (learned_noise) weight_gradient(c, s, s.d_raw, noise_weight_.grad);
@@ -213,11 +209,13 @@ class routing {
   void commit(context<Backend>& c) {
     (void)c;
     if constexpr (Balance::has_bias) {
-      float mean = 0;
-      for (index e = 0; e < config_.experts; ++e) mean += load_[e] / static_cast<float>(config_.experts);
+      // Loads are whole numbers: E * load is compared with their sum, so that equal loads leave the bias alone.
+      double sum = 0;
+      for (index e = 0; e < config_.experts; ++e) sum += static_cast<double>(load_[e]);
       const float rate = config_.balance.bias_rate();
       for (index e = 0; e < config_.experts; ++e) {
-        bias_[e] += load_[e] < mean ? rate : (load_[e] > mean ? -rate : 0.0f);
+        const double load = static_cast<double>(load_[e]) * static_cast<double>(config_.experts);
+        bias_[e] += load < sum ? rate : (load > sum ? -rate : 0.0f);
         load_[e] = 0;
       }
     }
@@ -230,6 +228,22 @@ class routing {
 
  private:
   using Plain = planar_product<C, Maths>;
+  /// Before anything is built from the numbers.
+  static const config& checked(const config& c) {
+    require(c.dim >= 1, "routing: dim is ", c.dim, ", it must be at least 1");
+    require(c.experts >= 1, "routing: experts is ", c.experts, ", it must be at least 1");
+    require(c.experts <= max_experts, "routing: experts is ", c.experts, ", the largest supported number is ", max_experts);
+    require(all_experts || Router::k <= c.experts, "routing: the router takes K = ", Router::k, " experts per unit, there are only ", c.experts);
+    require(c.group_size >= 0, "routing: group_size is ", c.group_size, ", it must not be negative");
+    if constexpr (requires { c.capacity.factor; }) {
+      require(c.capacity.factor > 0 && c.capacity.factor <= 1e6f && c.capacity.eval_factor <= 1e6f && c.capacity.absolute >= 0,
+              "routing: capacity factor ", c.capacity.factor, " (evaluation ", c.capacity.eval_factor, ", absolute ",
+              c.capacity.absolute, ") is outside (0, 1e6]");
+      require(c.capacity.multiple_of <= (index{1} << 20), "routing: capacity multiple_of is ", c.capacity.multiple_of,
+              ", the largest sensible value is ", index{1} << 20);
+    }
+    return c;
+  }
   static constexpr index piece_rows = 2048;
 
   index group_of(index units) const { return config_.group_size ? std::min(config_.group_size, std::max<index>(units, 1)) : std::max<index>(units, 1); }

@@ -79,12 +79,30 @@ template <class C>
 consteval bool combine_has_vjp() {
   return requires(const C c, const chosen_scores<2, float> s, const float* d, float* g) { c.vjp(s, d, g); };
 }
-template <class B>
-consteval bool balance_complete() {
-  using L = balance::as_sum<B>;
+template <class L>
+consteval bool balance_term_complete() {
   using Info = row_info<probe_row, 2>;
   return requires { { L::columns } -> std::convertible_to<int>; } &&
-         requires(const L l, const Info& i, probe_row* a, row_grad<probe_row>& g) { l.partial(i, a); l.add_grad(i, a, g); };
+         requires(const L l, const Info& i, probe_row* a, row_grad<probe_row>& g, const float* totals, float* out) {
+           { l.weight } -> std::convertible_to<float>;
+           l.partial(i, a);
+           { l.value(totals, 8, index{8}) } -> std::convertible_to<float>;
+           l.cotangent(totals, 8, index{8}, out);
+           l.add_grad(i, a, g);
+         };
+}
+// Every term of a sum is probed on its own: a sum of incomplete terms has all the members itself.
+template <class B>
+struct balance_terms {
+  static consteval bool complete() { return balance_term_complete<B>(); }
+};
+template <class... L>
+struct balance_terms<balance::sum<L...>> {
+  static consteval bool complete() { return (balance_term_complete<L>() && ...); }
+};
+template <class B>
+consteval bool balance_complete() {
+  return balance_terms<B>::complete();
 }
 template <class Spec, class Backend>
 consteval bool expert_has_module() {
@@ -133,7 +151,7 @@ consteval verdict support() {
 }
 
 namespace detail {
-/// One mistake, one error, its sentence on the first line.
+/// One mistake, one error, its sentence on the first line.  Always true: the sentences are the verdict.
 template <class Spec, class Backend>
 consteval bool explain() {
   constexpr verdict v = support<Spec, Backend>();
@@ -168,7 +186,7 @@ consteval bool explain() {
   static_assert(v != verdict::M015_scalar,
                 "polymoe M015: Spec::scalar must be float, double, polymoe::bf16, polymoe::dual<float> or polymoe::dual<double>. See docs/errors.md#M015");
   static_assert(v != verdict::M016_balance_members,
-                "polymoe M016: Spec::balance needs columns, partial, value, cotangent and add_grad (include/polymoe/balance/balance.hpp has the list). See docs/errors.md#M016");
+                "polymoe M016: each term of Spec::balance needs columns, weight, partial, value, cotangent and add_grad (include/polymoe/balance/balance.hpp has their forms): the losses work in two phases. See docs/errors.md#M016");
   static_assert(v != verdict::M017_wrong_plan,
                 "polymoe M017: this router makes a plan of another kind (tokens picked or mixed per expert) than a token-choice layer uses. See docs/errors.md#M017");
   static_assert(v != verdict::M018_noise_vjp,
@@ -177,7 +195,7 @@ consteval bool explain() {
                 "polymoe M019: Spec::expert needs static constexpr bool head_of_classes and template <class T, class Backend> using module. See docs/errors.md#M019");
   static_assert(v != verdict::M020_bias_with_mixture,
                 "polymoe M020: balance::loss_free_bias steers a selection; a mixture selects nothing. See docs/errors.md#M020");
-  return v == verdict::ok;
+  return true;
 }
 }  // namespace detail
 

@@ -57,6 +57,7 @@ class planar_outer_product {
   planar_outer_product(index n, index k) : product_(n, k) {}
 
   index blocks() const { return product_.blocks(); }
+  index preferred_pieces(index rows) const { return product_.preferred_pieces(rows); }
   std::size_t worker_bytes() const { return product_.worker_bytes(); }
   void run(worker& wk, index block, view<const T> a, view<const T> x, view<M> g) const {
     product_.run(wk, block, a.ptr[0], a.stride, x.ptr[0], x.stride, a.rows, g.ptr[0], g.stride);

@@ -1,0 +1,127 @@
+# Flags, libraries and helpers of our own tests, examples and benchmarks.  Nothing here reaches users of the headers.
+
+# polymoe_enable_cuda(): turns POLYMOE_CUDA from AUTO/ON/OFF into a plain ON or OFF and enables the language.
+# A missing nvcc is never an error.  A macro, because a language is enabled at file scope.
+macro(polymoe_enable_cuda)
+  set(POLYMOE_CUDA AUTO CACHE STRING "Compile the CUDA sources of tests, examples and benchmarks: AUTO, ON or OFF")
+  set_property(CACHE POLYMOE_CUDA PROPERTY STRINGS AUTO ON OFF)
+  set(polymoe_cuda_wish ${POLYMOE_CUDA})
+  set(POLYMOE_CUDA OFF)
+  if(POLYMOE_SANITIZE OR NOT (POLYMOE_TESTS OR POLYMOE_EXAMPLES OR POLYMOE_BENCH))
+    set(polymoe_cuda_wish OFF)
+  endif()
+  if(polymoe_cuda_wish)  # AUTO or ON
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES 90a-real)  # -gencode=arch=compute_90a,code=sm_90a
+    endif()
+    if(NOT CMAKE_CUDA_COMPILER)
+      unset(CMAKE_CUDA_COMPILER CACHE)  # look again: it may have been installed since
+    endif()
+    include(CheckLanguage)
+    check_language(CUDA)
+    if(CMAKE_CUDA_COMPILER AND TARGET polymoe::cuda)
+      set(POLYMOE_CUDA ON)
+      enable_language(CUDA)
+    elseif(NOT polymoe_cuda_wish STREQUAL "AUTO")
+      message(WARNING "POLYMOE_CUDA is ON but no CUDA compiler and toolkit were found: CUDA sources are left out")
+    endif()
+  endif()
+endmacro()
+
+# polymoe_program_setup(): the targets our programs link.
+#   polymoe_programs  polymoe::cpu, warnings, optimisation, file format libraries that were found
+#   polymoe_kernels   the same for .cu files
+macro(polymoe_program_setup)
+  set(CMAKE_CXX_EXTENSIONS OFF)
+  if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+    set(CMAKE_BUILD_TYPE Release)
+  endif()
+
+  add_library(polymoe_flags INTERFACE)
+  if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+    # No errno and no floating point traps, so that loops with maths functions become vector code.  Values do not
+    # change: never -ffast-math.
+    set(polymoe_maths_flags -fno-math-errno -fno-trapping-math)
+    set(polymoe_warning_flags -Wall -Wextra -Wshadow)
+    set(polymoe_host_flags ${polymoe_maths_flags} ${polymoe_warning_flags})
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      # GCC 12 gives this one inside its own AVX-512 intrinsics, at every call of a vectorised loop.
+      if(CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+        list(APPEND polymoe_host_flags -Wno-maybe-uninitialized)
+      endif()
+      # Warnings that depend on what the optimiser sees differ from processor to processor: shown, never an error.
+      foreach(warning maybe-uninitialized uninitialized array-bounds stringop-overflow stringop-overread restrict
+                      free-nonheap-object nonnull null-dereference dangling-pointer)
+        list(APPEND polymoe_host_flags -Wno-error=${warning})
+      endforeach()
+    endif()
+    if(POLYMOE_NATIVE)
+      include(CheckCXXCompilerFlag)
+      check_cxx_compiler_flag(-march=native POLYMOE_HAS_MARCH_NATIVE)
+      if(POLYMOE_HAS_MARCH_NATIVE)
+        list(APPEND polymoe_host_flags -march=native)
+      endif()
+    endif()
+    if(POLYMOE_SANITIZE)
+      list(APPEND polymoe_host_flags -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined
+           -fno-sanitize-recover=all)
+      target_link_options(polymoe_flags INTERFACE -fsanitize=address,undefined)
+    endif()
+    target_compile_options(polymoe_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${polymoe_host_flags}>")
+  endif()
+
+  add_library(polymoe_programs INTERFACE)
+  target_link_libraries(polymoe_programs INTERFACE polymoe_flags polymoe::cpu)
+  polymoe_program_library(ZLIB ZLIB::ZLIB "")
+  polymoe_program_library(PNG PNG::PNG POLYMOE_WITH_PNG=1)
+  polymoe_program_library(JPEG JPEG::JPEG POLYMOE_WITH_JPEG=1)
+  polymoe_program_library(CLI11 CLI11::CLI11 "")
+  polymoe_program_library(nlohmann_json nlohmann_json::nlohmann_json "")
+
+  if(POLYMOE_CUDA)
+    add_library(polymoe_kernels INTERFACE)
+    target_link_libraries(polymoe_kernels INTERFACE polymoe::cuda)
+    # A device function that calls a host-only policy is only a warning by default: it must not compile.
+    target_compile_options(polymoe_kernels INTERFACE
+      "$<$<COMPILE_LANG_AND_ID:CUDA,NVIDIA>:--Werror=cross-execution-space-call;-Xcompiler=-Wall>")
+  endif()
+endmacro()
+
+# Adds an optional library to polymoe_programs, with a definition if it is found.
+macro(polymoe_program_library package target definition)
+  find_package(${package} QUIET)
+  if(TARGET ${target})
+    target_link_libraries(polymoe_programs INTERFACE ${target})
+    if(NOT "${definition}" STREQUAL "")
+      target_compile_definitions(polymoe_programs INTERFACE ${definition})
+    endif()
+  endif()
+endmacro()
+
+# polymoe_marker(<out> <file> <word>): the rest of the first line "// <word>: <rest>" of a source file, or "".
+function(polymoe_marker out file word)
+  file(STRINGS "${file}" lines REGEX "^// ${word}: " LIMIT_COUNT 1)
+  string(REGEX REPLACE "^// ${word}: +" "" rest "${lines}")
+  string(STRIP "${rest}" rest)
+  set(${out} "${rest}" PARENT_SCOPE)
+endfunction()
+
+# polymoe_summary(): what was found, in a few lines.
+function(polymoe_summary)
+  set(found "")
+  set(missing "")
+  foreach(part openmp onednn cblas cuda)
+    if(TARGET polymoe::${part})
+      list(APPEND found ${part})
+    else()
+      string(APPEND missing "\n     without ${part}: ${polymoe_${part}_REASON}")
+    endif()
+  endforeach()
+  list(JOIN found ", " found)
+  if(POLYMOE_CUDA)
+    set(compiler "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}, nvcc ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
+  else()
+    set(compiler "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
+  endif()
+  message(STATUS "polymoe ${PROJECT_VERSION} (${CMAKE_BUILD_TYPE}; ${compiler}) with: ${found}${missing}")
+endfunction()

@@ -1,0 +1,52 @@
+// custom_capacity: a capacity of one's own: the mean load plus z standard deviations of a random assignment.
+// A constant factor gives small groups too little room and large ones too much; this rule follows the spread of the
+// load.  The program measures the drop rate of random tokens for several z.
+// ctest: --
+#include <cmath>
+#include <cstdio>
+
+#include <polymoe/polymoe.hpp>
+#include <polymoe/testing/check_capacity.hpp>
+
+/// C = ceil(m + z sqrt(m)), m = T K / E: the load of an expert is close to Poisson when tokens choose at random.
+struct mean_plus_spread {
+  static constexpr bool limited = true;
+  static constexpr const char* name = "mean_plus_spread";
+  using overflow_policy = polymoe::overflow::drop;
+  using priority_policy = polymoe::priority::gate;
+  float z = 2;
+  polymoe::index slots(const polymoe::capacity_query& q) const {
+    const double mean = static_cast<double>(q.tokens) * static_cast<double>(q.k) / static_cast<double>(q.experts);
+    return std::min(q.tokens, static_cast<polymoe::index>(std::ceil(mean + static_cast<double>(z) * std::sqrt(mean))));
+  }
+};
+
+struct spread_moe : polymoe::spec {
+  using capacity = mean_plus_spread;
+  using expert = polymoe::expert::identity;
+};
+using moe_layer = polymoe::layer<spread_moe, polymoe::cpu>;
+
+int main() {
+  const polymoe::index tokens = 4096, dim = 32;
+  std::vector<float> x(tokens * dim), y(x.size());
+  const polymoe::random_stream r = polymoe::random_root{5}.stream(polymoe::stream_id("tokens"), 0);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = r.normal(i);
+
+  bool sound = true;
+  double last = 1;
+  for (const float z : {0.0f, 1.0f, 2.0f, 3.0f}) {
+    const moe_layer::config config{.dim = dim, .experts = 16, .group_size = 256, .capacity = {.z = z}};
+    polymoe::workspace<moe_layer> moe(moe_layer(config), {.max_rows = tokens, .seed = 1});
+    if (z == 0) std::printf("%s\n", moe.module().describe().c_str());
+    moe.forward({x.data(), tokens, dim}, {y.data(), tokens, dim});
+    const double dropped = moe.module().stats(moe.saved()).drop_rate();
+    const auto report = polymoe::testing::check_capacity(config.capacity);
+    std::printf("z = %.0f: C = %ld of 256 tokens, drop rate %.4f\n", static_cast<double>(z),
+                static_cast<long>(config.capacity.slots({256, 16, 2, true})), dropped);
+    std::fputs(report.text.c_str(), stdout);
+    sound = sound && report.ok && dropped < last;
+    last = dropped;
+  }
+  return sound && last < 0.01 ? 0 : 1;
+}

@@ -1,0 +1,155 @@
+// One arm of the demo: train with checkpoints and logs, evaluate, collect what the report shows.
+#pragma once
+
+#include <cstdio>
+#include <filesystem>
+
+#include "demo.hpp"
+
+namespace demo {
+
+namespace detail {
+
+inline std::string history_text(const std::vector<epoch_row>& rows) {
+  std::string s;
+  char line[512];
+  for (const epoch_row& r : rows) {
+    std::snprintf(line, sizeof line, "%.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g", r.train.loss, r.train.accuracy,
+                  r.train.seconds, r.train.images_per_second, r.train.experts.drop_rate(), r.train.experts.load_cv(),
+                  r.train.experts.entropy(), r.test_loss, r.test_accuracy);
+    s += line;
+    for (const auto& l : r.train.experts.layers) {
+      std::snprintf(line, sizeof line, " | %lld %lld %lld %.17g", static_cast<long long>(l.choices), static_cast<long long>(l.placed),
+                    static_cast<long long>(l.calls), l.entropy);
+      s += line;
+      for (const double x : l.load) {
+        std::snprintf(line, sizeof line, " %.17g", x);
+        s += line;
+      }
+    }
+    s += '\n';
+  }
+  return s;
+}
+
+inline std::vector<epoch_row> parse_history(const std::string& text) {
+  std::vector<epoch_row> rows;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    epoch_row r;
+    std::istringstream in(line);
+    double drop = 0, cv = 0, entropy = 0;
+    in >> r.train.loss >> r.train.accuracy >> r.train.seconds >> r.train.images_per_second >> drop >> cv >> entropy >> r.test_loss >>
+        r.test_accuracy;
+    for (std::string bar; in >> bar;) {
+      polymoe::layer_telemetry l;
+      in >> l.choices >> l.placed >> l.calls >> l.entropy;
+      for (double x = 0; in.peek() != EOF && in >> std::ws && in.peek() != '|' && in.peek() != EOF && in >> x;) l.load.push_back(x);
+      r.train.experts.layers.push_back(std::move(l));
+    }
+    rows.push_back(std::move(r));
+  }
+  return rows;
+}
+
+}  // namespace detail
+
+/// Trains `model` under the name `name`; files go to <out>/<name>/.
+template <class Model>
+arm_result run_arm(const char* name, const typename Model::config& config, const settings& s, const polymoe::train_test& data) {
+  namespace fs = std::filesystem;
+  const std::string folder = s.out + "/" + name, checkpoint = folder + "/checkpoint.safetensors";
+  std::error_code failed;
+  fs::create_directories(folder, failed);
+  polymoe::require(!failed, "demo: cannot create the folder ", folder, ": ", failed.message());
+
+  polymoe::train_options o;
+  o.batch = s.batch, o.epochs = s.epochs, o.learning_rate = s.learning_rate, o.seed = s.seed, o.threads = s.threads;
+  o.weight_decay = 0.05, o.warmup_epochs = 0.5, o.clip_norm = 1.0;
+  o.augment.mirror = polymoe::flip::random;
+  polymoe::trainer<Model> t(Model(config), o, data);
+
+  arm_result r;
+  r.name = name;
+  r.cost = Model::count(config, 1);
+  std::map<std::string, std::string> extra;
+  // What a checkpoint must agree with besides the trainer's own options.
+  const std::string identity = std::string(name) + ", experts " + std::to_string(s.experts) + ", " + (s.bf16 ? "bf16" : "f32");
+  if (s.resume && fs::exists(checkpoint)) {
+    const auto meta = t.load(checkpoint);
+    const auto it = meta.find("demo.identity");
+    polymoe::require(it != meta.end() && it->second == identity, checkpoint, ": belongs to another arm, this one is ", identity);
+    if (const auto h = meta.find("demo.history"); h != meta.end()) r.epochs = detail::parse_history(h->second);
+    std::printf("%s: resumed at epoch %lld, step %lld of %lld\n", name, static_cast<long long>(t.epoch() + 1),
+                static_cast<long long>(t.step_count()), static_cast<long long>(t.total_steps()));
+  }
+  extra["demo.identity"] = identity;
+  const auto save = [&] {
+    extra["demo.history"] = detail::history_text(r.epochs);
+    t.save(checkpoint, extra);
+  };
+
+  polymoe::csv_log csv(folder + "/epochs.csv",
+                       {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "images_per_second", "drop_rate", "load_cv", "entropy"},
+                       s.resume ? t.epoch() : 0);
+  polymoe::jsonl_log steps(folder + "/steps.jsonl", s.resume ? t.step_count() : 0);
+  polymoe::progress bar(s.epochs, t.steps_per_epoch());
+  while (!t.finished()) {
+    const index epoch = t.epoch();
+    bar.begin_epoch(epoch, t.step_in_epoch());
+    do {
+      const polymoe::train_step x = t.step();
+      polymoe::step_report shown;
+      shown.loss = x.loss, shown.lr = x.learning_rate, shown.grad_norm = x.grad_norm;
+      if (x.has_experts) shown.dropped = x.drop_rate, shown.load_spread = x.max_over_mean;
+      bar.step(x.images, shown);
+      if (t.step_count() % 10 == 0 || t.step_in_epoch() == 0)
+        steps.row(t.step_count() - 1, {{"loss", x.loss}, {"balance_loss", x.balance_loss}, {"learning_rate", x.learning_rate},
+                                       {"grad_norm", x.grad_norm}, {"drop_rate", x.drop_rate}, {"load_max_over_mean", x.max_over_mean}});
+      if (stop_requested) {
+        save();
+        bar.message("stopped; continue with --resume (checkpoint: " + checkpoint + ")");
+        r.interrupted = true;
+        return r;
+      }
+    } while (t.step_in_epoch() != 0);
+
+    epoch_row row;
+    row.train = t.epoch_summary();
+    const polymoe::train_summary test = t.evaluate();
+    row.test_accuracy = test.accuracy, row.test_loss = test.loss;
+    r.epochs.push_back(row);
+    csv.row(epoch, {row.train.loss, row.train.accuracy, test.loss, test.accuracy, row.train.seconds, row.train.images_per_second,
+                    row.train.experts.drop_rate(), row.train.experts.load_cv(), row.train.experts.entropy()});
+    char text[256];
+    std::snprintf(text, sizeof text, "%s epoch %lld/%lld: train loss %.4f accuracy %.4f | test loss %.4f accuracy %.4f | %.0f images/s", name,
+                  static_cast<long long>(epoch + 1), static_cast<long long>(s.epochs), row.train.loss, row.train.accuracy, test.loss,
+                  test.accuracy, row.train.images_per_second);
+    bar.message(text);
+    save();
+  }
+
+  // The final evaluation also collects, for the first images, the expert of every patch in the last routed layer.
+  r.test = t.evaluate([&](index batch, index n) {
+    if (batch > 0) return;
+    polymoe::each_expert_layer(t.work().module(), t.work().saved(), [&](auto& layer, auto& saved) {
+      r.description = layer.describe();
+      r.examples.clear();
+      const auto& plan = saved.routing.plan;
+      const index per_image = plan.tokens / n;
+      for (index i = 0; i < std::min<index>(n, 24); ++i) {
+        polymoe::report_image picture = polymoe::report_image::of(data.test, i);
+        picture.patch_rows = picture.patch_cols = static_cast<index>(std::lround(std::sqrt(static_cast<double>(per_image))));
+        for (index p = 0; p < per_image; ++p) picture.expert.push_back(plan.expert_of[(i * per_image + p) * plan.k]);
+        picture.caption = data.test.class_names[static_cast<std::size_t>(data.test.labels[static_cast<std::size_t>(i)])];
+        r.examples.push_back(std::move(picture));
+      }
+    });
+  });
+  double images = 0;
+  for (const epoch_row& e : r.epochs) r.seconds += e.train.seconds, images += e.train.seconds * e.train.images_per_second;
+  r.train_images_per_second = r.seconds > 0 ? images / r.seconds : 0;
+  return r;
+}
+
+}  // namespace demo

@@ -1,0 +1,3 @@
+#include "arm_dense.hpp"
+
+template demo::arm_result demo::run_dense<polymoe::bf16>(const demo::settings&, const polymoe::train_test&);

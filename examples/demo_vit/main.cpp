@@ -1,0 +1,95 @@
+// demo_vit: trains a ViT whose MLP blocks are sparse Mixture-of-Experts layers, and its dense twin with equal active
+// FLOPs, on Fashion-MNIST, and compares them.
+//
+// 'ViT 4x64, E=8, K=2, every block, Fashion-MNIST'; expected test accuracy 0.88 or more (docs/results/demo.md has
+// measured figures and times).
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+
+#include "demo.hpp"
+
+volatile std::sig_atomic_t demo::stop_requested = 0;
+
+namespace {
+
+extern "C" void on_interrupt(int signal) {
+  demo::stop_requested = 1;
+  // A second Ctrl-C ends the program at once.
+  std::signal(signal, SIG_DFL);
+}
+
+int run(int argc, char** argv) {
+  demo::settings s;
+  s.data = polymoe::fashion_mnist_folder;
+  s.out = "demo-out";
+  s.threads = polymoe::hardware_threads();
+  long long epochs = 0;
+  std::string precision = "auto";
+  CLI::App app{"Trains a sparse MoE vision transformer and its dense twin on Fashion-MNIST and compares them."};
+  app.option_defaults()->always_capture_default();
+  app.add_option("--data", s.data, "folder with the four gzipped IDX files of Fashion-MNIST");
+  app.add_option("--epochs", epochs, "epochs of both arms (0: 6 in bf16, 4 of a smaller model without)")->check(CLI::Range(0, 10000));
+  app.add_option("--experts", s.experts, "experts of each MoE layer")->check(CLI::Range(2, polymoe::max_experts));
+  app.add_option("--seed", s.seed, "seed of everything random");
+  app.add_option("--threads", s.threads, "threads; results do not depend on it")->check(CLI::Range(1, 1024));
+  app.add_option("--out", s.out, "folder for checkpoints, logs, summary.json and report.html");
+  app.add_option("--precision", precision, "auto, bf16 or f32")->check(CLI::IsMember({"auto", "bf16", "f32"}));
+  app.add_flag("--resume", s.resume, "continue the run in --out");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+
+  const bool fast = polymoe::maths::bf16_is_fast();
+  s.bf16 = precision == "bf16" || (precision == "auto" && fast);
+  // The shape: overlapping patches give 49 tokens that see their neighbourhood.
+  s.vit.patch = 6, s.vit.stride = 4, s.vit.padding = 1;
+  s.vit.dim = 64, s.vit.heads = 4, s.vit.depth = 4;
+  s.hidden = 128;
+  s.epochs = 6;
+  if (!s.bf16) {
+    std::printf("This CPU has no fast bf16 products (or the build lacks oneDNN): both arms run a smaller model in f32.\n");
+    s.vit.depth = 3;
+    s.epochs = 6;
+  }
+  if (epochs > 0) s.epochs = epochs;
+
+  std::error_code failed;
+  std::filesystem::create_directories(s.out, failed);
+  polymoe::require(!failed, "demo: cannot create the folder ", s.out, ": ", failed.message());
+  const polymoe::train_test data = polymoe::read_fashion_mnist(s.data);
+  std::printf("Fashion-MNIST from %s: %lld training and %lld test images\n%s, %d threads, products in %s\n", s.data.c_str(),
+              static_cast<long long>(data.train.size()), static_cast<long long>(data.test.size()), polymoe::maths::isa_name().c_str(),
+              s.threads, s.bf16 ? "bf16" : "f32");
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+
+  std::vector<demo::arm_result> arms;
+  for (const bool moe : {true, false}) {
+    if (moe) arms.push_back(s.bf16 ? demo::run_moe<polymoe::bf16>(s, data) : demo::run_moe<float>(s, data));
+    else arms.push_back(s.bf16 ? demo::run_dense<polymoe::bf16>(s, data) : demo::run_dense<float>(s, data));
+    if (arms.back().interrupted) {
+      std::printf("Stopped. The run continues with the same options and --resume.\n");
+      return 130;
+    }
+    if (!arms.back().description.empty()) std::printf("%s\n", arms.back().description.c_str());
+  }
+  const auto files = demo::write_results(s, data, arms);
+  std::printf("\nCheckpoints and logs: %s/moe and %s/dense\n", s.out.c_str(), s.out.c_str());
+  for (const auto& f : files) std::printf("Written: %s\n", f.c_str());
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "demo_vit: %s\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,3 @@
+#include "arm_moe.hpp"
+
+template demo::arm_result demo::run_moe<float>(const demo::settings&, const polymoe::train_test&);

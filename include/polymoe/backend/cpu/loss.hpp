@@ -1,0 +1,90 @@
+// Softmax cross-entropy on the CPU: value, gradient and hit count in one pass over the logits.
+#pragma once
+
+#include <span>
+
+#include "simd.hpp"
+
+namespace polymoe::inline v0 {
+
+/// What a loss call reports, in the backend's memory.
+struct loss_report {
+  double loss = 0;          ///< mean over rows
+  double loss_tangent = 0;  ///< its derivative along the direction of dual inputs
+  index rows = 0;
+  index correct = 0;        ///< rows whose largest logit (the first one of equals) is the label
+};
+
+namespace backend {
+
+/// Measures the scratch of cross_entropy: one double per row and plane, one hit per row.
+template <class T, class Maths>
+void cross_entropy_bind(binder<cpu_with<Maths>>& b, index max_rows) {
+  arena_scope all(b.scratch);
+  b.scratch.template take_raw<double>(2 * max_rows);
+  b.scratch.template take_raw<std::int32_t>(max_rows);
+}
+
+/// Mean over rows of -sum_k q_k log softmax(logits)_k with q = (1 - smoothing) onehot(label) + smoothing / classes
+/// (Szegedy et al. 2016, eq. 5..8).  dlogits = weight * d mean / d logits, unless empty.  The mean is a sum in row order
+/// in double.  A label outside [0, classes) throws.
+template <class T, class Maths>
+void softmax_cross_entropy(context<cpu_with<Maths>>& c, view<const T> logits, std::span<const std::int32_t> labels,
+                   double smoothing, double weight, view<T> dlogits, loss_report* report) {
+  using S = compute_t<T>;
+  using R = real_t<S>;
+  const index rows = logits.rows, classes = logits.cols;
+  require(static_cast<index>(labels.size()) == rows, "cross_entropy: ", labels.size(), " labels for ", rows, " rows");
+  for (index r = 0; r < rows; ++r)
+    require(labels[static_cast<std::size_t>(r)] >= 0 && labels[static_cast<std::size_t>(r)] < classes,
+            "cross_entropy: label ", labels[static_cast<std::size_t>(r)], " of row ", r, " is not in [0, ", classes, ")");
+  arena_scope all(c.scratch);
+  double* losses = c.scratch.template take_raw<double>(2 * rows);
+  std::int32_t* hits = c.scratch.template take_raw<std::int32_t>(rows);
+  const R off = static_cast<R>(smoothing / static_cast<double>(classes)), on = static_cast<R>(1.0 - smoothing);
+  const R scale = static_cast<R>(rows ? weight / static_cast<double>(rows) : 0.0);
+  parallel_rows(c.stream, rows, simd::rows_per_tile(classes), [&](index r0, index n, worker&) {
+    const view<const T> x = logits;
+    const view<T> g = dlogits;
+    for (index r = r0; r < r0 + n; ++r) {
+      const index label = labels[static_cast<std::size_t>(r)];
+      const R top = simd::largest<R>(value_of(x.get(r, 0)), classes, [=](index k) { return value_of(x.get(r, k)); });
+      const S total = simd::sum<S>(classes, [=](index k) { return math::exp(x.get(r, k) - S(top)); });
+      const S sum_x = simd::sum<S>(classes, [=](index k) { return x.get(r, k) - S(top); });
+      const S log_total = math::log(total);
+      // -sum q (x - top - log total), the q summing to 1.
+      const S loss = log_total - S(on) * (x.get(r, label) - S(top)) - S(off) * sum_x;
+      if constexpr (is_dual<S>) {
+        losses[2 * r] = static_cast<double>(loss.v);
+        losses[2 * r + 1] = static_cast<double>(loss.t);
+      } else {
+        losses[2 * r] = static_cast<double>(loss);
+        losses[2 * r + 1] = 0;
+      }
+      index first = 0;
+      while (first < classes && !(value_of(x.get(r, first)) == top)) ++first;
+      hits[r] = first == label;
+      if (!g.ptr[0]) continue;
+      const S inverse = S(1) / total;
+      simd::each(classes,
+                 [=](index k) { g.set(r, k, S(scale) * (math::exp(x.get(r, k) - S(top)) * inverse - S(off))); });
+      // The label's own column again, from the logits: bf16 would round twice otherwise.
+      g.set(r, label, S(scale) * (math::exp(x.get(r, label) - S(top)) * inverse - S(off) - S(on)));
+    }
+  });
+  loss_report out;
+  for (index r = 0; r < rows; ++r) {
+    out.loss += losses[2 * r];
+    out.loss_tangent += losses[2 * r + 1];
+    out.correct += hits[r];
+  }
+  out.rows = rows;
+  if (rows) {
+    out.loss /= static_cast<double>(rows);
+    out.loss_tangent /= static_cast<double>(rows);
+  }
+  *report = out;
+}
+
+}  // namespace backend
+}  // namespace polymoe

@@ -1,0 +1,92 @@
+// Activation functions: a value and a derivative, one text for every scalar type and for kernels.
+//
+// An activation is an empty functor with `S operator()(S x)` and `S grad(S x)` = d act / dx.  The float versions are
+// branch-free, so loops over them become vector code.
+#pragma once
+
+#include "../core/math.hpp"
+
+namespace polymoe::inline v0 {
+namespace detail {
+
+/// 1 / (1 + e^{-x}) by the held exponential: below -87 it stays at 1.6e-38.
+template <class S>
+POLYMOE_HD POLYMOE_ALWAYS_INLINE S gate(S x) {
+  return S(1) / (S(1) + math::exp_held(-x));
+}
+
+}  // namespace detail
+
+namespace act {
+
+/// GELU by its tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks & Gimpel 2016), computed as
+/// x sigmoid(2u), which needs one exponential and keeps the digits of the negative tail.
+struct gelu_tanh {
+  static constexpr const char* name = "gelu_tanh";
+  template <class S>
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE S operator()(S x) const {
+    return x * detail::gate(x * (S(1.5957691216057308) + S(0.071354816272600247) * (x * x)));
+  }
+  template <class S>
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE S grad(S x) const {
+    const S z = x * x;
+    const S s = detail::gate(x * (S(1.5957691216057308) + S(0.071354816272600247) * z));
+    return s + x * s * (S(1) - s) * (S(1.5957691216057308) + S(0.21406444881780074) * z);
+  }
+};
+
+/// GELU: x Phi(x) (Hendrycks & Gimpel 2016).
+struct gelu_erf {
+  static constexpr const char* name = "gelu_erf";
+  template <class S>
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE S operator()(S x) const {
+    return x * (S(0.5) + S(0.5) * math::erf(x * S(0.70710678118654752)));
+  }
+  template <class S>
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE S grad(S x) const {
+    return S(0.5) + S(0.5) * math::erf(x * S(0.70710678118654752)) + x * math::normal_pdf(x);
+  }
+};
+
+/// max(x, 0); the derivative at 0 is 0; NaN stays NaN.
+struct relu {
+  static constexpr const char* name = "relu";
+  template <class S>
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE S operator()(S x) const {
+    return x < S(0) ? S(0) : x;
+  }
+  template <class S>
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE S grad(S x) const {
+    return x > S(0) ? S(1) : S(0);
+  }
+};
+
+/// x sigmoid(x) (swish with beta 1).
+struct silu {
+  static constexpr const char* name = "silu";
+  template <class S>
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE S operator()(S x) const {
+    return x * detail::gate(x);
+  }
+  template <class S>
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE S grad(S x) const {
+    const S s = detail::gate(x);
+    return s * (S(1) + x * (S(1) - s));
+  }
+};
+
+/// x: turns an MLP into two linear maps; useful in tests.
+struct identity {
+  static constexpr const char* name = "identity";
+  template <class S>
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE S operator()(S x) const {
+    return x;
+  }
+  template <class S>
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE S grad(S) const {
+    return S(1);
+  }
+};
+
+}  // namespace act
+}  // namespace polymoe

@@ -1,0 +1,57 @@
+// Compute shares of Mixture-of-Experts models, as constexpr functions of sizes: the three rho of papers A to D.
+//
+//   rho_static      dense block that the experts replace, over the whole dense model; does not depend on K
+//   rho_active      K experts per unit, over rest + router + K experts (or the measured mean number of served choices)
+//   rho_capacity    all slots, filled or not, over rest + router + all slots: what padded buffers really compute
+// All in multiply-accumulates per image.
+#pragma once
+
+#include "../core/cost.hpp"
+
+namespace polymoe::inline v0 {
+
+struct compute_share {
+  double rest = 0;    ///< MACs outside routed blocks and routers
+  double router = 0;  ///< MACs of the routers
+  double block = 0;   ///< MACs of the dense blocks that the experts replace
+  double expert = 0;  ///< MACs of one expert for every unit (all routed layers together)
+
+  constexpr double rho_static() const { return block / (rest + block); }
+  constexpr double rho_active(double k) const { return k * expert / (rest + router + k * expert); }
+  /// `slots_per_unit` is E * C / n: slots computed per routed unit.
+  constexpr double rho_capacity(double slots_per_unit) const {
+    return slots_per_unit * expert / (rest + router + slots_per_unit * expert);
+  }
+};
+
+/// Sizes of a vision transformer, enough to count it.
+struct vit_shape {
+  index layers = 12, dim = 192, mlp = 768;
+  index image = 224, patch = 16, channels = 3, classes = 1000;
+  index extra_tokens = 1;   ///< class token
+  index routed_layers = 0;  ///< MLP blocks that become Mixture-of-Experts layers
+  index experts = 8;
+  index expert_hidden = 0;  ///< 0: the same as mlp
+  bool router_per_layer = true;
+
+  constexpr index tokens() const { return (image / patch) * (image / patch) + extra_tokens; }
+  /// Per layer 4 d^2 n (projections) + 2 n^2 d (scores and values) + 2 d h n (MLP); plus patch embedding and head.
+  constexpr compute_share share() const {
+    const auto n = static_cast<double>(tokens()), d = static_cast<double>(dim), h = static_cast<double>(mlp);
+    const double attention = 4 * d * d * n + 2 * n * n * d, block = 2 * d * h * n;
+    const auto routed = static_cast<double>(routed_layers), all = static_cast<double>(layers);
+    const double patches = static_cast<double>((image / patch) * (image / patch)) * d * static_cast<double>(patch * patch * channels);
+    compute_share s;
+    s.rest = all * attention + (all - routed) * block + patches + d * static_cast<double>(classes);
+    s.router = (router_per_layer ? routed : (routed > 0 ? 1.0 : 0.0)) * n * d * static_cast<double>(experts);
+    s.block = routed * block;
+    s.expert = routed * 2 * d * static_cast<double>(expert_hidden ? expert_hidden : mlp) * n;
+    return s;
+  }
+  constexpr double dense_macs() const {
+    const compute_share s = share();
+    return s.rest + s.block;
+  }
+};
+
+}  // namespace polymoe

@@ -1,0 +1,55 @@
+// The vision transformer classifier (Dosovitskiy et al. 2021), with any module in the place of its MLP blocks.
+//
+//   image [C*H*W] -> patches -> + positions -> depth x block -> norm -> pool -> logits [classes]
+//
+// `Mlp` is named<"mlp", mlp_block<T>> for the dense model, named<"moe", layer<Spec, Backend>> for a Mixture of Experts.
+#pragma once
+
+#include "encoder_block.hpp"
+#include "patch_embed.hpp"
+#include "pool.hpp"
+#include "positions.hpp"
+#include "repeat.hpp"
+
+namespace polymoe::inline v0 {
+namespace nn {
+
+template <class Mlp, class T = typename Mlp::scalar, class B = typename Mlp::backend>
+using vit = sequential<named<"patch_embed", patch_embed<T, B>>, named<"", positions<T, B>>,
+                       named<"blocks", repeat<encoder_block<Mlp>>>, named<"norm", layer_norm<T, B>>,
+                       named<"", pool<T, B>>, named<"head", linear<T, B>>>;
+
+/// Sizes of a vision transformer apart from its MLP blocks.
+struct vit_sizes {
+  index channels = 1, height = 28, width = 28;
+  index patch = 4, stride = 0, padding = 0;  ///< stride 0: patches do not overlap
+  index dim = 64, heads = 4, depth = 4, classes = 10;
+  bool class_token = false;
+
+  constexpr index tokens() const {
+    const index s = stride ? stride : patch;
+    return ((height + 2 * padding - patch) / s + 1) * ((width + 2 * padding - patch) / s + 1) + (class_token ? 1 : 0);
+  }
+};
+
+template <class Mlp, class T = typename Mlp::scalar, class B = typename Mlp::backend>
+constexpr typename vit<Mlp>::config vit_config(const vit_sizes& s, const typename Mlp::config& mlp) {
+  const index all = s.tokens(), patches = all - (s.class_token ? 1 : 0);
+  typename attention<T, B>::config heads;
+  heads.dim = s.dim, heads.heads = s.heads, heads.tokens = all;
+  typename repeat<encoder_block<Mlp>>::config blocks;
+  blocks.block = encoder_config<Mlp>(heads, mlp);
+  blocks.count = s.depth;
+  typename patch_embed<T, B>::config patch{s.channels, s.height, s.width, s.patch, s.stride, s.padding, s.dim};
+  typename linear<T, B>::config head;
+  head.in = s.dim, head.out = s.classes, head.init = linear_init::zeros;
+  return {{patch,
+           typename positions<T, B>::config{s.dim, patches, s.class_token},
+           blocks,
+           typename layer_norm<T, B>::config{s.dim},
+           typename pool<T, B>::config{s.dim, all, s.class_token ? pool_kind::first : pool_kind::mean},
+           head}};
+}
+
+}  // namespace nn
+}  // namespace polymoe

@@ -1,0 +1,155 @@
+// Batches of a data set: shuffled, augmented, normalised, as rows of a view.
+//
+// The order of an epoch is a sort by random keys (all n! orders are equally likely), a pure function of (seed, epoch);
+// a run can be resumed at any batch.  `fill` is const and keeps nothing, so that a second thread may prepare the next
+// batch meanwhile.
+#pragma once
+
+#include <algorithm>
+#include <array>
+
+#include "../backend/cpu/parallel.hpp"
+#include "augment.hpp"
+
+namespace polymoe::inline v0 {
+
+/// Sets `order` to a random permutation of 0 .. order.size()-1.  `keys` is scratch and keeps its memory between calls.
+inline void random_order(std::span<index> order, random_stream stream,
+                         std::vector<std::pair<std::uint64_t, index>>& keys) {
+  keys.resize(order.size());
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const auto w = stream.bits(i);
+    keys[i] = {std::uint64_t{w.a} << 32 | w.b, static_cast<index>(i)};
+  }
+  std::sort(keys.begin(), keys.end());
+  for (std::size_t i = 0; i < keys.size(); ++i) order[i] = keys[i].second;
+}
+
+/// Options of a loader; the default walks the images in order and changes none.
+struct loader_options {
+  index batch = 128;
+  bool shuffle = false;
+  bool drop_last = false;  ///< leave out a last batch that is not full
+  augment_options augment = {};
+  std::uint64_t seed = 0;
+};
+
+/// Hands out batches of T = float, double or bf16.
+///
+///     loader<float> train(data, {.batch = 128, .shuffle = true, .augment = {.pad = 4, .mirror = flip::random}});
+///     train.begin_epoch(epoch);
+///     for (index b = 0; b < train.batches(); ++b) { index n = train.fill(stream, b, x, labels); ... }
+template <class T>
+class loader {
+  static_assert(plane_count<T> == 1,
+                "polymoe: a loader fills plain numbers, copy them into the value plane of a dual tensor");
+
+ public:
+  /// `data` has to outlive the loader.  Throws when the data set is inconsistent, not measured, or too small for the
+  /// options.
+  loader(const dataset& data, loader_options options) : data_(&data), options_(options) {
+    data.check();
+    const auto& o = options_;
+    require(o.batch > 0, "loader: the batch has ", o.batch, " images");
+    require(data.size() > 0, "loader: the data set has no images");
+    const auto c = static_cast<std::size_t>(data.channels);
+    require(data.mean.size() == c && data.stddev.size() == c, "loader: ", data.mean.size(), " means and ",
+            data.stddev.size(), " deviations for ", c, " channels; call dataset::measure()");
+    require(o.augment.pad >= 0 && o.augment.cutout >= 0, "loader: pad ", o.augment.pad, ", cutout ", o.augment.cutout);
+    const index least = std::min(data.height, data.width);
+    require(o.augment.pad < least, "loader: pad ", o.augment.pad, ", the images are ", data.height, "x", data.width);
+    require(data.height < 65536 && data.width < 65536, "loader: the images are ", data.height, "x", data.width,
+            ", at most 65535x65535");
+    order_.resize(static_cast<std::size_t>(data.size()));
+    table_.resize(c);
+    for (std::size_t k = 0; k < c; ++k) {
+      // A constant channel has deviation 0 and becomes 0.
+      const double scale = data.stddev[k] > 0 ? 1.0 / data.stddev[k] : 0.0;
+      for (int v = 0; v < 256; ++v)
+        table_[k][static_cast<std::size_t>(v)] =
+            static_cast<T>(static_cast<compute_t<T>>((v / 255.0 - data.mean[k]) * scale));
+    }
+    begin_epoch(0);
+  }
+
+  /// Batches of an epoch.
+  index batches() const {
+    return options_.drop_last ? data_->size() / options_.batch : ceil_div(data_->size(), options_.batch);
+  }
+  /// Sets order and augmentation of `epoch`; the only call that allocates, and only the first time.
+  void begin_epoch(std::uint64_t epoch) {
+    epoch_ = epoch;
+    if (options_.shuffle) {
+      random_order(order_, random_root{options_.seed}.stream(stream_id("train.shuffle"), epoch), keys_);
+    } else {
+      for (std::size_t i = 0; i < order_.size(); ++i) order_[i] = static_cast<index>(i);
+    }
+  }
+  std::uint64_t epoch() const { return epoch_; }
+  /// The images of batch b, as positions in the data set.
+  std::span<const index> images(index b) const {
+    require(b >= 0 && b < batches(), "loader: batch ", b, " of ", batches());
+    const index first = b * options_.batch;
+    const index n = std::min(options_.batch, data_->size() - first);
+    return std::span<const index>(order_).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n));
+  }
+
+  /// Writes batch b to the first n rows of `x` `[>= n, C*H*W]` and of `labels`; returns n.  Every pixel is
+  /// (p/255 - mean)/stddev of its channel.  The same bits for any number of threads.
+  template <class Stream>
+  index fill(const Stream& s, index b, view<T> x, std::span<std::int32_t> labels) const {
+    const auto which = images(b);
+    const auto n = static_cast<index>(which.size());
+    require(x.rows >= n && x.cols == data_->features(), "loader: the view is ", shape_text(x), ", the batch is [", n,
+            ", ", data_->features(), "]");
+    require(labels.size() >= which.size(), "loader: room for ", labels.size(), " labels, the batch has ", n);
+    parallel_rows(s, n, 8, [&](index first, index count, worker&) {
+      for (index r = first; r < first + count; ++r) {
+        const index i = which[static_cast<std::size_t>(r)];
+        labels[static_cast<std::size_t>(r)] = data_->labels[static_cast<std::size_t>(i)];
+        write_image(i, x.row(r));
+      }
+    });
+    return n;
+  }
+  const dataset& data() const { return *data_; }
+  const loader_options& options() const { return options_; }
+
+ private:
+  void write_image(index i, T* out) const {
+    const dataset& d = *data_;
+    const auto& o = options_.augment;
+    const std::uint8_t* in = d.pixels.data() + i * d.features();
+    const auto a = augmentation::draw(o, {options_.seed}, epoch_, i, d.height, d.width);
+    for (index c = 0; c < d.channels; ++c) {
+      const auto& table = table_[static_cast<std::size_t>(c)];
+      for (index y = 0; y < d.height; ++y, out += d.width) {
+        const index sy = detail::source_pixel(y + a.dy, d.height, o.outside);
+        if (sy < 0) {
+          std::fill_n(out, d.width, table[0]);
+        } else {
+          const std::uint8_t* line = in + (c * d.height + sy) * d.width;
+          if (a.dx == 0 && !a.mirrored) {
+            for (index x = 0; x < d.width; ++x) out[x] = table[line[x]];
+          } else {
+            for (index x = 0; x < d.width; ++x) {
+              const index sx = detail::source_pixel((a.mirrored ? d.width - 1 - x : x) + a.dx, d.width, o.outside);
+              out[x] = table[sx < 0 ? 0 : line[sx]];
+            }
+          }
+        }
+        // Zero after normalisation is the mean.
+        if (y >= a.top && y < a.bottom) std::fill(out + a.left, out + a.right, static_cast<T>(compute_t<T>(0)));
+      }
+    }
+  }
+
+  const dataset* data_;
+  loader_options options_;
+  std::uint64_t epoch_ = 0;
+  std::vector<index> order_;
+  std::vector<std::pair<std::uint64_t, index>> keys_;
+  std::vector<std::array<T, 256>> table_;
+};
+
+}  // namespace polymoe

@@ -1,0 +1,95 @@
+// What the Mixture-of-Experts layers of a model did, gathered over many calls: the numbers that logs and reports show.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "../layer/stats.hpp"
+#include "../plan/sparse_plan.hpp"
+
+namespace polymoe::inline v0 {
+
+/// Sums over calls of one layer's routing_stats; `mean_*` divide.
+struct layer_telemetry {
+  index calls = 0, units = 0, choices = 0, placed = 0, overflow = 0, bad_rows = 0;
+  double entropy = 0, margin = 0, load_cv = 0, max_over_mean = 0;  ///< sums over calls
+  std::vector<double> load;                                        ///< [E] wishes (gate mass for mixtures)
+
+  void add(const routing_stats& s) {
+    ++calls;
+    units += s.units, choices += s.choices, placed += s.placed, overflow += s.overflow, bad_rows += s.bad_rows;
+    entropy += s.entropy, margin += s.margin, load_cv += s.load_cv(), max_over_mean += s.load_max_over_mean();
+    load.resize(static_cast<std::size_t>(s.experts), 0.0);
+    for (int e = 0; e < s.experts; ++e) load[static_cast<std::size_t>(e)] += s.load(e);
+  }
+  double drop_rate() const {
+    return choices ? static_cast<double>(choices - placed - overflow) / static_cast<double>(choices) : 0.0;
+  }
+  double mean_entropy() const { return calls ? entropy / static_cast<double>(calls) : 0.0; }
+  double mean_margin() const { return calls ? margin / static_cast<double>(calls) : 0.0; }
+  double mean_load_cv() const { return calls ? load_cv / static_cast<double>(calls) : 0.0; }
+  double mean_max_over_mean() const { return calls ? max_over_mean / static_cast<double>(calls) : 0.0; }
+  /// Coefficient of variation of the load summed over all calls.
+  double total_load_cv() const {
+    double mean = 0, var = 0;
+    for (const double x : load) mean += x / static_cast<double>(load.size());
+    if (mean <= 0) return 0;
+    for (const double x : load) var += (x - mean) * (x - mean) / static_cast<double>(load.size());
+    return std::sqrt(var) / mean;
+  }
+  int dead_experts() const {
+    int n = 0;
+    for (const double x : load) n += x <= 0;
+    return n;
+  }
+};
+
+/// All layers of a model together, as the tables show them: drop rate over all choices, the rest as a mean of layers.
+struct model_telemetry {
+  std::vector<layer_telemetry> layers;
+
+  bool any() const { return !layers.empty(); }
+  double drop_rate() const {
+    index choices = 0, served = 0;
+    for (const auto& l : layers) choices += l.choices, served += l.placed + l.overflow;
+    return choices ? static_cast<double>(choices - served) / static_cast<double>(choices) : 0.0;
+  }
+  double entropy() const { return mean(&layer_telemetry::mean_entropy); }
+  double margin() const { return mean(&layer_telemetry::mean_margin); }
+  double load_cv() const { return mean(&layer_telemetry::total_load_cv); }
+  double max_over_mean() const { return mean(&layer_telemetry::mean_max_over_mean); }
+  int dead_experts() const {
+    int n = 0;
+    for (const auto& l : layers) n += l.dead_experts();
+    return n;
+  }
+
+ private:
+  double mean(double (layer_telemetry::*f)() const) const {
+    double s = 0;
+    for (const auto& l : layers) s += (l.*f)();
+    return layers.empty() ? 0.0 : s / static_cast<double>(layers.size());
+  }
+};
+
+/// Adds, for each unit's served choices, one count to [class of its image, expert].  `counts` is [classes, E].
+template <class C>
+void count_class_expert(const sparse_plan<C>& p, const std::int32_t* labels, index images,
+                        std::vector<double>& counts) {
+  if (images == 0 || p.tokens == 0) return;
+  const index per_image = p.tokens / images;
+  for (int t = 0; t < p.tokens; ++t) {
+    const auto row = static_cast<std::size_t>(labels[t / per_image]) * static_cast<std::size_t>(p.experts);
+    if (p.layout == plan_layout::identity) {
+      for (int e = 0; e < p.experts; ++e)
+        counts[row + static_cast<std::size_t>(e)] +=
+            static_cast<double>(value_of(p.gate.get(0, index{e} * p.tokens + t)));
+    } else {
+      for (int j = 0; j < p.k; ++j)
+        if (const int e = p.expert_of[t * p.k + j]; e >= 0) counts[row + static_cast<std::size_t>(e)] += 1;
+    }
+  }
+}
+
+}  // namespace polymoe

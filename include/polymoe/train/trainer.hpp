@@ -1,0 +1,380 @@
+// trainer<Model>: the training loop of a classifier, as a value that can be stopped, saved and resumed at any step.
+//
+// One step: fill a batch, forward, loss, backward, clip, optimiser, commit of balance state, refresh of derived copies.
+// Everything random is a function of (seed, step, index), so a resumed run continues with the same bits: a checkpoint
+// holds parameters, optimiser moments, state, counters and the sums of the unfinished epoch.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "../core/workspace.hpp"
+#include "../nn/cross_entropy.hpp"
+#include "loader.hpp"
+#include "optimizer.hpp"
+#include "safetensors.hpp"
+#include "schedule.hpp"
+#include "telemetry.hpp"
+
+namespace polymoe::inline v0 {
+
+struct train_options {
+  index batch = 128;
+  index epochs = 6;
+  double learning_rate = 2e-3;
+  double weight_decay = 0.05;
+  double warmup_epochs = 0.5;
+  double clip_norm = 1.0;  ///< 0: no clipping
+  double smoothing = 0.0;  ///< label smoothing
+  double noise = 1.0;      ///< multiplies router noise
+  augment_options augment{};
+  std::uint64_t seed = 1;
+  int threads = 1;
+};
+
+/// What one step did.
+struct train_step {
+  double loss = 0, balance_loss = 0, accuracy = 0, learning_rate = 0, grad_norm = 0;
+  double drop_rate = 0, max_over_mean = 0, load_cv = 0;
+  index images = 0;
+  bool has_experts = false;
+};
+
+/// What one epoch of training or one evaluation gave; sums over images, not means of batch means.
+struct train_summary {
+  double loss = 0, accuracy = 0, seconds = 0, images_per_second = 0;
+  index images = 0;
+  model_telemetry experts;
+  std::vector<index> confusion;                   ///< [classes, classes] true x predicted (evaluation only)
+  std::vector<std::vector<double>> class_expert;  ///< per layer [classes, E] (evaluation only)
+};
+
+/// Calls f(layer, saved) for every Mixture-of-Experts layer of a model, in order.
+template <class Model, class F>
+void each_expert_layer(Model& m, typename Model::saved& s, F f) {
+  nn::each_module(m, s, [&](auto& module, auto& saved) {
+    if constexpr (requires { module.balance_loss(saved); }) f(module, saved);
+  });
+}
+
+template <class Model>
+class trainer {
+ public:
+  using T = typename Model::scalar;
+  using B = typename Model::backend;
+  using M = master_t<T>;
+  using R = real_t<M>;
+  static_assert(!is_dual<T>, "polymoe: a trainer needs plain numbers; dual tensors are for Hessian-vector products");
+
+  trainer(Model model, train_options o, const train_test& data)
+      : options_(o),
+        work_(std::move(model), {.max_rows = o.batch, .threads = o.threads, .seed = o.seed}),
+        loss_({.classes = data.train.classes(), .smoothing = o.smoothing}),
+        train_(data.train,
+               {.batch = o.batch, .shuffle = true, .drop_last = true, .augment = o.augment, .seed = o.seed}),
+        test_(data.test, {.batch = o.batch}),
+        classes_(data.train.classes()) {
+    require(o.epochs >= 1, "trainer: epochs is ", o.epochs, ", it must be at least 1");
+    binder<B> dry;
+    dry.threads = o.threads;
+    {
+      auto measured = loss_.bind(dry, o.batch);
+      (void)measured;
+    }
+    const index features = data.train.features();
+    dry.saved.template take<T>(o.batch, features);
+    dry.saved.template take<T>(o.batch, classes_);
+    dry.saved.template take<T>(o.batch, classes_);
+    memory_ = aligned_block(dry.saved.peak());
+    scratch_ = aligned_block(dry.scratch.peak());
+    worker_bytes_ = static_cast<std::size_t>(round_up(static_cast<index>(dry.worker_bytes), arena::alignment));
+    workers_ = aligned_block(worker_bytes_ * static_cast<std::size_t>(o.threads));
+    binder<B> real;
+    real.threads = o.threads;
+    real.saved = memory_.as_arena();
+    loss_saved_ = loss_.bind(real, o.batch);
+    x_ = real.saved.template take<T>(o.batch, features);
+    logits_ = real.saved.template take<T>(o.batch, classes_);
+    d_logits_ = real.saved.template take<T>(o.batch, classes_);
+    labels_.resize(static_cast<std::size_t>(o.batch));
+    optimiser_.weight_decay = o.weight_decay;
+    for (auto& m : moments_) m.assign(static_cast<std::size_t>(work_.values().cols), R(0));
+    work_.step().noise = static_cast<float>(o.noise);
+  }
+
+  const train_options& options() const { return options_; }
+  index steps_per_epoch() const { return train_.batches(); }
+  index total_steps() const { return steps_per_epoch() * options_.epochs; }
+  index step_count() const { return step_; }
+  index epoch() const { return step_ / steps_per_epoch(); }
+  index step_in_epoch() const { return step_ % steps_per_epoch(); }
+  bool finished() const { return step_ >= total_steps(); }
+  workspace<Model>& work() { return work_; }
+
+  /// One optimiser step.
+  train_step step() {
+    require(!finished(), "trainer: all ", total_steps(), " steps are done");
+    const auto begin = std::chrono::steady_clock::now();
+    if (step_in_epoch() == 0) epoch_sums_ = {};
+    if (loader_epoch_ != epoch()) train_.begin_epoch(static_cast<std::uint64_t>(loader_epoch_ = epoch()));
+    step_state& s = work_.step();
+    s.step = step_;
+    s.learning_rate = static_cast<float>(rate(step_));
+    work_.ctx().mode = run_mode::train;
+    const index n = train_.fill(work_.ctx().stream, step_in_epoch(), x_, labels_);
+
+    work_.zero_grads();
+    work_.forward(x_.rows_at(0, n), logits_.rows_at(0, n));
+    run_loss(n, d_logits_.rows_at(0, n));
+    work_.backward(d_logits_.rows_at(0, n), {});
+
+    train_step r;
+    r.images = n;
+    r.loss = loss_saved_.report->loss;
+    r.accuracy = static_cast<double>(loss_saved_.report->correct) / static_cast<double>(n);
+    r.learning_rate = s.learning_rate;
+    collect(r);
+    r.grad_norm = update();
+    each_expert_layer(work_.module(), work_.saved(), [&](auto& layer, auto&) { layer.commit(work_.ctx()); });
+    work_.refresh();
+    ++step_;
+
+    epoch_sums_.images += n;
+    epoch_sums_.loss += r.loss * static_cast<double>(n);
+    epoch_sums_.hits += loss_saved_.report->correct;
+    epoch_sums_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return r;
+  }
+
+  /// The epoch so far, or the one that has just ended.
+  train_summary epoch_summary() const {
+    train_summary s;
+    s.images = epoch_sums_.images;
+    if (s.images == 0) return s;
+    s.loss = epoch_sums_.loss / static_cast<double>(s.images);
+    s.accuracy = static_cast<double>(epoch_sums_.hits) / static_cast<double>(s.images);
+    s.seconds = epoch_sums_.seconds;
+    s.images_per_second = s.seconds > 0 ? static_cast<double>(s.images) / s.seconds : 0;
+    s.experts = epoch_sums_.experts;
+    return s;
+  }
+
+  /// The test images in evaluation mode; `visit(batch, n)` is called after each batch's forward.
+  template <class Visit>
+  train_summary evaluate(Visit visit) {
+    work_.ctx().mode = run_mode::eval;
+    train_summary r;
+    r.confusion.assign(static_cast<std::size_t>(classes_ * classes_), 0);
+    double loss = 0, forward = 0;
+    index hits = 0;
+    for (index b = 0; b < test_.batches(); ++b) {
+      const index n = test_.fill(work_.ctx().stream, b, x_, labels_);
+      const auto begin = std::chrono::steady_clock::now();
+      work_.forward(x_.rows_at(0, n), logits_.rows_at(0, n));
+      forward += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      run_loss(n, {});
+      loss += loss_saved_.report->loss * static_cast<double>(n);
+      hits += loss_saved_.report->correct;
+      r.images += n;
+      for (index i = 0; i < n; ++i) {
+        index best = 0;
+        for (index k = 1; k < classes_; ++k)
+          if (value_of(logits_.get(i, k)) > value_of(logits_.get(i, best))) best = k;
+        ++r.confusion[static_cast<std::size_t>(labels_[static_cast<std::size_t>(i)] * classes_ + best)];
+      }
+      std::size_t layer = 0;
+      each_expert_layer(work_.module(), work_.saved(), [&](auto& module, auto& saved) {
+        if (r.class_expert.size() <= layer) {
+          r.class_expert.resize(layer + 1), r.experts.layers.resize(layer + 1);
+          r.class_expert[layer].assign(static_cast<std::size_t>(classes_ * saved.routing.plan.experts), 0.0);
+        }
+        r.experts.layers[layer].add(module.stats(saved));
+        count_class_expert(saved.routing.plan, labels_.data(), n, r.class_expert[layer]);
+        ++layer;
+      });
+      visit(b, n);
+    }
+    r.loss = loss / static_cast<double>(r.images);
+    r.accuracy = static_cast<double>(hits) / static_cast<double>(r.images);
+    r.seconds = forward;
+    r.images_per_second = forward > 0 ? static_cast<double>(r.images) / forward : 0;
+    work_.ctx().mode = run_mode::train;
+    return r;
+  }
+  train_summary evaluate() {
+    return evaluate([](index, index) {});
+  }
+
+  /// Writes everything a resumed run needs, atomically.  `extra` is kept in the file's metadata.
+  void save(const std::string& path, std::map<std::string, std::string> extra = {}) {
+    std::vector<tensor_ref> tensors;
+    for_each_tensor([&](const std::string& name, const std::vector<index>& dims, auto* data) {
+      tensors.push_back(make_tensor(name, dims, data));
+    });
+    const std::vector<double> sums = pack_sums();
+    tensors.push_back(make_tensor("trainer.sums", {static_cast<index>(sums.size())}, sums.data()));
+    extra["polymoe.step"] = std::to_string(step_);
+    extra["polymoe.identity"] = identity();
+    write_safetensors(path, tensors, extra);
+  }
+  /// Continues where `save` was called.  Throws, and changes nothing, when the file belongs to another model or run.
+  std::map<std::string, std::string> load(const std::string& path) {
+    const safetensors_file file(path);
+    const auto meta = file.metadata();
+    const auto step = meta.find("polymoe.step"), id = meta.find("polymoe.identity");
+    require(step != meta.end() && id != meta.end(), path,
+            ": not a checkpoint of this trainer (no polymoe.step in its metadata)");
+    require(id->second == identity(), path, ": the checkpoint belongs to another run: it has ", id->second,
+            ", this run has ", identity());
+    for_each_tensor([&](const std::string& name, const std::vector<index>& dims, auto* data) {
+      const auto* t = file.find(name);
+      require(t && t->dims == dims && t->dtype == tensor_dtype_of<std::remove_pointer_t<decltype(data)>>, path,
+              ": tensor ", name, " is missing or has another shape or type");
+    });
+    std::vector<double> sums(pack_sums().size());
+    const auto* stored = file.find("trainer.sums");
+    require(stored && stored->dims.size() == 1, path, ": trainer.sums is missing");
+    sums.resize(static_cast<std::size_t>(stored->dims[0]));
+    file.copy_to("trainer.sums", std::span<double>(sums));
+    for_each_tensor([&](const std::string& name, const std::vector<index>& dims, auto* data) {
+      index n = 1;
+      for (const index d : dims) n *= d;
+      file.copy_to(name, std::span(data, static_cast<std::size_t>(n)));
+    });
+    unpack_sums(sums, path);
+    step_ = static_cast<index>(std::stoll(step->second));
+    work_.refresh();
+    return meta;
+  }
+  /// What has to be equal for a checkpoint to fit: batch, epochs, seed and the recipe.
+  std::string identity() const {
+    std::ostringstream s;
+    s.precision(17);
+    s << "batch " << options_.batch << ", epochs " << options_.epochs << ", seed " << options_.seed << ", lr "
+      << options_.learning_rate << ", decay " << options_.weight_decay << ", warm-up " << options_.warmup_epochs
+      << ", clip " << options_.clip_norm << ", smoothing " << options_.smoothing << ", noise " << options_.noise;
+    return s.str();
+  }
+  view<const T> images() const { return x_; }
+
+ private:
+  struct running_sums {
+    index images = 0, hits = 0;
+    double loss = 0, seconds = 0;
+    model_telemetry experts;
+  };
+
+  double rate(index step) const {
+    learning_rate_schedule schedule;
+    schedule.peak = options_.learning_rate, schedule.total = total_steps();
+    schedule.warmup = static_cast<index>(options_.warmup_epochs * static_cast<double>(steps_per_epoch()));
+    return schedule(step);
+  }
+  context<B> loss_context() {
+    context<B> c = work_.ctx();
+    c.scratch = scratch_.as_arena();
+    c.stream.worker_scratch = static_cast<std::byte*>(workers_.data());
+    c.stream.worker_bytes = worker_bytes_;
+    return c;
+  }
+  void run_loss(index n, view<T> d) {
+    context<B> c = loss_context();
+    loss_.run(c, logits_.rows_at(0, n), std::span<const std::int32_t>(labels_).first(static_cast<std::size_t>(n)), d,
+              loss_saved_);
+  }
+  void collect(train_step& r) {
+    std::size_t layer = 0;
+    index choices = 0, served = 0;
+    each_expert_layer(work_.module(), work_.saved(), [&](auto& module, auto& saved) {
+      const routing_stats& s = module.stats(saved);
+      if (epoch_sums_.experts.layers.size() <= layer) epoch_sums_.experts.layers.resize(layer + 1);
+      epoch_sums_.experts.layers[layer++].add(s);
+      r.has_experts = true;
+      r.balance_loss += static_cast<double>(value_of(module.balance_loss(saved)));
+      choices += s.choices, served += s.placed + s.overflow;
+      r.max_over_mean += s.load_max_over_mean(), r.load_cv += s.load_cv();
+    });
+    if (layer > 0) r.max_over_mean /= static_cast<double>(layer), r.load_cv /= static_cast<double>(layer);
+    if (choices > 0) r.drop_rate = static_cast<double>(choices - served) / static_cast<double>(choices);
+  }
+  /// Clips and applies the optimiser; returns the gradient norm before clipping.
+  double update() {
+    const auto& entries = work_.entries();
+    R* grads = work_.grads().ptr[0];
+    const double norm = clip_gradients(work_.ctx().stream, entries, grads, options_.clip_norm);
+    require(std::isfinite(norm), "trainer: the gradient norm of step ", step_, " is not finite (loss ",
+            loss_saved_.report->loss, "); lower the learning rate ", options_.learning_rate, " or look for bad input");
+    R* moments[adamw::moments];
+    for (int i = 0; i < adamw::moments; ++i) moments[i] = moments_[static_cast<std::size_t>(i)].data();
+    optimiser_.step(work_.ctx().stream, entries, work_.values().ptr[0], grads, moments, work_.step());
+    return norm;
+  }
+  /// Calls f(name, dims, pointer) for everything a checkpoint holds: parameters, moments, state.
+  template <class F>
+  void for_each_tensor(F f) {
+    for (const param_entry& e : work_.entries()) f(e.name, e.dims, work_.values().ptr[0] + e.offset);
+    for (int i = 0; i < adamw::moments; ++i)
+      for (const param_entry& e : work_.entries())
+        f("optimizer." + std::string(adamw::moment_name(i)) + "." + e.name, e.dims,
+          moments_[static_cast<std::size_t>(i)].data() + e.offset);
+    for (const param_entry& e : work_.state_entries()) f("state." + e.name, e.dims, work_.state().data() + e.offset);
+  }
+
+  /// The unfinished epoch's sums as numbers, so that its log line is the same after a resume.
+  std::vector<double> pack_sums() const {
+    const running_sums& s = epoch_sums_;
+    std::vector<double> v{static_cast<double>(s.images), static_cast<double>(s.hits), s.loss, s.seconds,
+                          static_cast<double>(s.experts.layers.size())};
+    for (const auto& l : s.experts.layers) {
+      for (const double x :
+           {static_cast<double>(l.calls), static_cast<double>(l.units), static_cast<double>(l.choices),
+            static_cast<double>(l.placed), static_cast<double>(l.overflow), static_cast<double>(l.bad_rows), l.entropy,
+            l.margin, l.load_cv, l.max_over_mean, static_cast<double>(l.load.size())})
+        v.push_back(x);
+      v.insert(v.end(), l.load.begin(), l.load.end());
+    }
+    return v;
+  }
+  void unpack_sums(const std::vector<double>& v, const std::string& path) {
+    std::size_t at = 0;
+    const auto next = [&] {
+      require(at < v.size(), path, ": trainer.sums ends after ", v.size(), " numbers");
+      return v[at++];
+    };
+    running_sums s;
+    s.images = static_cast<index>(next()), s.hits = static_cast<index>(next()), s.loss = next(), s.seconds = next();
+    const auto layers = static_cast<std::size_t>(next());
+    require(layers <= 4096, path, ": trainer.sums names ", layers, " layers, at most 4096 are possible");
+    for (std::size_t i = 0; i < layers; ++i) {
+      layer_telemetry l;
+      for (index* n : {&l.calls, &l.units, &l.choices, &l.placed, &l.overflow, &l.bad_rows})
+        *n = static_cast<index>(next());
+      for (double* x : {&l.entropy, &l.margin, &l.load_cv, &l.max_over_mean}) *x = next();
+      const auto experts = static_cast<std::size_t>(next());
+      require(experts <= max_experts, path, ": trainer.sums names ", experts, " experts, at most ", max_experts,
+              " are possible");
+      for (std::size_t e = 0; e < experts; ++e) l.load.push_back(next());
+      s.experts.layers.push_back(std::move(l));
+    }
+    epoch_sums_ = std::move(s);
+  }
+
+  train_options options_;
+  workspace<Model> work_;
+  nn::cross_entropy<T, B> loss_;
+  typename nn::cross_entropy<T, B>::saved loss_saved_{};
+  loader<T> train_, test_;
+  index classes_ = 0, step_ = 0, loader_epoch_ = -1;
+  aligned_block memory_, scratch_, workers_;
+  std::size_t worker_bytes_ = 0;
+  view<T> x_, logits_, d_logits_;
+  std::vector<std::int32_t> labels_;
+  running_sums epoch_sums_;
+  adamw optimiser_;
+  std::vector<R> moments_[adamw::moments];
+};
+
+}  // namespace polymoe

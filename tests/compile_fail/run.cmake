@@ -1,0 +1,43 @@
+# Compiles one case and compares the outcome with what its name and its "// expect:" line say.
+#   cmake -DLANGUAGE=<CXX|CUDA> -DCOMPILER=... -DCASE=file.cpp -DINCLUDE=dir -DWORK=dir -P run.cmake
+cmake_minimum_required(VERSION 3.25)
+get_filename_component(name "${CASE}" NAME)
+set(expect "")
+if(NOT name MATCHES "^ok_")
+  file(STRINGS "${CASE}" line REGEX "^// expect: M[0-9][0-9][0-9]$" LIMIT_COUNT 1)
+  string(REGEX MATCH "M[0-9][0-9][0-9]" expect "${line}")
+  if(NOT expect)
+    message(FATAL_ERROR "${name} has no line '// expect: M###'")
+  endif()
+  if(NOT name MATCHES "^${expect}_")
+    message(FATAL_ERROR "${name} expects ${expect}: name and line differ")
+  endif()
+endif()
+
+file(MAKE_DIRECTORY "${WORK}")
+if(LANGUAGE STREQUAL "CUDA")
+  file(WRITE "${WORK}/case.cu" "#include \"${CASE}\"\n")
+  set(command "${COMPILER}" -std=c++20 -gencode=arch=compute_90a,code=sm_90a "-I${INCLUDE}" -c "${WORK}/case.cu"
+      -o "${WORK}/case.o")
+else()
+  set(command "${COMPILER}" -std=c++20 -fsyntax-only "-I${INCLUDE}" "${CASE}")
+endif()
+set(ENV{LC_ALL} C)  # messages in English
+execute_process(COMMAND ${command} RESULT_VARIABLE status OUTPUT_VARIABLE text ERROR_VARIABLE errors)
+string(APPEND text "${errors}")
+
+if(NOT expect)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${name} must compile, but:\n${text}")
+  endif()
+  return()
+endif()
+if(status EQUAL 0)
+  message(FATAL_ERROR "${name} must not compile, but it does")
+endif()
+# The first line of the compiler that says "error:"; the code must stand in it as a word.
+string(REGEX MATCH "[^\n]*error:[^\n]*" first "${text}")
+if(NOT first MATCHES "(^|[^A-Za-z0-9_])${expect}([^A-Za-z0-9_]|$)")
+  message(FATAL_ERROR "${name}: the first error must name ${expect}, it is\n  ${first}\nin\n${text}")
+endif()
+message(STATUS "${first}")

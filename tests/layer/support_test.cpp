@@ -1,0 +1,308 @@
+// support<> says what is wrong with a composition, as a constant, and never fails to compile.
+#include <doctest/doctest.h>
+
+#include <polymoe/polymoe.hpp>
+
+using polymoe::cpu;
+using polymoe::support;
+using polymoe::verdict;
+
+
+// The refused compositions of tests/compile_fail.
+
+namespace m001 {
+struct no_k {
+  template <class Row>
+  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  template <class Row>
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+};
+struct bad : polymoe::spec {
+  using router = no_k;
+};
+static_assert(support<bad, cpu>() == verdict::M001_router_k);
+}  // namespace m001
+
+namespace m002 {
+struct no_scores {
+  static constexpr int k = 2;
+  template <class Row>
+  POLYMOE_HD Row score(const Row& z) const { return z; }
+  template <class Row>
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  template <class Row>
+  POLYMOE_HD polymoe::choice<2> select(const Row& s) const { return polymoe::largest<2>(s); }
+};
+struct bad : polymoe::spec {
+  using router = no_scores;
+};
+static_assert(support<bad, cpu>() == verdict::M002_router_scores);
+}  // namespace m002
+
+namespace m003 {
+struct no_vjp {
+  static constexpr int k = 2;
+  template <class Row>
+  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  template <class Row>
+  POLYMOE_HD Row vpj(const Row&, const Row& d) const { return d; }
+  template <class Row>
+  POLYMOE_HD polymoe::choice<2> select(const Row& s) const { return polymoe::largest<2>(s); }
+};
+struct bad : polymoe::spec {
+  using router = no_vjp;
+};
+static_assert(support<bad, cpu>() == verdict::M003_router_vjp);
+}  // namespace m003
+
+namespace m004 {
+struct wrong_select {
+  static constexpr int k = 2;
+  template <class Row>
+  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  template <class Row>
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  template <class Row>
+  POLYMOE_HD polymoe::choice<3> select(const Row& s) const { return polymoe::largest<3>(s); }
+};
+struct bad : polymoe::spec {
+  using router = wrong_select;
+};
+static_assert(support<bad, cpu>() == verdict::M004_router_select);
+}  // namespace m004
+
+namespace m005 {
+struct k_zero {
+  static constexpr int k = 0;
+  template <class Row>
+  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  template <class Row>
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+};
+struct bad : polymoe::spec {
+  using router = k_zero;
+};
+static_assert(support<bad, cpu>() == verdict::M005_k_out_of_range);
+}  // namespace m005
+
+namespace m006 {
+struct no_slots {
+  static constexpr bool limited = true;
+  using overflow_policy = polymoe::overflow::drop;
+  using priority_policy = polymoe::priority::position;
+};
+struct bad : polymoe::spec {
+  using capacity = no_slots;
+};
+static_assert(support<bad, cpu>() == verdict::M006_capacity_slots);
+}  // namespace m006
+
+namespace m007 {
+struct no_overflow {
+  static constexpr bool limited = true;
+  constexpr polymoe::index slots(const polymoe::capacity_query& q) const { return q.tokens; }
+};
+struct bad : polymoe::spec {
+  using capacity = no_overflow;
+};
+static_assert(support<bad, cpu>() == verdict::M007_capacity_overflow);
+}  // namespace m007
+
+namespace m008 {
+struct no_weigh {
+  template <int K, class S>
+  POLYMOE_HD void weight(const polymoe::chosen_scores<K, S>&, S*) const {}
+  template <int K, class S>
+  POLYMOE_HD void vjp(const polymoe::chosen_scores<K, S>&, const S*, S*) const {}
+};
+struct bad : polymoe::spec {
+  using combine = no_weigh;
+};
+static_assert(support<bad, cpu>() == verdict::M008_combine_weigh);
+}  // namespace m008
+
+namespace m009 {
+struct no_combine_vjp {
+  template <int K, class S>
+  POLYMOE_HD void weigh(const polymoe::chosen_scores<K, S>& c, S* w) const {
+    for (int j = 0; j < c.n; ++j) w[j] = c.score[j];
+  }
+};
+struct bad : polymoe::spec {
+  using combine = no_combine_vjp;
+};
+static_assert(support<bad, cpu>() == verdict::M009_combine_vjp);
+}  // namespace m009
+
+namespace m010 {
+struct bad : polymoe::spec {
+  using expert = polymoe::expert::head<>;
+  using capacity = polymoe::capacity::bounded<polymoe::overflow::drop>;
+};
+static_assert(support<bad, cpu>() == verdict::M010_drop_with_head);
+}  // namespace m010
+
+namespace m011 {
+struct bad : polymoe::spec {
+  using expert = polymoe::expert::head<>;
+  using capacity = polymoe::capacity::bounded<polymoe::overflow::identity>;
+};
+static_assert(support<bad, cpu>() == verdict::M011_identity_with_head);
+}  // namespace m011
+
+namespace m012 {
+struct bad : polymoe::spec {
+  using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load>;
+};
+static_assert(support<bad, cpu>() == verdict::M012_noise_needed);
+}  // namespace m012
+
+namespace m013 {
+struct bad : polymoe::spec {
+  using router = polymoe::mixture<>;
+  using capacity = polymoe::capacity::bounded<>;
+};
+static_assert(support<bad, cpu>() == verdict::M013_mixture_bounded);
+}  // namespace m013
+
+namespace m014 {
+struct bad : polymoe::spec {
+  using router = polymoe::mixture<polymoe::score::noisy_constant<>>;
+  using balance = polymoe::balance::load;
+};
+static_assert(support<bad, cpu>() == verdict::M014_mixture_load);
+}  // namespace m014
+
+namespace m015 {
+struct bad : polymoe::spec {
+  using scalar = long double;
+};
+static_assert(support<bad, cpu>() == verdict::M015_scalar);
+}  // namespace m015
+
+namespace m016 {
+struct half_a_loss {
+  static constexpr const char* name = "half";
+  static constexpr int columns = 1;
+  float weight = 1.0f;
+  template <class Info, class Row>
+  POLYMOE_HD void partial(const Info& r, Row* acc) const { acc[0].add(r.scores); }
+  template <class S>
+  POLYMOE_HD S value(const S* totals, int, polymoe::index) const { return totals[0]; }
+};
+struct bad : polymoe::spec {
+  using balance = half_a_loss;
+};
+static_assert(support<bad, cpu>() == verdict::M016_balance_members);
+}  // namespace m016
+
+namespace m017 {
+struct expert_choice {
+  using picks_tokens = void;
+  template <class Row>
+  POLYMOE_HD Row scores(const Row& z) const { return z; }
+};
+struct bad : polymoe::spec {
+  using router = expert_choice;
+};
+static_assert(support<bad, cpu>() == verdict::M017_wrong_plan);
+}  // namespace m017
+
+namespace m018 {
+struct half_a_noise : polymoe::top_k<2> {
+  static constexpr int projections = 2;
+  template <class Row>
+  POLYMOE_HD Row noise_std(const Row& raw) const { return raw; }
+};
+struct bad : polymoe::spec {
+  using router = half_a_noise;
+};
+static_assert(support<bad, cpu>() == verdict::M018_noise_vjp);
+}  // namespace m018
+
+namespace m019 {
+struct no_module {
+  static constexpr bool head_of_classes = false;
+};
+struct bad : polymoe::spec {
+  using expert = no_module;
+};
+static_assert(support<bad, cpu>() == verdict::M019_expert_module);
+}  // namespace m019
+
+namespace m020 {
+struct bad : polymoe::spec {
+  using router = polymoe::mixture<>;
+  using balance = polymoe::balance::loss_free_bias;
+};
+static_assert(support<bad, cpu>() == verdict::M020_bias_with_mixture);
+}  // namespace m020
+
+// Compositions that exist.
+namespace accepted {
+struct defaults : polymoe::spec {};
+struct full : polymoe::spec {
+  using scalar = polymoe::bf16;
+  using unit = polymoe::unit::image<polymoe::unit::class_token>;
+  using router = polymoe::top_k<16, polymoe::score::noisy_learned<polymoe::score::sigmoid>>;
+  using capacity = polymoe::capacity::bounded<polymoe::overflow::reroute<2>, polymoe::priority::gate>;
+  using expert = polymoe::expert::gated_mlp<>;
+  using combine = polymoe::combine::renormalised<polymoe::combine::over_kept>;
+  using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load_shazeer, polymoe::balance::z_loss,
+                                        polymoe::balance::switch_loss, polymoe::balance::kl_to_uniform,
+                                        polymoe::balance::loss_free_bias>;
+};
+struct soft_head : polymoe::spec {
+  using scalar = polymoe::dual<double>;
+  using router = polymoe::mixture<>;
+  using expert = polymoe::expert::head<>;
+  using balance = polymoe::balance::kl_from_uniform;
+};
+struct dropping_head : polymoe::spec {
+  using expert = polymoe::expert::head<>;
+  using capacity = polymoe::capacity::bounded<polymoe::overflow::drop_to_zero>;
+};
+struct unlimited_head : polymoe::spec {  // drop is only refused where something can be dropped
+  using expert = polymoe::expert::head<>;
+};
+static_assert(support<defaults, cpu>() == verdict::ok);
+static_assert(support<full, cpu>() == verdict::ok);
+static_assert(support<soft_head, cpu>() == verdict::ok);
+static_assert(support<dropping_head, cpu>() == verdict::ok);
+static_assert(support<unlimited_head, cpu>() == verdict::ok);
+}  // namespace accepted
+
+namespace edges {
+template <int K>
+struct k_of : polymoe::spec {
+  using router = polymoe::top_k<K>;
+};
+static_assert(support<k_of<1>, cpu>() == verdict::ok && support<k_of<16>, cpu>() == verdict::ok);
+static_assert(support<k_of<17>, cpu>() == verdict::M005_k_out_of_range);
+static_assert(support<k_of<-2>, cpu>() == verdict::M005_k_out_of_range);
+
+struct rerouting_head : polymoe::spec {  // reroute ends in drop
+  using expert = polymoe::expert::head<>;
+  using capacity = polymoe::capacity::bounded<polymoe::overflow::reroute<2>>;
+};
+static_assert(support<rerouting_head, cpu>() == verdict::M010_drop_with_head);
+
+struct half_sum : polymoe::spec {  // an incomplete term inside a sum
+  using balance = polymoe::balance::sum<polymoe::balance::importance, m016::half_a_loss>;
+};
+static_assert(support<half_sum, cpu>() == verdict::M016_balance_members);
+
+struct token_mixer {
+  using mixes_tokens = void;
+};
+struct soft_slots : polymoe::spec {
+  using router = token_mixer;
+};
+static_assert(support<soft_slots, cpu>() == verdict::M017_wrong_plan);
+}  // namespace edges
+
+TEST_CASE("support chooses between compositions at compile time") {
+  constexpr bool load_without_noise = support<m012::bad, cpu>() == verdict::ok;
+  CHECK_FALSE(load_without_noise);
+  CHECK(support<accepted::defaults, cpu>() == verdict::ok);
+}
