@@ -24,8 +24,7 @@ struct squared_share {
     const S t = total(c);
     S mean(0);
     for (int j = 0; j < c.n; ++j) mean += d_weight[j] * (c.score[j] * c.score[j] / t);
-    for (int j = 0; j < c.n; ++j)
-      d_score[j] = S(2) * c.score[j] * (d_weight[j] - (c.kept[j] ? mean : S(0))) / t;
+    for (int j = 0; j < c.n; ++j) d_score[j] = S(2) * c.score[j] * (d_weight[j] - (c.kept[j] ? mean : S(0))) / t;
   }
 };
 

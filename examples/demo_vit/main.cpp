@@ -36,6 +36,7 @@ int run(int argc, char** argv) {
   app.add_option("--threads", s.threads, "threads; results do not depend on it")->check(CLI::Range(1, 1024));
   app.add_option("--out", s.out, "folder for checkpoints, logs, summary.json and report.html");
   app.add_option("--precision", precision, "auto, bf16 or f32")->check(CLI::IsMember({"auto", "bf16", "f32"}));
+  app.add_option("--images", s.images, "train on the first N images only (0: all), for a quick look")->check(CLI::Range(0, 60000));
   app.add_flag("--resume", s.resume, "continue the run in --out");
   try {
     app.parse(argc, argv);
@@ -60,7 +61,11 @@ int run(int argc, char** argv) {
   std::error_code failed;
   std::filesystem::create_directories(s.out, failed);
   polymoe::require(!failed, "demo: cannot create the folder ", s.out, ": ", failed.message());
-  const polymoe::train_test data = polymoe::read_fashion_mnist(s.data);
+  polymoe::train_test data = polymoe::read_fashion_mnist(s.data);
+  if (s.images > 0) {
+    polymoe::require(s.images >= s.batch, "demo: --images ", s.images, " is less than one batch of ", s.batch);
+    data.train = data.train.slice(0, s.images);
+  }
   std::printf("Fashion-MNIST from %s: %lld training and %lld test images\n%s, %d threads, products in %s\n", s.data.c_str(),
               static_cast<long long>(data.train.size()), static_cast<long long>(data.test.size()), polymoe::maths::isa_name().c_str(),
               s.threads, s.bf16 ? "bf16" : "f32");

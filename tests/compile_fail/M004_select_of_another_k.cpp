@@ -5,11 +5,17 @@
 struct wrong_select {
   static constexpr int k = 2;
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
   template <class Row>
-  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const {
+    return d;
+  }
   template <class Row>
-  POLYMOE_HD polymoe::choice<3> select(const Row& s) const { return polymoe::largest<3>(s); }
+  POLYMOE_HD polymoe::choice<3> select(const Row& s) const {
+    return polymoe::largest<3>(s);
+  }
 };
 struct bad : polymoe::spec {
   using router = wrong_select;

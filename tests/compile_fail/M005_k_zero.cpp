@@ -5,9 +5,13 @@
 struct k_zero {
   static constexpr int k = 0;
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
   template <class Row>
-  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const {
+    return d;
+  }
 };
 struct bad : polymoe::spec {
   using router = k_zero;

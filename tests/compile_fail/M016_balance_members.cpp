@@ -7,9 +7,13 @@ struct half_a_loss {
   static constexpr int columns = 1;
   float weight = 1.0f;
   template <class Info, class Row>
-  POLYMOE_HD void partial(const Info& r, Row* acc) const { acc[0].add(r.scores); }
+  POLYMOE_HD void partial(const Info& r, Row* acc) const {
+    acc[0].add(r.scores);
+  }
   template <class S>
-  POLYMOE_HD S value(const S* totals, int, polymoe::index) const { return totals[0]; }
+  POLYMOE_HD S value(const S* totals, int, polymoe::index) const {
+    return totals[0];
+  }
 };
 struct bad : polymoe::spec {
   using balance = half_a_loss;

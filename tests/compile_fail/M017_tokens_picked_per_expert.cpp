@@ -5,7 +5,9 @@
 struct expert_choice {
   using picks_tokens = void;
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
 };
 struct bad : polymoe::spec {
   using router = expert_choice;

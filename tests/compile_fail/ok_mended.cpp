@@ -5,11 +5,17 @@ namespace m001 {
 struct with_k {
   static constexpr int k = 2;
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
   template <class Row>
-  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const {
+    return d;
+  }
   template <class Row>
-  POLYMOE_HD polymoe::choice<k> select(const Row& s) const { return polymoe::largest<k>(s); }
+  POLYMOE_HD polymoe::choice<k> select(const Row& s) const {
+    return polymoe::largest<k>(s);
+  }
 };
 struct my_moe : polymoe::spec {
   using router = with_k;
@@ -21,11 +27,17 @@ namespace m002 {
 struct with_scores {
   static constexpr int k = 2;
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
   template <class Row>
-  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const {
+    return d;
+  }
   template <class Row>
-  POLYMOE_HD polymoe::choice<k> select(const Row& s) const { return polymoe::largest<k>(s); }
+  POLYMOE_HD polymoe::choice<k> select(const Row& s) const {
+    return polymoe::largest<k>(s);
+  }
 };
 struct my_moe : polymoe::spec {
   using router = with_scores;
@@ -37,11 +49,17 @@ namespace m003 {
 struct with_vjp {
   static constexpr int k = 2;
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
   template <class Row>
-  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const {
+    return d;
+  }
   template <class Row>
-  POLYMOE_HD polymoe::choice<k> select(const Row& s) const { return polymoe::largest<k>(s); }
+  POLYMOE_HD polymoe::choice<k> select(const Row& s) const {
+    return polymoe::largest<k>(s);
+  }
 };
 struct my_moe : polymoe::spec {
   using router = with_vjp;
@@ -53,11 +71,17 @@ namespace m004 {
 struct select_of_k {
   static constexpr int k = 2;
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
   template <class Row>
-  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const {
+    return d;
+  }
   template <class Row>
-  POLYMOE_HD polymoe::choice<k> select(const Row& s) const { return polymoe::largest<k>(s); }
+  POLYMOE_HD polymoe::choice<k> select(const Row& s) const {
+    return polymoe::largest<k>(s);
+  }
 };
 struct my_moe : polymoe::spec {
   using router = select_of_k;
@@ -69,11 +93,17 @@ namespace m005 {
 struct k_one {
   static constexpr int k = 1;
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
   template <class Row>
-  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const {
+    return d;
+  }
   template <class Row>
-  POLYMOE_HD polymoe::choice<k> select(const Row& s) const { return polymoe::largest<k>(s); }
+  POLYMOE_HD polymoe::choice<k> select(const Row& s) const {
+    return polymoe::largest<k>(s);
+  }
 };
 struct my_moe : polymoe::spec {
   using router = k_one;
@@ -194,7 +224,9 @@ struct mean_square {  // sum over experts of (mean score)^2
   static constexpr int columns = 1;
   float weight = 1.0f;
   template <class Info, class Row>
-  POLYMOE_HD void partial(const Info& r, Row* acc) const { acc[0].add(r.scores); }
+  POLYMOE_HD void partial(const Info& r, Row* acc) const {
+    acc[0].add(r.scores);
+  }
   template <class S>
   POLYMOE_HD S value(const S* totals, int experts, polymoe::index units) const {
     S sum(0);
@@ -208,7 +240,9 @@ struct mean_square {  // sum over experts of (mean score)^2
     for (int e = 0; e < experts; ++e) out[e] = S(2) * totals[e] / (n * n);
   }
   template <class Info, class Row, class Grad>
-  POLYMOE_HD void add_grad(const Info&, const Row* cot, Grad& g) const { g.scores.add(cot[0]); }
+  POLYMOE_HD void add_grad(const Info&, const Row* cot, Grad& g) const {
+    g.scores.add(cot[0]);
+  }
 };
 struct my_moe : polymoe::spec {
   using balance = mean_square;
@@ -220,11 +254,17 @@ namespace m017 {
 struct token_choice {
   static constexpr int k = 2;
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
   template <class Row>
-  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const {
+    return d;
+  }
   template <class Row>
-  POLYMOE_HD polymoe::choice<k> select(const Row& s) const { return polymoe::largest<k>(s); }
+  POLYMOE_HD polymoe::choice<k> select(const Row& s) const {
+    return polymoe::largest<k>(s);
+  }
 };
 struct my_moe : polymoe::spec {
   using router = token_choice;
@@ -241,7 +281,8 @@ struct whole_noise : polymoe::top_k<2> {
   }
   template <class Row>
   POLYMOE_HD Row noise_vjp(const Row& raw, const Row& d_std) const {
-    return raw.zip(d_std, [](typename Row::scalar x, typename Row::scalar d, int) { return polymoe::math::sigmoid(x) * d; });
+    return raw.zip(d_std,
+                   [](typename Row::scalar x, typename Row::scalar d, int) { return polymoe::math::sigmoid(x) * d; });
   }
 };
 struct my_moe : polymoe::spec {

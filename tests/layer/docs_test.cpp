@@ -1,4 +1,5 @@
-// The error page says what the headers say: every verdict, its sentence, its failing case, every quoted run-time message.
+// The error page says what the headers say: every verdict, its sentence, its failing case, every quoted run-time
+// message.
 #include <doctest/doctest.h>
 
 #include <filesystem>
@@ -34,7 +35,8 @@ std::vector<std::smatch> all(const std::string& text, const std::regex& r) {
 TEST_CASE("every verdict has a sentence, a section of docs/errors.md and a failing case") {
   const std::string support = read(root / "include/polymoe/layer/support.hpp");
   const std::string errors = read(root / "docs/errors.md");
-  const std::string list = support.substr(support.find("enum class verdict"), support.find("};") - support.find("enum class verdict"));
+  const std::string list =
+      support.substr(support.find("enum class verdict"), support.find("};") - support.find("enum class verdict"));
   std::set<std::string> codes;
   for (const auto& m : all(list, std::regex("(M[0-9]{3})_([a-z0-9_]+)"))) {
     const std::string code = m[1], name = m[0];
@@ -47,7 +49,8 @@ TEST_CASE("every verdict has a sentence, a section of docs/errors.md and a faili
       const std::string file = entry.path().filename().string();
       if (file.compare(0, 5, code + "_") == 0 && entry.path().extension() == ".cpp") {
         found = true;
-        CHECK_MESSAGE(read(entry.path()).rfind("// expect: " + code + "\n", 0) == 0, file, " does not open with its code");
+        CHECK_MESSAGE(read(entry.path()).rfind("// expect: " + code + "\n", 0) == 0, file,
+                      " does not open with its code");
       }
     }
     CHECK_MESSAGE(found, code, " has no tests/compile_fail case");
@@ -64,7 +67,8 @@ TEST_CASE("the sentences of docs/errors.md are the sentences of the compiler") {
   for (const auto& m : all(support, std::regex("\"(polymoe M[0-9]{3}: [^\"]*) See docs/errors.md#(M[0-9]{3})\""))) {
     ++sentences;
     CHECK_MESSAGE(errors.find("> " + m[1].str() + "\n") != std::string::npos, m[1].str());
-    CHECK_MESSAGE(m[1].str().find("polymoe " + m[2].str() + ":") == 0, "the sentence of ", m[2].str(), " names another code");
+    CHECK_MESSAGE(m[1].str().find("polymoe " + m[2].str() + ":") == 0, "the sentence of ", m[2].str(),
+                  " names another code");
     CHECK_MESSAGE(m[1].str().find('`') == std::string::npos, "nvcc prints backticks as question marks: ", m[1].str());
   }
   CHECK(sentences >= 20);
@@ -82,11 +86,13 @@ TEST_CASE("every section of docs/errors.md has a failing and a mended snippet") 
     const std::string failing = section.substr(first, section.find("```", first) - first);
     const std::string mended = section.substr(second, section.find("```", second) - second);
     const std::string code = section.substr(section.find("M"), 4);
-    CHECK_MESSAGE(read(root / "tests/compile_fail/ok_mended.cpp").find(mended) != std::string::npos, code, " mended is not compiled");
+    CHECK_MESSAGE(read(root / "tests/compile_fail/ok_mended.cpp").find(mended) != std::string::npos, code,
+                  " mended is not compiled");
     for (const auto& entry : fs::directory_iterator(root / "tests/compile_fail"))
       if (entry.path().filename().string().compare(0, 5, code + "_") == 0)
-        CHECK_MESSAGE(std::regex_replace(read(entry.path()), std::regex("\\bbad\\b"), "my_moe").find(failing) != std::string::npos, code,
-                      " failing snippet is not its case");
+        CHECK_MESSAGE(std::regex_replace(read(entry.path()), std::regex("\\bbad\\b"), "my_moe").find(failing) !=
+                          std::string::npos,
+                      code, " failing snippet is not its case");
     CHECK_MESSAGE(section.find("\nMended:\n") != std::string::npos, section.substr(0, 10));
     at = errors.find("\n## M", at + 1);
   }

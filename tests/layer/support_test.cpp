@@ -7,15 +7,18 @@ using polymoe::cpu;
 using polymoe::support;
 using polymoe::verdict;
 
-
 // The refused compositions of tests/compile_fail.
 
 namespace m001 {
 struct no_k {
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
   template <class Row>
-  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const {
+    return d;
+  }
 };
 struct bad : polymoe::spec {
   using router = no_k;
@@ -27,11 +30,17 @@ namespace m002 {
 struct no_scores {
   static constexpr int k = 2;
   template <class Row>
-  POLYMOE_HD Row score(const Row& z) const { return z; }
+  POLYMOE_HD Row score(const Row& z) const {
+    return z;
+  }
   template <class Row>
-  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const {
+    return d;
+  }
   template <class Row>
-  POLYMOE_HD polymoe::choice<2> select(const Row& s) const { return polymoe::largest<2>(s); }
+  POLYMOE_HD polymoe::choice<2> select(const Row& s) const {
+    return polymoe::largest<2>(s);
+  }
 };
 struct bad : polymoe::spec {
   using router = no_scores;
@@ -43,11 +52,17 @@ namespace m003 {
 struct no_vjp {
   static constexpr int k = 2;
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
   template <class Row>
-  POLYMOE_HD Row vpj(const Row&, const Row& d) const { return d; }
+  POLYMOE_HD Row vpj(const Row&, const Row& d) const {
+    return d;
+  }
   template <class Row>
-  POLYMOE_HD polymoe::choice<2> select(const Row& s) const { return polymoe::largest<2>(s); }
+  POLYMOE_HD polymoe::choice<2> select(const Row& s) const {
+    return polymoe::largest<2>(s);
+  }
 };
 struct bad : polymoe::spec {
   using router = no_vjp;
@@ -59,11 +74,17 @@ namespace m004 {
 struct wrong_select {
   static constexpr int k = 2;
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
   template <class Row>
-  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const {
+    return d;
+  }
   template <class Row>
-  POLYMOE_HD polymoe::choice<3> select(const Row& s) const { return polymoe::largest<3>(s); }
+  POLYMOE_HD polymoe::choice<3> select(const Row& s) const {
+    return polymoe::largest<3>(s);
+  }
 };
 struct bad : polymoe::spec {
   using router = wrong_select;
@@ -75,9 +96,13 @@ namespace m005 {
 struct k_zero {
   static constexpr int k = 0;
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
   template <class Row>
-  POLYMOE_HD Row vjp(const Row&, const Row& d) const { return d; }
+  POLYMOE_HD Row vjp(const Row&, const Row& d) const {
+    return d;
+  }
 };
 struct bad : polymoe::spec {
   using router = k_zero;
@@ -186,9 +211,13 @@ struct half_a_loss {
   static constexpr int columns = 1;
   float weight = 1.0f;
   template <class Info, class Row>
-  POLYMOE_HD void partial(const Info& r, Row* acc) const { acc[0].add(r.scores); }
+  POLYMOE_HD void partial(const Info& r, Row* acc) const {
+    acc[0].add(r.scores);
+  }
   template <class S>
-  POLYMOE_HD S value(const S* totals, int, polymoe::index) const { return totals[0]; }
+  POLYMOE_HD S value(const S* totals, int, polymoe::index) const {
+    return totals[0];
+  }
 };
 struct bad : polymoe::spec {
   using balance = half_a_loss;
@@ -200,7 +229,9 @@ namespace m017 {
 struct expert_choice {
   using picks_tokens = void;
   template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const { return z; }
+  POLYMOE_HD Row scores(const Row& z) const {
+    return z;
+  }
 };
 struct bad : polymoe::spec {
   using router = expert_choice;
@@ -212,7 +243,9 @@ namespace m018 {
 struct half_a_noise : polymoe::top_k<2> {
   static constexpr int projections = 2;
   template <class Row>
-  POLYMOE_HD Row noise_std(const Row& raw) const { return raw; }
+  POLYMOE_HD Row noise_std(const Row& raw) const {
+    return raw;
+  }
 };
 struct bad : polymoe::spec {
   using router = half_a_noise;
@@ -248,9 +281,9 @@ struct full : polymoe::spec {
   using capacity = polymoe::capacity::bounded<polymoe::overflow::reroute<2>, polymoe::priority::gate>;
   using expert = polymoe::expert::gated_mlp<>;
   using combine = polymoe::combine::renormalised<polymoe::combine::over_kept>;
-  using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load_shazeer, polymoe::balance::z_loss,
-                                        polymoe::balance::switch_loss, polymoe::balance::kl_to_uniform,
-                                        polymoe::balance::loss_free_bias>;
+  using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load_shazeer,
+                                        polymoe::balance::z_loss, polymoe::balance::switch_loss,
+                                        polymoe::balance::kl_to_uniform, polymoe::balance::loss_free_bias>;
 };
 struct soft_head : polymoe::spec {
   using scalar = polymoe::dual<double>;

@@ -211,6 +211,24 @@ TEST_CASE("idle experts have gradients of exactly zero, also when they had work 
   }
 }
 
+TEST_CASE("nothing is read that this call did not write: poisoned memory changes no bit") {
+  const auto check = [](auto c) {
+    c->forward(), c->backward();
+    const auto y = c->y, dx = c->dx;
+    const auto grads = grads_of(c->w);
+    const double loss = c->w.module().balance_loss(c->w.saved());
+    poison_saved(*c);
+    c->forward(), c->backward();
+    CHECK(c->y.same_bits(y));
+    CHECK(c->dx.same_bits(dx));
+    CHECK(grads_of(c->w) == grads);
+    CHECK(c->w.module().balance_loss(c->w.saved()) == loss);
+  };
+  check(std::make_unique<layer_case<learned_layer>>(learned_config(), 23, 1));
+  check(std::make_unique<layer_case<constant_layer>>(constant_config(false), 21, 3));
+  check(std::make_unique<layer_case<constant_layer>>(constant_config(true), 21, 3));
+}
+
 TEST_CASE("no units, one unit, and smaller calls after larger ones") {
   auto config = learned_config();
   layer_case<learned_layer> c(config, 23, 1);

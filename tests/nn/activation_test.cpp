@@ -44,11 +44,12 @@ TEST_CASE("activations by their definitions") {
 
 TEST_CASE("activations in float at the ends of the range") {
   const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
-  for (const float x : {50.0f, 1e10f, 1e30f}) {
+  for (const float x : {65.0f, 1e10f, 1e30f}) {
     CHECK(act::gelu_tanh{}(x) == x);
     CHECK(act::silu{}(x) == x);
     CHECK(std::abs(act::gelu_erf{}(x) / x - 1) < 1e-6f);
-    CHECK(std::abs(act::gelu_tanh{}(-std::min(x, 1e10f))) < 1e-20f);
+    CHECK(act::gelu_tanh{}(-x) == 0.0f);
+    CHECK(act::silu{}(-x) == 0.0f);
   }
   CHECK(act::relu{}(inf) == inf);
   CHECK(std::isnan(act::gelu_tanh{}(nan)));

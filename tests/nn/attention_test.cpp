@@ -18,7 +18,9 @@ TEST_CASE("attention keeps the module contract") {
   for (const sizes s : {sizes{6, 2, 5, 3, true}, {32, 2, 17, 4, false}}) {
     CAPTURE(s.tokens);
     testing::check_module<attention>(
-        [=](auto t) { return typename attention<decltype(t)>::config{s.dim, s.heads, s.tokens, true, s.keep}; },
+        [=](auto t) {
+          return typename attention<decltype(t)>::config{s.dim, s.heads, s.tokens, true, s.keep};
+        },
         {.rows = s.images * s.tokens, .param_scale = 0.4}, s.tokens);
   }
 }
@@ -93,7 +95,8 @@ TEST_CASE("attention survives large scores") {
 }
 
 TEST_CASE("attention refuses broken shapes") {
-  CHECK_THROWS_WITH_AS(nn::attention<float>({10, 3, 4}), doctest::Contains("dim 10 is not a multiple of heads 3"), error);
+  CHECK_THROWS_WITH_AS(nn::attention<float>({10, 3, 4}), doctest::Contains("dim 10 is not a multiple of heads 3"),
+                       error);
   workspace<nn::attention<float>> w(nn::attention<float>({8, 2, 4}), {.max_rows = 8});
   float x[64] = {}, y[64] = {};
   CHECK_THROWS_WITH_AS(w.forward({x, 6, 8}, {y, 6, 8}), doctest::Contains("6 rows"), error);

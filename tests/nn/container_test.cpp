@@ -40,7 +40,8 @@ TEST_CASE("containers name their children like a state_dict") {
   for (const auto& e : v.params()) names.push_back(e.name);
   CHECK(names == std::vector<std::string>{"stem.weight", "stem.bias", "blocks.0.in.weight", "blocks.0.in.bias",
                                           "blocks.0.2.weight", "blocks.0.2.bias", "blocks.1.in.weight",
-                                          "blocks.1.in.bias", "blocks.1.2.weight", "blocks.1.2.bias", "weight", "bias"});
+                                          "blocks.1.in.bias", "blocks.1.2.weight", "blocks.1.2.bias", "weight",
+                                          "bias"});
   const cost n = tower<float>::count(tower_config<float>(2), 10);
   CHECK(n.params == v.param_count());
   CHECK(n.macs == 10 * 15 + 2 * 10 * 90 + 5 * 20);
@@ -49,7 +50,8 @@ TEST_CASE("containers name their children like a state_dict") {
 
 TEST_CASE("containers say which widths do not meet") {
   using pair = nn::sequential<nn::linear<float>, nn::linear<float>>;
-  CHECK_THROWS_WITH_AS(pair({{{3, 4}, {5, 2}}}), doctest::Contains("gives rows of width 4, module 1 takes width 5"), error);
+  CHECK_THROWS_WITH_AS(pair({{{3, 4}, {5, 2}}}), doctest::Contains("gives rows of width 4, module 1 takes width 5"),
+                       error);
   CHECK_THROWS_WITH_AS(nn::residual<nn::linear<float>>({3, 4}), doctest::Contains("input width 3"), error);
   CHECK_THROWS_AS(nn::repeat<nn::linear<float>>({{3, 3}, 0}), error);
 }

@@ -13,8 +13,11 @@ using norm = nn::layer_norm<T>;
 TEST_CASE("layer_norm keeps the module contract") {
   for (const auto& [dim, rows] : {std::array<index, 2>{7, 5}, {64, 300}, {19, 600}}) {
     CAPTURE(dim);
-    testing::check_module<norm>([=](auto t) { return typename norm<decltype(t)>::config{dim, 1e-5}; },
-                                {.rows = rows, .param_scale = 1});
+    testing::check_module<norm>(
+        [=](auto t) {
+          return typename norm<decltype(t)>::config{dim, 1e-5};
+        },
+        {.rows = rows, .param_scale = 1});
   }
 }
 
@@ -36,7 +39,8 @@ TEST_CASE("layer_norm in float survives a large common offset") {
   std::vector<float> x(dim), y(dim);
   for (index i = 0; i < dim; ++i) x[static_cast<std::size_t>(i)] = 1000.0f + (i % 2 ? 1.0f : -1.0f);
   w.forward({x.data(), 1, dim}, {y.data(), 1, dim});
-  for (index i = 0; i < dim; ++i) CHECK(y[static_cast<std::size_t>(i)] == doctest::Approx(i % 2 ? 1 : -1).epsilon(1e-3));
+  for (index i = 0; i < dim; ++i)
+    CHECK(y[static_cast<std::size_t>(i)] == doctest::Approx(i % 2 ? 1 : -1).epsilon(1e-3));
 }
 
 }  // namespace

@@ -12,7 +12,9 @@ using builtin_linear = nn::linear<T, backend::cpu_with<maths::builtin>>;
 
 TEST_CASE("linear without bias and on plain loops keeps the module contract") {
   testing::check_module<builtin_linear>(
-      [](auto t) { return typename builtin_linear<decltype(t)>::config{12, 20, false, nn::linear_init::xavier}; },
+      [](auto t) {
+        return typename builtin_linear<decltype(t)>::config{12, 20, false, nn::linear_init::xavier};
+      },
       {.rows = 70});
 }
 

@@ -12,7 +12,11 @@ using pool = nn::pool<T>;
 
 TEST_CASE("pool keeps the module contract") {
   for (const auto kind : {nn::pool_kind::mean, nn::pool_kind::first})
-    testing::check_module<pool>([=](auto t) { return typename pool<decltype(t)>::config{70, 5, kind}; }, {.rows = 30}, 5);
+    testing::check_module<pool>(
+        [=](auto t) {
+          return typename pool<decltype(t)>::config{70, 5, kind};
+        },
+        {.rows = 30}, 5);
 }
 
 TEST_CASE("pool takes the mean or the first token of each image") {

@@ -13,7 +13,9 @@ using positions = nn::positions<T>;
 TEST_CASE("positions keeps the module contract") {
   for (const bool class_token : {false, true})
     testing::check_module<positions>(
-        [=](auto t) { return typename positions<decltype(t)>::config{6, 4, class_token}; },
+        [=](auto t) {
+          return typename positions<decltype(t)>::config{6, 4, class_token};
+        },
         {.rows = 12, .param_scale = 1}, 4);
 }
 

@@ -35,6 +35,30 @@ struct layer_case {
   }
 };
 
+/// Fills every buffer that lives from forward to backward with 0xFF, as if the memory had been somebody else's.
+template <class Case>
+void poison_saved(Case& c) {
+  const auto spoil = [](const auto& v) {
+    using V = std::remove_cvref_t<decltype(v)>;
+    if constexpr (!std::is_const_v<typename V::storage>)
+      for (int i = 0; i < V::planes; ++i)
+        if (v.ptr[i] && v.size() > 0) std::memset(v.ptr[i], 0xFF, static_cast<std::size_t>(v.size()) * sizeof(*v.ptr[i]));
+  };
+  auto& r = c.w.saved().routing;
+  auto& a = c.w.saved().apply;
+  for (const auto* v : {&r.logits, &r.raw, &r.scores, &r.partial, &r.totals, &r.cotangents, &r.values, &r.d_gate, &r.d_skip,
+                        &r.plan.gate, &r.plan.skip, &r.d_logits, &r.d_raw, &r.pieces})
+    spoil(*v);
+  spoil(a.gathered), spoil(a.out), spoil(a.expert.pre), spoil(a.expert.hidden);
+  auto& p = r.plan;
+  const auto units = static_cast<std::size_t>(r.max_units);
+  if (p.token) std::memset(p.token, 0xFF, static_cast<std::size_t>(p.max_slots) * sizeof(int));
+  for (int* ints : {p.slot_of, p.expert_of, r.place.wish, r.place.position, r.place.order, r.place.pending})
+    if (ints) std::memset(ints, 0xFF, units * static_cast<std::size_t>(p.k) * sizeof(int));
+  std::memset(p.begin, 0xFF, static_cast<std::size_t>(p.all_experts + 1) * sizeof(int));
+  std::memset(p.bad, 0xFF, units);
+}
+
 struct gradient_report {
   int checked = 0, flipped = 0;
   double worst = 0;  ///< largest |difference| / max(|gradient|, 0.1)

@@ -1,4 +1,5 @@
 // The capacity checker: it accepts the shipped policies and names what is wrong with broken ones.
+// sanitize: yes
 #include <doctest/doctest.h>
 
 #include <polymoe/testing/check_capacity.hpp>
@@ -16,7 +17,8 @@ struct base {
 struct wraps : base {  // 32 bits where 64 are needed
   polymoe::index slots(const capacity_query& q) const {
     const auto wide = static_cast<std::uint32_t>(q.tokens) * static_cast<std::uint32_t>(q.k) * 3u;
-    return std::min<polymoe::index>(q.tokens, static_cast<polymoe::index>(wide / static_cast<std::uint32_t>(q.experts)));
+    return std::min<polymoe::index>(q.tokens,
+                                    static_cast<polymoe::index>(wide / static_cast<std::uint32_t>(q.experts)));
   }
 };
 struct negative : base {

@@ -1,4 +1,5 @@
 // The combine checker: it accepts the shipped policies and names what is wrong with broken ones.
+// sanitize: yes
 #include <doctest/doctest.h>
 
 #include <polymoe/testing/check_combine.hpp>

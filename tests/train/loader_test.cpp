@@ -184,12 +184,13 @@ TEST_CASE("loader: augmentation is pixel-exact against a padded copy that is cro
 
 TEST_CASE("augmentation: shifts are uniform, coins fair, the alternating mirror alternates, the cut-out has its area") {
   const augment_options o{.pad = 2, .mirror = flip::random, .cutout = 8};
-  std::vector<int> dy(5, 0), dx(5, 0);
+  std::vector<int> dy(5, 0), dx(5, 0), both(50, 0);
   int mirrored = 0;
   const int n = 50000;
   for (int i = 0; i < n; ++i) {
     const auto a = augmentation::draw(o, {1}, 3, i, 32, 32);
     ++dy[static_cast<std::size_t>(a.dy + 2)], ++dx[static_cast<std::size_t>(a.dx + 2)];
+    ++both[static_cast<std::size_t>(((a.dy + 2) * 5 + a.dx + 2) * 2 + a.mirrored)];
     mirrored += a.mirrored;
     REQUIRE((a.top >= 0 && a.left >= 0 && a.bottom <= 32 && a.right <= 32));
     REQUIRE((a.bottom - a.top >= 4 && a.bottom - a.top <= 8 && a.right - a.left >= 4 && a.right - a.left <= 8));
@@ -199,6 +200,7 @@ TEST_CASE("augmentation: shifts are uniform, coins fair, the alternating mirror 
     CHECK(std::abs(dx[static_cast<std::size_t>(k)] - n / 5) < 450);
   }
   CHECK(std::abs(mirrored - n / 2) < 560);
+  for (const int k : both) CHECK(std::abs(k - n / 50) < 160);  // and they do not depend on each other
 
   const augment_options alternating{.mirror = flip::alternating};
   int first = 0;

@@ -29,6 +29,13 @@
 #define POLYMOE_ALWAYS_INLINE inline
 #endif
 
+// Keeps one copy of a large function, where a copy per call would cost compile time and buy nothing.
+#if defined(__GNUC__) || defined(__clang__)
+#define POLYMOE_NOINLINE __attribute__((noinline))
+#else
+#define POLYMOE_NOINLINE
+#endif
+
 // A loop whose iterations are independent; the compiler may use vector instructions.
 #if defined(_OPENMP) && !defined(__CUDA_ARCH__)
 #define POLYMOE_PRAGMA(x) _Pragma(#x)

@@ -23,15 +23,24 @@ struct bf16 {
   std::uint16_t bits;
 
   bf16() = default;
-  /// Rounds to nearest, ties to even; NaN stays NaN.
-  POLYMOE_HD explicit bf16(float x) {
+  POLYMOE_HD explicit bf16(float x) : bits(round(x)) {}
+  /// The nearest bf16, ties to even; NaN stays NaN.
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE static std::uint16_t round(float x) {
     const std::uint32_t u = bit_cast<std::uint32_t>(x);
     const std::uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     const std::uint32_t quiet = (u >> 16) | 0x40u;
-    bits = static_cast<std::uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
+    return static_cast<std::uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
   }
   POLYMOE_HD explicit operator float() const { return bit_cast<float>(std::uint32_t{bits} << 16); }
 };
+/// to = x, converted.  For bf16 the bits are written as a number: compilers do not vectorise loops that assign structs.
+template <class To, class From>
+POLYMOE_HD POLYMOE_ALWAYS_INLINE void store(To& to, From x) {
+  if constexpr (std::is_same_v<To, bf16>)
+    to.bits = bf16::round(static_cast<float>(x));
+  else
+    to = static_cast<To>(x);
+}
 static_assert(sizeof(bf16) == 2, "polymoe: bf16 has to be two bytes, it is handed to libraries as raw memory");
 
 template <class T>

@@ -121,31 +121,6 @@ POLYMOE_HD dual<T> abs(dual<T> x) {
   return x.v < T(0) ? -x : x;
 }
 
-/// e^x for arguments held in [-87, 87]: where only the normal range matters (softmax below its maximum, gates), about
-/// half the instructions of `exp`.  NaN stays NaN.
-template <class T>
-POLYMOE_HD POLYMOE_ALWAYS_INLINE T exp_held(T x) {
-  return math::exp(x);
-}
-#if !defined(__CUDA_ARCH__)
-template <>
-POLYMOE_ALWAYS_INLINE float exp_held<float>(float x) {
-  const float z = x > 87.0f ? 87.0f : (x < -87.0f ? -87.0f : x);
-  // Adding 1.5 * 2^23 rounds to an integer and leaves that integer in the low bits.
-  const float shifted = z * 1.44269504f + 12582912.0f;
-  const float n = shifted - 12582912.0f;
-  float r = z - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
-  float p = 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  return p * bit_cast<float>((bit_cast<std::uint32_t>(shifted) + 127u) << 23);
-}
-#endif
-
 /// 1 / (1 + e^{-x}), without overflow on either side.
 template <class T>
 POLYMOE_HD POLYMOE_ALWAYS_INLINE T sigmoid(T x) {

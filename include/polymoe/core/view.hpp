@@ -66,7 +66,7 @@ struct view {
       ptr[0][i] = x.v;
       ptr[1][i] = x.t;
     } else {
-      ptr[0][i] = static_cast<storage>(x);
+      store(ptr[0][i], x);
     }
   }
   POLYMOE_HD POLYMOE_ALWAYS_INLINE void add(index r, index c, compute x) const

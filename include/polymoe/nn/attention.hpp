@@ -30,9 +30,7 @@ class attention {
 
   attention() = default;
   explicit attention(config c)
-      : config_(c),
-        qkv_({c.dim, 3 * c.dim, c.qkv_bias, c.init}),
-        proj_({c.dim, c.dim, true, c.init}) {
+      : config_(c), qkv_({c.dim, 3 * c.dim, c.qkv_bias, c.init}), proj_({c.dim, c.dim, true, c.init}) {
     require(c.heads > 0 && c.dim % c.heads == 0, "attention: dim ", c.dim, " is not a multiple of heads ", c.heads);
     require(c.tokens > 0, "attention: tokens = ", c.tokens, " must be positive");
   }

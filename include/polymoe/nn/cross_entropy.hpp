@@ -39,8 +39,8 @@ class cross_entropy {
   /// (weight 1 / micro-batches when gradients are accumulated).  Throws for labels outside [0, classes).
   void run(context<B>& c, view<const T> logits, std::span<const std::int32_t> labels, view<T> dlogits, saved& s,
            double weight = 1) const {
-    require(logits.cols == config_.classes, "cross_entropy: logits are ", shape_text(logits), ", the loss was built for ",
-            config_.classes, " classes");
+    require(logits.cols == config_.classes, "cross_entropy: logits are ", shape_text(logits),
+            ", the loss was built for ", config_.classes, " classes");
     softmax_cross_entropy<T>(c, logits, labels, config_.smoothing, weight, dlogits, s.report);
   }
 

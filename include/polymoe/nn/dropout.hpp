@@ -7,8 +7,8 @@
 namespace polymoe::inline v0 {
 namespace nn {
 
-/// y = x m / (1 - p), m = 0 with probability p.  The mask is a function of (seed, module path, step, micro-batch, place),
-/// so backward draws it again instead of keeping it; the step must not change in between.
+/// y = x m / (1 - p), m = 0 with probability p.  The mask is a function of (seed, module path, step, micro-batch,
+/// place), so backward draws it again instead of keeping it; the step must not change in between.
 template <class T, class B = cpu>
 class dropout {
  public:
@@ -22,9 +22,7 @@ class dropout {
   struct saved {};
 
   dropout() = default;
-  explicit dropout(config c) : config_(c) {
-    require(c.p >= 0 && c.p < 1, "dropout: p = ", c.p, " is not in [0, 1)");
-  }
+  explicit dropout(config c) : config_(c) { require(c.p >= 0 && c.p < 1, "dropout: p = ", c.p, " is not in [0, 1)"); }
 
   const config& settings() const { return config_; }
   index in_cols() const { return config_.dim; }

@@ -13,11 +13,10 @@ namespace nn {
 /// Rows images * tokens, width D.  `Mlp` is the module of the second half with its name, for example
 /// named<"mlp", mlp_block<T>>; a Mixture-of-Experts layer goes there too.  Names: norm1, attn, norm2, mlp.
 template <class Mlp>
-using encoder_block =
-    sequential<named<"", residual<sequential<named<"norm1", layer_norm<typename Mlp::scalar, typename Mlp::backend>>,
-                                             named<"attn", attention<typename Mlp::scalar, typename Mlp::backend>>>>>,
-               named<"", residual<sequential<named<"norm2", layer_norm<typename Mlp::scalar, typename Mlp::backend>>,
-                                             Mlp>>>>;
+using encoder_block = sequential<
+    named<"", residual<sequential<named<"norm1", layer_norm<typename Mlp::scalar, typename Mlp::backend>>,
+                                  named<"attn", attention<typename Mlp::scalar, typename Mlp::backend>>>>>,
+    named<"", residual<sequential<named<"norm2", layer_norm<typename Mlp::scalar, typename Mlp::backend>>, Mlp>>>>;
 
 /// The dense block of a vision transformer.
 template <class T, class Act = act::gelu_tanh, class B = cpu>

@@ -18,10 +18,14 @@ enum class linear_init {
 /// The first values of a [out, in] weight.
 inline init_rule weight_rule(linear_init how, index in, index out) {
   switch (how) {
-    case linear_init::xavier: return init_rule::xavier(in, out);
-    case linear_init::normal_02: return init_rule::normal(0.02);
-    case linear_init::zeros: return init_rule::zeros();
-    default: return init_rule::uniform(1.0 / std::sqrt(static_cast<double>(in)));
+    case linear_init::xavier:
+      return init_rule::xavier(in, out);
+    case linear_init::normal_02:
+      return init_rule::normal(0.02);
+    case linear_init::zeros:
+      return init_rule::zeros();
+    default:
+      return init_rule::uniform(1.0 / std::sqrt(static_cast<double>(in)));
   }
 }
 /// The first values of its bias.

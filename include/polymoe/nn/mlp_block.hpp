@@ -54,7 +54,8 @@ class mlp_block {
   void forward_add(context<B>& c, view<const T> x, view<const T> skip, view<T> y, saved& s) const {
     check_shapes("mlp_block", *this, x, y);
     s.x = x;
-    mlp_forward<Act, T>(c, up_.bound(), down_.bound(), x, s.pre.rows_at(0, x.rows), s.hidden.rows_at(0, x.rows), y, skip);
+    mlp_forward<Act, T>(c, up_.bound(), down_.bound(), x, s.pre.rows_at(0, x.rows), s.hidden.rows_at(0, x.rows), y,
+                        skip);
   }
   void backward(context<B>& c, view<const T> dy, view<T> dx, saved& s) const {
     arena_scope all(c.scratch);

@@ -43,7 +43,9 @@ concept module = requires(M m, const M cm, binder<typename M::backend> b, contex
 
 /// True when M can give its configuration back.
 template <class M>
-concept has_settings = requires(const M m) { m.settings(); };
+concept has_settings = requires(const M m) {
+  m.settings();
+};
 
 /// Rows of the output for `rows` rows of input, from the configuration.
 template <class M>
@@ -74,7 +76,8 @@ void each_module(M& m, typename M::saved& s, F&& f) {
 /// Throws unless x and y are [rows, in] and [rows after, out] of module `m`.
 template <class M, class X, class Y>
 void check_shapes(const char* what, const M& m, const view<X>& x, const view<Y>& y) {
-  require(x.cols == m.in_cols(), what, ": the input is ", shape_text(x), ", the module was built for width ", m.in_cols());
+  require(x.cols == m.in_cols(), what, ": the input is ", shape_text(x), ", the module was built for width ",
+          m.in_cols());
   require(y.cols == m.out_cols() && y.rows == rows_after(m, x.rows), what, ": the output is ", shape_text(y),
           ", for this input it has to be [", rows_after(m, x.rows), ", ", m.out_cols(), "]");
 }

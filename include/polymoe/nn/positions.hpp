@@ -7,8 +7,8 @@
 namespace polymoe::inline v0 {
 namespace nn {
 
-/// x [images * tokens, D] -> y [images * (tokens + 1 with a class token), D]: the class token in front, positions added.
-/// Parameters: pos_embed [tokens (+ 1), D] from N(0, std), cls_token [1, D] from 0.
+/// x [images * tokens, D] -> y [images * (tokens + 1 with a class token), D]: the class token in front, positions
+/// added. Parameters: pos_embed [tokens (+ 1), D] from N(0, std), cls_token [1, D] from 0.
 template <class T, class B = cpu>
 class positions {
  public:

@@ -35,15 +35,12 @@ class sequential {
   };
 
   sequential() = default;
-  explicit sequential(config c)
-      : sequential(std::make_index_sequence<size>{}, std::move(c)) {}
+  explicit sequential(config c) : sequential(std::make_index_sequence<size>{}, std::move(c)) {}
   explicit sequential(First f, Rest... rest) : parts_(std::move(f), std::move(rest)...) { check(); }
 
   index in_cols() const { return std::get<0>(parts_).in_cols(); }
   index out_cols() const { return std::get<size - 1>(parts_).out_cols(); }
-  config settings() const
-    requires(has_settings<First> && (has_settings<Rest> && ...))
-  {
+  config settings() const requires(has_settings<First> && (has_settings<Rest> && ...)) {
     return std::apply([](const auto&... m) { return config{{m.settings()...}}; }, parts_);
   }
   static constexpr index out_rows(const config& c, index rows) {
@@ -51,7 +48,8 @@ class sequential {
       index n = rows;
       ((n = rows_after<child<I>>(std::get<I>(c.parts), n)), ...);
       return n;
-    }(std::make_index_sequence<size>{});
+    }
+    (std::make_index_sequence<size>{});
   }
   template <std::size_t I>
   auto& get() {
@@ -105,7 +103,8 @@ class sequential {
       ((total = total + child<I>::count(std::get<I>(c.parts), n), n = rows_after<child<I>>(std::get<I>(c.parts), n)),
        ...);
       return total;
-    }(std::make_index_sequence<size>{});
+    }
+    (std::make_index_sequence<size>{});
   }
 
  private:
@@ -119,9 +118,8 @@ class sequential {
   /// f.operator()<0>(), f.operator()<1>(), ...
   template <class F>
   static void walk(F&& f) {
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (f.template operator()<I>(), ...);
-    }(std::make_index_sequence<size>{});
+    [&]<std::size_t... I>(std::index_sequence<I...>) { (f.template operator()<I>(), ...); }
+    (std::make_index_sequence<size>{});
   }
   void check() const {
     walk([&]<std::size_t I>() {

@@ -25,7 +25,9 @@ class capacity_check {
   capacity_check(const Capacity& c, const capacity_options& o) : capacity_(c), multiple_(o.multiple) {
     if (multiple_ <= 0) {
       multiple_ = 1;
-      if constexpr (requires { { c.multiple_of } -> std::convertible_to<index>; })
+      if constexpr (requires {
+                      { c.multiple_of } -> std::convertible_to<index>;
+                    })
         if (c.multiple_of > 1) multiple_ = c.multiple_of;
     }
   }
@@ -55,16 +57,16 @@ class capacity_check {
   void ask(const capacity_query& q, index& last, index last_tokens) {
     const index c = capacity_.slots(q), most = round_up(q.tokens, multiple_);
     const auto at = [&] {
-      return "tokens " + std::to_string(q.tokens) + ", experts " + std::to_string(q.experts) + ", k " + std::to_string(q.k) +
-             (q.training ? ", training" : ", evaluation");
+      return "tokens " + std::to_string(q.tokens) + ", experts " + std::to_string(q.experts) + ", k " +
+             std::to_string(q.k) + (q.training ? ", training" : ", evaluation");
     };
     if (c < 0) book_.expect(false, "slots are not negative", at(), ": ", c);
     if (c > most)
       book_.expect(false, "slots do not exceed the tokens of the group, rounded up to the multiple", at(), ": ", c,
                    " slots, at most ", most);
     if (c < last)
-      book_.expect(false, "slots do not fall when tokens are added", at(), ": ", c, " slots, ", last, " with ", last_tokens,
-                   " tokens");
+      book_.expect(false, "slots do not fall when tokens are added", at(), ": ", c, " slots, ", last, " with ",
+                   last_tokens, " tokens");
     if (capacity_.slots(q) != c) book_.expect(false, "equal questions get equal answers", at());
     if (!Capacity::limited && c < q.tokens)
       book_.expect(false, "an unlimited policy has a slot for every token", at(), ": ", c);

@@ -126,7 +126,8 @@ class combine_check {
       if (mask >> j & 1u) along += w.x[j].t * d_weight[j];
       back += g[j] * u[j];
     }
-    book_.expect(close(along, back, 1e-9), "the tangent of the weights is the transpose of vjp", at, ": ", along, " and ", back);
+    book_.expect(close(along, back, 1e-9), "the tangent of the weights is the transpose of vjp", at, ": ", along,
+                 " and ", back);
     const double h = 1e-6;
     double up[K], down[K];
     for (int j = 0; j < K; ++j) up[j] = score[j] + h * u[j], down[j] = score[j] - h * u[j];
@@ -134,14 +135,16 @@ class combine_check {
     combine_.vjp(chosen<K>(n, mask, up), d_weight, a.x);
     combine_.vjp(chosen<K>(n, mask, down), d_weight, b.x);
     for (int j = 0; j < n; ++j)
-      book_.expect(close(gu.x[j].t, (a.x[j] - b.x[j]) / (2 * h), 10 * options_.tolerance), "the tangent of vjp is its derivative",
-                   at, ": choice ", j, ", tangent ", gu.x[j].t, ", difference ", (a.x[j] - b.x[j]) / (2 * h));
+      book_.expect(close(gu.x[j].t, (a.x[j] - b.x[j]) / (2 * h), 10 * options_.tolerance),
+                   "the tangent of vjp is its derivative", at, ": choice ", j, ", tangent ", gu.x[j].t, ", difference ",
+                   (a.x[j] - b.x[j]) / (2 * h));
   }
 
   template <int K, class S>
   void extreme(int n, unsigned mask, const char* type) {
-    const double rows[][4] = {{0, 0, 0, 0}, {1, 0, 0, 0}, {0, 0, 0, 1}, {1e-30, 1e-30, 1e-30, 1e-30},
-                              {1e-30, 0, 1, 1e-10}, {1e4, 1e-4, 1, 0}, {1e4, 1e4, 1e4, 1e4}};
+    const double rows[][4] = {
+        {0, 0, 0, 0},         {1, 0, 0, 0},      {0, 0, 0, 1},        {1e-30, 1e-30, 1e-30, 1e-30},
+        {1e-30, 0, 1, 1e-10}, {1e4, 1e-4, 1, 0}, {1e4, 1e4, 1e4, 1e4}};
     for (const auto& r : rows) {
       S score[K], d[K];
       for (int j = 0; j < K; ++j) score[j] = S(r[j]), d[j] = mask >> j & 1u ? S(1 + j) : S(0);
@@ -152,9 +155,10 @@ class combine_check {
       for (int j = 0; j < n; ++j) {
         if (mask >> j & 1u)
           book_.expect(math::is_finite(w.x[j]), "weights of kept choices are finite for scores from 0 to 1e4",
-                       where<K>(n, mask), " in ", type, ": choice ", j, ", scores ", r[0], " ", r[1], " ", r[2], " ", r[3]);
-        book_.expect(math::is_finite(g.x[j]), "gradients are finite for scores from 0 to 1e4", where<K>(n, mask), " in ",
-                     type, ": choice ", j, ", scores ", r[0], " ", r[1], " ", r[2], " ", r[3]);
+                       where<K>(n, mask), " in ", type, ": choice ", j, ", scores ", r[0], " ", r[1], " ", r[2], " ",
+                       r[3]);
+        book_.expect(math::is_finite(g.x[j]), "gradients are finite for scores from 0 to 1e4", where<K>(n, mask),
+                     " in ", type, ": choice ", j, ", scores ", r[0], " ", r[1], " ", r[2], " ", r[3]);
       }
     }
   }

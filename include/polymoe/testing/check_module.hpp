@@ -16,18 +16,18 @@ namespace polymoe::inline v0 {
 namespace testing {
 
 struct check_options {
-  index rows = 0;             ///< rows of the input
+  index rows = 0;  ///< rows of the input
   std::uint64_t seed = 1;
   double step = 1e-5;         ///< of central differences
   double gradient = 1e-6;     ///< allowed relative error of gradients in double
   double tangent = 1e-6;      ///< the same for the tangents of a dual run
   double float_error = 2e-5;  ///< norm of difference over norm, float against double
   double bf16_error = 4e-2;
-  index samples = 12;         ///< coordinates checked one by one, in the input and in the parameters
-  double input_scale = 1;     ///< inputs are uniform in +- this
-  double param_scale = 0;     ///< > 0: parameters are first replaced by uniform numbers in +- this
+  index samples = 12;      ///< coordinates checked one by one, in the input and in the parameters
+  double input_scale = 1;  ///< inputs are uniform in +- this
+  double param_scale = 0;  ///< > 0: parameters are first replaced by uniform numbers in +- this
   run_mode mode = run_mode::train;
-  bool input_gradient = true; ///< the module has a gradient for its input
+  bool input_gradient = true;  ///< the module has a gradient for its input
 };
 
 /// Largest errors seen.
@@ -49,7 +49,8 @@ template <class T>
 class tensor {
  public:
   tensor(index rows, index cols)
-      : block_(static_cast<std::size_t>(std::max<index>(rows * cols, 1) + 32) * sizeof(real_t<T>) * view<T>::planes + 128) {
+      : block_(static_cast<std::size_t>(std::max<index>(rows * cols, 1) + 32) * sizeof(real_t<T>) * view<T>::planes +
+               128) {
     arena a = block_.as_arena();
     view_ = a.take<T>(rows, cols);
   }
@@ -194,7 +195,8 @@ void check_gradients(const typename Module::config& config, const check_options&
     if (params) b.w.refresh();
     return (f[0] - f[1]) / (2 * o.step);
   };
-  const auto check = [&](double* at, const std::vector<double>& gradient, bool params, const char* what, double& worst) {
+  const auto check = [&](double* at, const std::vector<double>& gradient, bool params, const char* what,
+                         double& worst) {
     if (gradient.empty()) return;
     double norm = 0;
     for (const double g : gradient) norm += g * g;
@@ -215,8 +217,9 @@ void check_gradients(const typename Module::config& config, const check_options&
       const double measured = difference(at, d, params);
       const double error = std::abs(measured - expected) / std::max({std::abs(expected), size, 1e-30});
       worst = std::max(worst, std::isnan(error) ? 1e300 : error);
-      require(error <= o.gradient, "check_module: ", what, " gradient, ", trial < 2 ? "direction " : "coordinate trial ",
-              trial, ": ", expected, " against a difference of ", measured, ", relative error ", error);
+      require(error <= o.gradient, "check_module: ", what, " gradient, ",
+              trial < 2 ? "direction " : "coordinate trial ", trial, ": ", expected, " against a difference of ",
+              measured, ", relative error ", error);
     }
   };
   if (o.input_gradient) check(b.x.get().ptr[0], base.dx, false, "input", report.input_gradient);
@@ -335,7 +338,8 @@ void check_precision(const typename Module::config& config, const typename Refer
   output = norm_ratio(a.y, e.y, e.y.size());
   gradient = norm_ratio(a.grads, e.grads, e.grads.size());
   if (o.input_gradient) gradient = std::max(gradient, norm_ratio(a.dx, e.dx, e.dx.size()));
-  require(output <= allowed, "check_module: output in ", type, " differs from double by ", output, ", allowed ", allowed);
+  require(output <= allowed, "check_module: output in ", type, " differs from double by ", output, ", allowed ",
+          allowed);
   require(gradient <= allowed, "check_module: gradients in ", type, " differ from double by ", gradient, ", allowed ",
           allowed);
 }
@@ -356,8 +360,8 @@ check_report check_module(Config config, check_options o, index unit = 1) {
   detail::check_tangent<Module<dual<double>>, Module<double>>(config(dual<double>{}), c64, o, report);
   detail::check_precision<Module<float>, Module<double>>(config(float{}), c64, o, o.float_error, "float",
                                                          report.float_output, report.float_gradient);
-  detail::check_precision<Module<bf16>, Module<double>>(config(bf16{}), c64, o, o.bf16_error, "bf16", report.bf16_output,
-                                                        report.bf16_gradient);
+  detail::check_precision<Module<bf16>, Module<double>>(config(bf16{}), c64, o, o.bf16_error, "bf16",
+                                                        report.bf16_output, report.bf16_gradient);
   return report;
 }
 

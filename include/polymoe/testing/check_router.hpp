@@ -25,12 +25,12 @@ namespace polymoe::inline v0::testing {
 struct router_options {
   /// Numbers of experts to try; those below k are left out.  Empty: k..17, 31..33, 64, 65.
   std::vector<int> experts{};
-  int rows = 4;              ///< random rows per number of experts and kind of row
+  int rows = 4;  ///< random rows per number of experts and kind of row
   /// Experts differ by their logits only.  False for routers that know an expert by its index (a price, a bias).
   bool symmetric = true;
   /// The choice is the k best scores, ties to the lower index.  False for routers that choose by another rule.
   bool by_score = true;
-  double tolerance = 1e-6;   ///< of gradients against central differences, relative to max(1, |gradient|)
+  double tolerance = 1e-6;  ///< of gradients against central differences, relative to max(1, |gradient|)
 };
 
 namespace detail {
@@ -110,7 +110,8 @@ class router_check {
     if (!inside || !options_.by_score) return;
     for (int j = 0; j + 1 < K; ++j)
       book_.expect(!(scores.v[c.expert[j]] < scores.v[c.expert[j + 1]]), "choices are ordered, best score first", at,
-                   ": choice ", j, " scores ", scores.v[c.expert[j]], ", choice ", j + 1, " ", scores.v[c.expert[j + 1]]);
+                   ": choice ", j, " scores ", scores.v[c.expert[j]], ", choice ", j + 1, " ",
+                   scores.v[c.expert[j + 1]]);
     std::vector<int> order(static_cast<std::size_t>(E_));
     for (int e = 0; e < E_; ++e) order[static_cast<std::size_t>(e)] = e;
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return scores.v[a] > scores.v[b]; });
@@ -118,7 +119,8 @@ class router_check {
       const int right = order[static_cast<std::size_t>(j)];
       if (c.expert[j] == right) continue;
       if (scores.v[c.expert[j]] == scores.v[right])
-        book_.expect(false, "equal scores go to the lower index", at, ": choice ", j, " is ", c.expert[j], ", not ", right);
+        book_.expect(false, "equal scores go to the lower index", at, ": choice ", j, " is ", c.expert[j], ", not ",
+                     right);
       else
         book_.expect(false, "the choice is the k best scores", at, ": choice ", j, " is ", c.expert[j], " with score ",
                      scores.v[c.expert[j]], ", not ", right, " with ", scores.v[right]);
@@ -144,7 +146,8 @@ class router_check {
   void check_permutation(const Row& z, const std::string& at) {
     std::vector<int> to(static_cast<std::size_t>(E_));
     for (int e = 0; e < E_; ++e) to[static_cast<std::size_t>(e)] = e;
-    for (int e = E_ - 1; e > 0; --e) std::swap(to[static_cast<std::size_t>(e)], to[static_cast<std::size_t>(random_.below(e + 1))]);
+    for (int e = E_ - 1; e > 0; --e)
+      std::swap(to[static_cast<std::size_t>(e)], to[static_cast<std::size_t>(random_.below(e + 1))]);
     Row moved = z;
     for (int e = 0; e < E_; ++e) moved.v[to[static_cast<std::size_t>(e)]] = z.v[e];
     const Row p = router_.scores(z);
@@ -154,8 +157,8 @@ class router_check {
     const choice<K> a = router_.select(p), b = router_.select(router_.scores(moved));
     for (int j = 0; j < K; ++j)
       book_.expect(a.expert[j] >= 0 && a.expert[j] < E_ && to[static_cast<std::size_t>(a.expert[j])] == b.expert[j],
-                   "renaming the experts renames the choice (options.symmetric)", at, ": choice ", j, " is ", a.expert[j],
-                   ", renamed ", b.expert[j]);
+                   "renaming the experts renames the choice (options.symmetric)", at, ": choice ", j, " is ",
+                   a.expert[j], ", renamed ", b.expert[j]);
   }
 
   void check_vjp(const Row& z, const std::string& at) {
@@ -175,15 +178,17 @@ class router_check {
     const Dual pu = router_.scores(zu);
     double along = 0;
     for (int e = 0; e < E_; ++e) along += pu.v[e].t * w.v[e];
-    book_.expect(close(along, dot(g, u), 1e-9), "the tangent of scores is the transpose of vjp", at, ": w'Ju is ", along,
-                 ", (J'w)'u is ", dot(g, u));
+    book_.expect(close(along, dot(g, u), 1e-9), "the tangent of scores is the transpose of vjp", at, ": w'Ju is ",
+                 along, ", (J'w)'u is ", dot(g, u));
     const Dual gu = router_.vjp(zu, make<Dual>([&](int e) { return dual<double>(w.v[e]); }));
-    const auto shifted = [&](double s) { return router_.vjp(make<Row>([&](int e) { return z.v[e] + s * u.v[e]; }), w); };
+    const auto shifted = [&](double s) {
+      return router_.vjp(make<Row>([&](int e) { return z.v[e] + s * u.v[e]; }), w);
+    };
     const Row up = shifted(h), down = shifted(-h);
     for (int e = 0; e < E_; ++e) {
       const double expected = (up.v[e] - down.v[e]) / (2 * h);
-      book_.expect(close(gu.v[e].t, expected, options_.tolerance), "the tangent of vjp is its derivative", at, ": expert ", e,
-                   ", tangent ", gu.v[e].t, ", difference ", expected);
+      book_.expect(close(gu.v[e].t, expected, options_.tolerance), "the tangent of vjp is its derivative", at,
+                   ": expert ", e, ", tangent ", gu.v[e].t, ", difference ", expected);
     }
   }
 
@@ -195,9 +200,10 @@ class router_check {
                                           : make<Row>([](int) { return 0.25; });
       const choice<K> c = router_.select(same);
       for (int j = 0; j < K && j < c.n; ++j)
-        book_.expect(c.expert[j] == j, options_.symmetric ? "equal logits go to the lowest indexes"
-                                                          : "equal scores go to the lowest indexes",
-                     at, ": choice ", j, " is ", c.expert[j]);
+        book_.expect(
+            c.expert[j] == j,
+            options_.symmetric ? "equal logits go to the lowest indexes" : "equal scores go to the lowest indexes", at,
+            ": choice ", j, " is ", c.expert[j]);
     }
   }
 
@@ -213,8 +219,8 @@ class router_check {
         const Row t = router_.noise_std(other);
         for (int e = 0; e < E_; ++e)
           book_.expect(s.v[e] == t.v[e],
-                       "with one projection the deviation does not depend on the logits (no gradient flows through it)", at,
-                       ": expert ", e, ", deviations ", s.v[e], " and ", t.v[e]);
+                       "with one projection the deviation does not depend on the logits (no gradient flows through it)",
+                       at, ": expert ", e, ", deviations ", s.v[e], " and ", t.v[e]);
       } else {
         const Row g = router_.noise_vjp(z, w);
         const double h = 1e-5;
@@ -222,8 +228,9 @@ class router_check {
           Row up = z, down = z;
           up.v[e] += h, down.v[e] -= h;
           const double expected = (dot(router_.noise_std(up), w) - dot(router_.noise_std(down), w)) / (2 * h);
-          book_.expect(close(g.v[e], expected, options_.tolerance), "noise_vjp equals fp64 central differences of noise_std",
-                       at, ": expert ", e, ", noise_vjp ", g.v[e], ", difference ", expected);
+          book_.expect(close(g.v[e], expected, options_.tolerance),
+                       "noise_vjp equals fp64 central differences of noise_std", at, ": expert ", e, ", noise_vjp ",
+                       g.v[e], ", difference ", expected);
         }
       }
     }

@@ -53,8 +53,10 @@ class ledger {
     std::ostringstream s;
     s.precision(12);
     for (const part& p : parts)
-      if (p.text) s << p.text;
-      else s << p.number;
+      if (p.text)
+        s << p.text;
+      else
+        s << p.number;
     broken_.push_back({std::string(promise), s.str(), 1});
     return false;
   }

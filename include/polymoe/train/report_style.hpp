@@ -144,8 +144,10 @@ inline std::vector<double> log_ticks(double low, double high) {
 }
 
 inline constexpr std::string_view report_css = R"css(
-:root{color-scheme:light dark;--bg:#f6f7f9;--card:#fff;--fg:#1a2233;--soft:#5c677d;--line:#dfe3ea;--grid:#e9ecf1;--accent:#2563c9}
-@media (prefers-color-scheme:dark){:root{--bg:#0f141c;--card:#171e29;--fg:#e6eaf1;--soft:#98a3b6;--line:#2a3443;--grid:#232c3a;--accent:#7fb0ff}}
+:root{color-scheme:light dark;--bg:#f6f7f9;--card:#fff;--fg:#1a2233;--soft:#5c677d;
+--line:#dfe3ea;--grid:#e9ecf1;--accent:#2563c9}
+@media (prefers-color-scheme:dark){:root{--bg:#0f141c;--card:#171e29;--fg:#e6eaf1;--soft:#98a3b6;
+--line:#2a3443;--grid:#232c3a;--accent:#7fb0ff}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--bg);color:var(--fg);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:1120px;margin:0 auto;padding:24px 16px 64px}

@@ -127,8 +127,8 @@ void head_softmax_grad(const head_matrix<T>& p, const head_matrix<T>& g, index t
 
 }  // namespace detail
 
-/// Declares the worker scratch that `attention_forward` and `attention_backward` take and, with `keep`, takes memory for
-/// the probabilities from `saved`: [images * heads * keys, queries with padding].
+/// Declares the worker scratch that `attention_forward` and `attention_backward` take and, with `keep`, takes memory
+/// for the probabilities from `saved`: [images * heads * keys, queries with padding].
 template <class T, class Maths>
 view<T> attention_bind(binder<cpu_with<Maths>>& b, const attention_shape& s, index images, bool keep) {
   arena dry;
@@ -140,8 +140,8 @@ view<T> attention_bind(binder<cpu_with<Maths>>& b, const attention_shape& s, ind
 /// o [rows, D] = softmax(q k^T / sqrt(d)) v per head, from qkv [rows, 3D] = q | k | v; rows = images * tokens.
 /// `kept` comes from attention_bind; probabilities are not kept when its pointer is null.
 template <class T, class Maths>
-void attention_forward(context<cpu_with<Maths>>& c, const attention_shape& s, view<const T> qkv, view<T> o,
-                       view<T> kept) {
+POLYMOE_NOINLINE void attention_forward(context<cpu_with<Maths>>& c, const attention_shape& s, view<const T> qkv,
+                                        view<T> o, view<T> kept) {
   const index n = s.tokens, d = s.head_dim(), heads = s.heads;
   parallel_rows(c.stream, qkv.rows / n * heads, 4, [&](index first, index count, worker& w) {
     arena a(w.scratch, w.bytes);
@@ -164,8 +164,8 @@ void attention_forward(context<cpu_with<Maths>>& c, const attention_shape& s, vi
 
 /// d_qkv [rows, 3D] from d_o [rows, D]; probabilities are recomputed when `kept` has a null pointer.
 template <class T, class Maths>
-void attention_backward(context<cpu_with<Maths>>& c, const attention_shape& s, view<const T> qkv, view<T> kept,
-                        view<const T> d_o, view<T> d_qkv) {
+POLYMOE_NOINLINE void attention_backward(context<cpu_with<Maths>>& c, const attention_shape& s, view<const T> qkv,
+                                         view<T> kept, view<const T> d_o, view<T> d_qkv) {
   const index n = s.tokens, d = s.head_dim(), heads = s.heads;
   parallel_rows(c.stream, qkv.rows / n * heads, 4, [&](index first, index count, worker& w) {
     arena a(w.scratch, w.bytes);

@@ -70,9 +70,8 @@ void activate(view<const T> a, view<T> h, Act act) {
       const auto* in = a.row(r);
       auto* out = h.row(r);
       using C = compute_t<T>;
-      using S = real_t<T>;
       POLYMOE_SIMD
-      for (index j = 0; j < a.cols; ++j) out[j] = static_cast<S>(act(static_cast<C>(in[j])));
+      for (index j = 0; j < a.cols; ++j) store(out[j], act(static_cast<C>(in[j])));
     }
   }
 }
@@ -86,9 +85,8 @@ void activate_backward(view<const T> d, view<T> a, Act act) {
       const auto* in = d.row(r);
       auto* out = a.row(r);
       using C = compute_t<T>;
-      using S = real_t<T>;
       POLYMOE_SIMD
-      for (index j = 0; j < a.cols; ++j) out[j] = static_cast<S>(static_cast<C>(in[j]) * act.grad(static_cast<C>(out[j])));
+      for (index j = 0; j < a.cols; ++j) store(out[j], static_cast<C>(in[j]) * act.grad(static_cast<C>(out[j])));
     }
   }
 }

@@ -1,7 +1,7 @@
 // Fully connected layers on the CPU: tiles of rows over packed weights, and the gradients of weight and bias.
 //
-// `dense<T, Backend>` is the prepared form of one [out, in] weight: its products, made once, and where its packed copies
-// lie.  Rows are cut into tiles and row ranges that depend on sizes only, and partial sums are added in order.
+// `dense<T, Backend>` is the prepared form of one [out, in] weight: its products, made once, and where its packed
+// copies lie.  Rows are cut into tiles and row ranges that depend on sizes only, and partial sums are added in order.
 #pragma once
 
 #include "planar.hpp"
@@ -25,8 +25,7 @@ class dense<T, cpu_with<Maths>> {
 
   dense() = default;
   /// y = x W^T with W [out, in].
-  dense(index in, index out)
-      : in_(in), out_(out), forward_(in, out), backward_(out, in), gradient_(out, in) {}
+  dense(index in, index out) : in_(in), out_(out), forward_(in, out), backward_(out, in), gradient_(out, in) {}
 
   index in() const { return in_; }
   index out() const { return out_; }
@@ -39,7 +38,7 @@ class dense<T, cpu_with<Maths>> {
     take_partials(b.scratch, max_rows);
   }
   /// Packs W for both directions.
-  void pack(context<C>& c, view<const M> w, std::byte* derived) const {
+  POLYMOE_NOINLINE void pack(context<C>& c, view<const M> w, std::byte* derived) const {
     parallel_for(c.stream, 2, [&](index i, worker& wk) {
       if (i == 0)
         forward_.pack(w, true, derived, wk);
@@ -58,8 +57,8 @@ class dense<T, cpu_with<Maths>> {
   }
 
   /// y = x W^T + bias (+ skip).
-  void forward(context<C>& c, view<const T> x, const std::byte* derived, view<const M> bias, view<T> y,
-               view<const T> skip = {}) const {
+  POLYMOE_NOINLINE void forward(context<C>& c, view<const T> x, const std::byte* derived, view<const M> bias, view<T> y,
+                                view<const T> skip = {}) const {
     parallel_rows(c.stream, x.rows, tile_rows_for(x.rows), [&](index r0, index n, worker& wk) {
       const view<T> tile = y.rows_at(r0, n);
       forward_tile(wk, x.rows_at(r0, n), derived, bias, tile);
@@ -67,12 +66,14 @@ class dense<T, cpu_with<Maths>> {
     });
   }
   /// dx = dy W.
-  void backward(context<C>& c, view<const T> dy, const std::byte* derived, view<T> dx) const {
-    parallel_rows(c.stream, dy.rows, tile_rows_for(dy.rows),
-                  [&](index r0, index n, worker& wk) { backward_tile(wk, dy.rows_at(r0, n), derived, dx.rows_at(r0, n)); });
+  POLYMOE_NOINLINE void backward(context<C>& c, view<const T> dy, const std::byte* derived, view<T> dx) const {
+    parallel_rows(c.stream, dy.rows, tile_rows_for(dy.rows), [&](index r0, index n, worker& wk) {
+      backward_tile(wk, dy.rows_at(r0, n), derived, dx.rows_at(r0, n));
+    });
   }
   /// dW += dy^T x, dbias += column sums of dy (db may be empty).
-  void weight_gradient(context<C>& c, view<const T> dy, view<const T> x, view<M> dw, view<M> db) const {
+  POLYMOE_NOINLINE void weight_gradient(context<C>& c, view<const T> dy, view<const T> x, view<M> dw,
+                                        view<M> db) const {
     if (dy.rows == 0) return;
     arena_scope all(c.scratch);
     const partials part = take_partials(c.scratch, dy.rows);
@@ -110,8 +111,7 @@ class dense<T, cpu_with<Maths>> {
   /// y += x on a tile.
   template <class U>
   static void add_rows(view<const U> x, view<U> y) {
-    for (index r = 0; r < y.rows; ++r)
-      simd::each(y.cols, [=](index k) { y.set(r, k, y.get(r, k) + x.get(r, k)); });
+    for (index r = 0; r < y.rows; ++r) simd::each(y.cols, [=](index k) { y.set(r, k, y.get(r, k) + x.get(r, k)); });
   }
 
  private:
@@ -147,11 +147,12 @@ struct bound_dense {
   view<const master_t<T>> bias;
 };
 
-/// pre = x W1^T + b1, hidden = act(pre), y = hidden W2^T + b2 (+ skip), tile by tile, so that a tile's hidden values are
-/// still in cache when they are multiplied.
+/// pre = x W1^T + b1, hidden = act(pre), y = hidden W2^T + b2 (+ skip), tile by tile, so that a tile's hidden values
+/// are still in cache when they are multiplied.
 template <class Act, class T, class Maths>
-void mlp_forward(context<cpu_with<Maths>>& c, bound_dense<T, cpu_with<Maths>> up, bound_dense<T, cpu_with<Maths>> down,
-                 view<const T> x, view<T> pre, view<T> hidden, view<T> y, view<const T> skip) {
+POLYMOE_NOINLINE void mlp_forward(context<cpu_with<Maths>>& c, bound_dense<T, cpu_with<Maths>> up,
+                                  bound_dense<T, cpu_with<Maths>> down, view<const T> x, view<T> pre, view<T> hidden,
+                                  view<T> y, view<const T> skip) {
   parallel_rows(c.stream, x.rows, tile_rows_for(x.rows), [&](index r0, index n, worker& wk) {
     const view<T> z = pre.rows_at(r0, n), h = hidden.rows_at(r0, n), out = y.rows_at(r0, n);
     up.kernel.forward_tile(wk, x.rows_at(r0, n), up.derived, up.bias, z);
@@ -162,8 +163,9 @@ void mlp_forward(context<cpu_with<Maths>>& c, bound_dense<T, cpu_with<Maths>> up
 }
 /// d_pre = (dy W2) act'(pre) and, unless dx is empty, dx = d_pre W1.
 template <class Act, class T, class Maths>
-void mlp_backward(context<cpu_with<Maths>>& c, bound_dense<T, cpu_with<Maths>> up, bound_dense<T, cpu_with<Maths>> down,
-                  view<const T> dy, view<const T> pre, view<T> d_pre, view<T> dx) {
+POLYMOE_NOINLINE void mlp_backward(context<cpu_with<Maths>>& c, bound_dense<T, cpu_with<Maths>> up,
+                                   bound_dense<T, cpu_with<Maths>> down, view<const T> dy, view<const T> pre,
+                                   view<T> d_pre, view<T> dx) {
   parallel_rows(c.stream, dy.rows, tile_rows_for(dy.rows), [&](index r0, index n, worker& wk) {
     const view<const T> z = pre.rows_at(r0, n);
     const view<T> d = d_pre.rows_at(r0, n);

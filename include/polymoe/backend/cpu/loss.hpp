@@ -12,7 +12,7 @@ struct loss_report {
   double loss = 0;          ///< mean over rows
   double loss_tangent = 0;  ///< its derivative along the direction of dual inputs
   index rows = 0;
-  index correct = 0;        ///< rows whose largest logit (the first one of equals) is the label
+  index correct = 0;  ///< rows whose largest logit (the first one of equals) is the label
 };
 
 namespace backend {
@@ -26,18 +26,20 @@ void cross_entropy_bind(binder<cpu_with<Maths>>& b, index max_rows) {
 }
 
 /// Mean over rows of -sum_k q_k log softmax(logits)_k with q = (1 - smoothing) onehot(label) + smoothing / classes
-/// (Szegedy et al. 2016, eq. 5..8).  dlogits = weight * d mean / d logits, unless empty.  The mean is a sum in row order
-/// in double.  A label outside [0, classes) throws.
+/// (Szegedy et al. 2016, eq. 5..8).  dlogits = weight * d mean / d logits, unless empty.  The mean is a sum in row
+/// order in double.  A label outside [0, classes) throws.
 template <class T, class Maths>
-void softmax_cross_entropy(context<cpu_with<Maths>>& c, view<const T> logits, std::span<const std::int32_t> labels,
-                   double smoothing, double weight, view<T> dlogits, loss_report* report) {
+POLYMOE_NOINLINE void softmax_cross_entropy(context<cpu_with<Maths>>& c, view<const T> logits,
+                                            std::span<const std::int32_t> labels, double smoothing, double weight,
+                                            view<T> dlogits, loss_report* report) {
   using S = compute_t<T>;
   using R = real_t<S>;
   const index rows = logits.rows, classes = logits.cols;
   require(static_cast<index>(labels.size()) == rows, "cross_entropy: ", labels.size(), " labels for ", rows, " rows");
   for (index r = 0; r < rows; ++r)
     require(labels[static_cast<std::size_t>(r)] >= 0 && labels[static_cast<std::size_t>(r)] < classes,
-            "cross_entropy: label ", labels[static_cast<std::size_t>(r)], " of row ", r, " is not in [0, ", classes, ")");
+            "cross_entropy: label ", labels[static_cast<std::size_t>(r)], " of row ", r, " is not in [0, ", classes,
+            ")");
   arena_scope all(c.scratch);
   double* losses = c.scratch.template take_raw<double>(2 * rows);
   std::int32_t* hits = c.scratch.template take_raw<std::int32_t>(rows);

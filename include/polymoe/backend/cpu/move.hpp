@@ -55,7 +55,7 @@ void weighted_rows(view<const T> from, const index* rows, const W* w, int n, vie
       }
       auto* out = to.row(to_row) + j0;
       POLYMOE_SIMD
-      for (index j = 0; j < m; ++j) out[j] = static_cast<real_t<T>>(acc[j]);
+      for (index j = 0; j < m; ++j) store(out[j], acc[j]);
     }
   }
 }

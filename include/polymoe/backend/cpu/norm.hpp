@@ -18,8 +18,9 @@ void layer_norm_bind(binder<cpu_with<Maths>>& b, index max_rows, index dim) {
 
 /// y = (x - mean) / sqrt(var + eps) * weight + bias per row; stats [rows, 2] receive mean and 1 / sqrt(var + eps).
 template <class T, class Maths>
-void layer_norm_forward(context<cpu_with<Maths>>& c, view<const T> x, view<const master_t<T>> weight,
-                        view<const master_t<T>> bias, double eps, view<T> y, view<compute_t<T>> stats) {
+POLYMOE_NOINLINE void layer_norm_forward(context<cpu_with<Maths>>& c, view<const T> x, view<const master_t<T>> weight,
+                                         view<const master_t<T>> bias, double eps, view<T> y,
+                                         view<compute_t<T>> stats) {
   using S = compute_t<T>;
   using R = real_t<S>;
   const index dim = x.cols;
@@ -45,9 +46,10 @@ void layer_norm_forward(context<cpu_with<Maths>>& c, view<const T> x, view<const
 /// dweight += sum dy xhat, dbias += sum dy, and dx = scale (g - mean(g) - xhat mean(g xhat)) + skip, g = dy weight.
 /// dx may be empty; skip may be empty.
 template <class T, class Maths>
-void layer_norm_backward(context<cpu_with<Maths>>& c, view<const T> dy, view<const T> x, view<const compute_t<T>> stats,
-                         view<const master_t<T>> weight, view<master_t<T>> dweight, view<master_t<T>> dbias, view<T> dx,
-                         view<const T> skip) {
+POLYMOE_NOINLINE void layer_norm_backward(context<cpu_with<Maths>>& c, view<const T> dy, view<const T> x,
+                                          view<const compute_t<T>> stats, view<const master_t<T>> weight,
+                                          view<master_t<T>> dweight, view<master_t<T>> dbias, view<T> dx,
+                                          view<const T> skip) {
   using S = compute_t<T>;
   using R = real_t<S>;
   using M = master_t<T>;
@@ -59,7 +61,8 @@ void layer_norm_backward(context<cpu_with<Maths>>& c, view<const T> dy, view<con
     const view<const T> in = x, up = dy, add = skip;
     const view<T> out = dx;
     const view<const M> w = weight;
-    const view<M> pw = parts.rows_at(2 * (r0 / norm_tile_rows), 1), pb = parts.rows_at(2 * (r0 / norm_tile_rows) + 1, 1);
+    const view<M> pw = parts.rows_at(2 * (r0 / norm_tile_rows), 1),
+                  pb = parts.rows_at(2 * (r0 / norm_tile_rows) + 1, 1);
     for (int i = 0; i < view<M>::planes; ++i) {
       std::fill_n(pw.ptr[i], dim, R(0));
       std::fill_n(pb.ptr[i], dim, R(0));
@@ -73,9 +76,8 @@ void layer_norm_backward(context<cpu_with<Maths>>& c, view<const T> dy, view<con
       });
       if (!out.ptr[0]) continue;
       const S a = per * simd::sum<S>(dim, [=](index k) { return up.get(r, k) * w.get(0, k); });
-      const S b = per * scale * simd::sum<S>(dim, [=](index k) {
-                    return up.get(r, k) * w.get(0, k) * (in.get(r, k) - mean);
-                  });
+      const S b =
+          per * scale * simd::sum<S>(dim, [=](index k) { return up.get(r, k) * w.get(0, k) * (in.get(r, k) - mean); });
       if (add.ptr[0])
         simd::each(dim, [=](index k) {
           const S xhat = (in.get(r, k) - mean) * scale;

@@ -17,12 +17,12 @@ void each_row(context<cpu_with<Maths>>& c, index rows, index cols, F f) {
 
 /// y = act(x).
 template <class Act, class T, class Maths>
-void activation_forward(context<cpu_with<Maths>>& c, view<const T> x, view<T> y) {
+POLYMOE_NOINLINE void activation_forward(context<cpu_with<Maths>>& c, view<const T> x, view<T> y) {
   each_row(c, x.rows, x.cols, [=](index r) { simd::each(x.cols, [=](index k) { y.set(r, k, Act{}(x.get(r, k))); }); });
 }
 /// dx = dy act'(x); dx may be dy.
 template <class Act, class T, class Maths>
-void activation_backward(context<cpu_with<Maths>>& c, view<const T> dy, view<const T> x, view<T> dx) {
+POLYMOE_NOINLINE void activation_backward(context<cpu_with<Maths>>& c, view<const T> dy, view<const T> x, view<T> dx) {
   each_row(c, x.rows, x.cols, [=](index r) {
     simd::each(x.cols, [=](index k) { dx.set(r, k, dy.get(r, k) * Act{}.grad(x.get(r, k))); });
   });
@@ -30,24 +30,24 @@ void activation_backward(context<cpu_with<Maths>>& c, view<const T> dy, view<con
 
 /// y = a + b; y may be either.
 template <class T, class Maths>
-void add(context<cpu_with<Maths>>& c, view<const T> a, view<const T> b, view<T> y) {
-  each_row(c, y.rows, y.cols, [=](index r) {
-    simd::each(y.cols, [=](index k) { y.set(r, k, a.get(r, k) + b.get(r, k)); });
-  });
+POLYMOE_NOINLINE void add(context<cpu_with<Maths>>& c, view<const T> a, view<const T> b, view<T> y) {
+  each_row(c, y.rows, y.cols,
+           [=](index r) { simd::each(y.cols, [=](index k) { y.set(r, k, a.get(r, k) + b.get(r, k)); }); });
 }
 
 /// y = x.
 template <class T, class Maths>
-void copy(context<cpu_with<Maths>>& c, view<const T> x, view<T> y) {
+POLYMOE_NOINLINE void copy(context<cpu_with<Maths>>& c, view<const T> x, view<T> y) {
   each_row(c, y.rows, y.cols, [=](index r) {
     for (int i = 0; i < y.planes; ++i) std::copy_n(x.row(r, i), y.cols, y.row(r, i));
   });
 }
 
-/// y = x where a draw is at least p, scaled by 1 / (1 - p), else 0.  The draws of element (r, k) depend on the stream and
-/// on its place only, so the backward is the same call on gradients.
+/// y = x where a draw is at least p, scaled by 1 / (1 - p), else 0.  The draws of element (r, k) depend on the stream
+/// and on its place only, so the backward is the same call on gradients.
 template <class T, class Maths>
-void dropout_apply(context<cpu_with<Maths>>& c, std::uint64_t stream, double p, view<const T> x, view<T> y) {
+POLYMOE_NOINLINE void dropout_apply(context<cpu_with<Maths>>& c, std::uint64_t stream, double p, view<const T> x,
+                                    view<T> y) {
   using S = compute_t<T>;
   const random_stream random = c.draw(stream);
   const S scale = S(static_cast<real_t<S>>(1.0 / (1.0 - p)));
@@ -58,8 +58,7 @@ void dropout_apply(context<cpu_with<Maths>>& c, std::uint64_t stream, double p, 
       const words4 w = random.bits(static_cast<std::uint64_t>(r * blocks + b));
       const std::uint32_t draws[4] = {w.a, w.b, w.c, w.d};
       const index end = y.cols - 4 * b < 4 ? y.cols - 4 * b : 4;
-      for (index i = 0; i < end; ++i)
-        y.set(r, 4 * b + i, draws[i] >= threshold ? x.get(r, 4 * b + i) * scale : S(0));
+      for (index i = 0; i < end; ++i) y.set(r, 4 * b + i, draws[i] >= threshold ? x.get(r, 4 * b + i) * scale : S(0));
     }
   });
 }

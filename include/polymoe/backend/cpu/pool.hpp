@@ -9,8 +9,9 @@ namespace backend {
 /// y [images * (tokens + first), D]: row `first + t` of an image is x row t plus position `first + t`; with first = 1,
 /// row 0 is the class token plus position 0.
 template <class T, class Maths>
-void positions_forward(context<cpu_with<Maths>>& c, index tokens, view<const T> x, view<const master_t<T>> position,
-                       view<const master_t<T>> class_token, view<T> y) {
+POLYMOE_NOINLINE void positions_forward(context<cpu_with<Maths>>& c, index tokens, view<const T> x,
+                                        view<const master_t<T>> position, view<const master_t<T>> class_token,
+                                        view<T> y) {
   const index first = class_token.ptr[0] ? 1 : 0, all = tokens + first;
   each_row(c, y.rows, y.cols, [=](index r) {
     const index image = r / all, t = r % all;
@@ -22,8 +23,8 @@ void positions_forward(context<cpu_with<Maths>>& c, index tokens, view<const T> 
 }
 /// dposition += sums of dy over images, in order; dx = dy without class rows (dx may be empty).
 template <class T, class Maths>
-void positions_backward(context<cpu_with<Maths>>& c, index tokens, view<const T> dy, view<master_t<T>> dposition,
-                        view<master_t<T>> dclass, view<T> dx) {
+POLYMOE_NOINLINE void positions_backward(context<cpu_with<Maths>>& c, index tokens, view<const T> dy,
+                                         view<master_t<T>> dposition, view<master_t<T>> dclass, view<T> dx) {
   const index first = dclass.ptr[0] ? 1 : 0, all = tokens + first, images = dy.rows / all;
   parallel_for(c.stream, all, [&](index t, worker&) {
     for (index image = 0; image < images; ++image) {
@@ -31,15 +32,14 @@ void positions_backward(context<cpu_with<Maths>>& c, index tokens, view<const T>
       simd::each(dy.cols, [=](index k) { dposition.set(t, k, dposition.get(t, k) + dy.get(r, k)); });
       if (t < first) simd::each(dy.cols, [=](index k) { dclass.set(0, k, dclass.get(0, k) + dy.get(r, k)); });
       if (t >= first && dx.ptr[0])
-        for (int i = 0; i < dy.planes; ++i)
-          std::copy_n(dy.row(r, i), dy.cols, dx.row(image * tokens + t - first, i));
+        for (int i = 0; i < dy.planes; ++i) std::copy_n(dy.row(r, i), dy.cols, dx.row(image * tokens + t - first, i));
     }
   });
 }
 
 /// y [images, D] = mean over the tokens of an image.
 template <class T, class Maths>
-void mean_pool_forward(context<cpu_with<Maths>>& c, index tokens, view<const T> x, view<T> y) {
+POLYMOE_NOINLINE void mean_pool_forward(context<cpu_with<Maths>>& c, index tokens, view<const T> x, view<T> y) {
   using S = compute_t<T>;
   constexpr index strip = 64;
   const S per = S(real_t<S>(1) / static_cast<real_t<S>>(tokens));
@@ -51,15 +51,14 @@ void mean_pool_forward(context<cpu_with<Maths>>& c, index tokens, view<const T> 
       S* at = sum;
       for (index k = 0; k < n; ++k) sum[k] = S(0);
       const view<const T> in = x;
-      for (index t = 0; t < tokens; ++t)
-        simd::each(n, [=](index k) { at[k] += in.get(image * tokens + t, k0 + k); });
+      for (index t = 0; t < tokens; ++t) simd::each(n, [=](index k) { at[k] += in.get(image * tokens + t, k0 + k); });
       for (index k = 0; k < n; ++k) y.set(image, k0 + k, sum[k] * per);
     }
   });
 }
 /// dx row = dy row of its image / tokens.
 template <class T, class Maths>
-void mean_pool_backward(context<cpu_with<Maths>>& c, index tokens, view<const T> dy, view<T> dx) {
+POLYMOE_NOINLINE void mean_pool_backward(context<cpu_with<Maths>>& c, index tokens, view<const T> dy, view<T> dx) {
   using S = compute_t<T>;
   const S per = S(real_t<S>(1) / static_cast<real_t<S>>(tokens));
   each_row(c, dx.rows, dx.cols,
@@ -68,14 +67,14 @@ void mean_pool_backward(context<cpu_with<Maths>>& c, index tokens, view<const T>
 
 /// y [images, D] = the first token of each image.
 template <class T, class Maths>
-void first_token_forward(context<cpu_with<Maths>>& c, index tokens, view<const T> x, view<T> y) {
+POLYMOE_NOINLINE void first_token_forward(context<cpu_with<Maths>>& c, index tokens, view<const T> x, view<T> y) {
   each_row(c, y.rows, y.cols, [=](index r) {
     for (int i = 0; i < y.planes; ++i) std::copy_n(x.row(r * tokens, i), y.cols, y.row(r, i));
   });
 }
 /// dx = dy in first tokens, 0 elsewhere.
 template <class T, class Maths>
-void first_token_backward(context<cpu_with<Maths>>& c, index tokens, view<const T> dy, view<T> dx) {
+POLYMOE_NOINLINE void first_token_backward(context<cpu_with<Maths>>& c, index tokens, view<const T> dy, view<T> dx) {
   each_row(c, dx.rows, dx.cols, [=](index r) {
     for (int i = 0; i < dx.planes; ++i)
       if (r % tokens == 0)
@@ -85,8 +84,8 @@ void first_token_backward(context<cpu_with<Maths>>& c, index tokens, view<const 
   });
 }
 
-/// How an image [channels, height, width] is cut into square patches, row by row; patches may overlap and reach over the
-/// border, where the image counts as 0.
+/// How an image [channels, height, width] is cut into square patches, row by row; patches may overlap and reach over
+/// the border, where the image counts as 0.
 struct patch_shape {
   index channels = 3, height = 0, width = 0, patch = 0, stride = 0, padding = 0;
   constexpr index down() const { return (height + 2 * padding - patch) / stride + 1; }
@@ -98,7 +97,7 @@ struct patch_shape {
 
 /// y [images * tokens, channels * patch * patch] from x [images, channels * height * width].
 template <class T, class Maths>
-void patches_forward(context<cpu_with<Maths>>& c, const patch_shape& s, view<const T> x, view<T> y) {
+POLYMOE_NOINLINE void patches_forward(context<cpu_with<Maths>>& c, const patch_shape& s, view<const T> x, view<T> y) {
   const index tokens = s.tokens();
   each_row(c, y.rows, y.cols, [=](index r) {
     const index image = r / tokens, t = r % tokens;
@@ -118,7 +117,8 @@ void patches_forward(context<cpu_with<Maths>>& c, const patch_shape& s, view<con
 }
 /// dx = for every pixel the sum of the gradients of its patches, patches in order, summed in the compute type.
 template <class T, class Maths>
-void patches_backward(context<cpu_with<Maths>>& c, const patch_shape& s, view<const T> dy, view<T> dx) {
+POLYMOE_NOINLINE void patches_backward(context<cpu_with<Maths>>& c, const patch_shape& s, view<const T> dy,
+                                       view<T> dx) {
   using S = compute_t<T>;
   const index tokens = s.tokens();
   parallel_for(c.stream, dx.rows, [&](index image, worker&) {

@@ -164,8 +164,7 @@ void product_columns(index m, index k, const R* a, index a_row, index a_col, con
     product_tile<R, tall, Vectors>(k, a + i * a_row, a_row, a_col, b, ldb, c + i * ldc, ldc, accumulate);
   for (; i + low <= m; i += low)
     product_tile<R, low, Vectors>(k, a + i * a_row, a_row, a_col, b, ldb, c + i * ldc, ldc, accumulate);
-  for (; i < m; ++i)
-    product_tile<R, 1, Vectors>(k, a + i * a_row, a_row, a_col, b, ldb, c + i * ldc, ldc, accumulate);
+  for (; i < m; ++i) product_tile<R, 1, Vectors>(k, a + i * a_row, a_row, a_col, b, ldb, c + i * ldc, ldc, accumulate);
 }
 
 }  // namespace detail

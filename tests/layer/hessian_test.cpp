@@ -1,0 +1,119 @@
+// Dual numbers through a whole layer: the tangent of the gradients is an exact Hessian-vector product.
+#include "support/moe_layer.hpp"
+
+namespace moe_test {
+namespace {
+
+namespace balance = polymoe::balance;
+using polymoe::cpu;
+using polymoe::dual;
+using polymoe::layer;
+
+template <class T>
+struct noisy : polymoe::spec {
+  using scalar = T;
+  using router = polymoe::top_k<2, polymoe::score::noisy_learned<>>;
+  using capacity = polymoe::capacity::bounded<polymoe::overflow::identity>;
+  using combine = polymoe::combine::renormalised<polymoe::combine::over_chosen>;
+  using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load_shazeer, polymoe::balance::switch_loss,
+                                        polymoe::balance::z_loss>;
+};
+template <class T>
+using noisy_layer = layer<noisy<T>, cpu>;
+
+template <class T>
+struct hessian_case : layer_case<noisy_layer<T>> {
+  static auto config() {
+    typename noisy_layer<T>::config c;
+    c.dim = 4, c.hidden = 3, c.experts = 4, c.group_size = 11;
+    c.capacity.factor = 0.8f;
+    c.balance.template get<balance::importance>().weight = 8, c.balance.template get<balance::load_shazeer>().weight = 6;
+    c.balance.template get<balance::switch_loss>().weight = 2, c.balance.template get<balance::z_loss>().weight = 1;
+    return c;
+  }
+  explicit hessian_case(std::uint64_t seed) : layer_case<noisy_layer<T>>(config(), 19, seed) {
+    this->w.step().temperature = 1.5f;
+  }
+};
+
+/// Inputs first, then parameters, as one vector.
+template <class Case>
+std::vector<double> gradient(Case& c, int plane) {
+  c.forward();
+  c.backward();
+  std::vector<double> g = c.dx.plane[plane];
+  g.insert(g.end(), c.w.grads().ptr[plane], c.w.grads().ptr[plane] + c.w.grads().cols);
+  return g;
+}
+template <class Case>
+std::vector<double> direction(Case& c, std::uint64_t seed) {
+  std::vector<double> v(c.x.plane[0].size() + static_cast<std::size_t>(c.w.values().cols), 0.0);
+  for (std::size_t i = 0; i < c.x.plane[0].size(); ++i) v[i] = noise(seed, i);
+  for (const auto& e : c.w.entries())  // padding between tensors stays zero
+    for (index i = 0; i < e.size; ++i) {
+      const auto at = c.x.plane[0].size() + static_cast<std::size_t>(e.offset + i);
+      v[at] = noise(seed, at);
+    }
+  return v;
+}
+std::vector<double> hessian_times(hessian_case<dual<double>>& c, const std::vector<double>& v) {
+  const std::size_t n = c.x.plane[0].size();
+  for (std::size_t i = 0; i < n; ++i) c.x.plane[1][i] = v[i];
+  for (index i = 0; i < c.w.values().cols; ++i) c.w.values().ptr[1][i] = v[n + static_cast<std::size_t>(i)];
+  c.w.refresh();
+  return gradient(c, 1);
+}
+double dot(const std::vector<double>& a, const std::vector<double>& b) {
+  double s = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) s += a[i] * b[i];
+  return s;
+}
+
+}  // namespace
+
+TEST_CASE("the tangent of the gradients equals central differences of the gradients") {
+  for (const std::uint64_t seed : {71u, 72u, 73u}) {
+    hessian_case<double> plain(seed);
+    hessian_case<dual<double>> tangent(seed);
+    const auto v = direction(plain, seed);
+    const auto hv = hessian_times(tangent, v);
+    const auto g = gradient(plain, 0);
+    CHECK(plain.stats().overflow > 0);
+    CHECK(norm_ratio(gradient(tangent, 0), g) < 1e-13);  // the value plane is the plain layer
+    const auto before = decisions(plain.plan());
+    CHECK(decisions(tangent.plan()) == before);
+    const auto x = plain.x.plane[0];
+    const std::vector<double> values(plain.w.values().ptr[0], plain.w.values().ptr[0] + plain.w.values().cols);
+    const double h = 1e-6;
+    const auto at = [&](double step) {
+      for (std::size_t i = 0; i < x.size(); ++i) plain.x.plane[0][i] = x[i] + step * v[i];
+      for (std::size_t i = 0; i < values.size(); ++i) plain.w.values().ptr[0][i] = values[i] + step * v[x.size() + i];
+      plain.w.refresh();
+      auto out = gradient(plain, 0);
+      REQUIRE(decisions(plain.plan()) == before);  // no routing flips along this direction
+      return out;
+    };
+    auto difference = at(h);
+    const auto down = at(-h);
+    for (std::size_t i = 0; i < difference.size(); ++i) difference[i] = (difference[i] - down[i]) / (2 * h);
+    CHECK(norm_ratio(difference, hv) < 1e-6);
+  }
+}
+
+TEST_CASE("the Hessian is symmetric: u'Hv = v'Hu, balance losses and noise included") {
+  hessian_case<dual<double>> c(74);
+  const auto u = direction(c, 1), v = direction(c, 2);
+  const double a = dot(u, hessian_times(c, v)), b = dot(v, hessian_times(c, u));
+  CHECK(std::abs(a) > 0.1);
+  CHECK(std::abs(a - b) < 1e-10 * std::abs(a));
+}
+
+TEST_CASE("at the start, where the noise projection is zero, the Hessian is right too") {
+  hessian_case<dual<double>> c(75);
+  set_parameter(c.w, "router.noise_weight", std::vector<double>(16, 0.0));
+  const auto u = direction(c, 3), v = direction(c, 4);
+  const double a = dot(u, hessian_times(c, v)), b = dot(v, hessian_times(c, u));
+  CHECK(std::abs(a - b) < 1e-10 * std::abs(a));
+}
+
+}  // namespace moe_test

@@ -1,0 +1,97 @@
+// Images as routed units: a block of token rows moves as a whole, its router sees the mean or the class token.
+#include "support/moe_layer.hpp"
+
+namespace moe_test {
+namespace {
+
+namespace overflow = polymoe::overflow;
+using polymoe::cpu;
+using polymoe::layer;
+
+struct image_head : polymoe::spec {
+  using scalar = double;
+  using unit = polymoe::unit::image<polymoe::unit::mean>;
+  using router = polymoe::top_k<1>;
+  using capacity = polymoe::capacity::bounded<overflow::drop_to_zero>;
+  using expert = polymoe::expert::head<polymoe::act::gelu_tanh>;
+  using balance = polymoe::balance::switch_loss;
+};
+struct class_token : polymoe::spec {
+  using scalar = double;
+  using unit = polymoe::unit::image<polymoe::unit::class_token>;
+  using router = polymoe::top_k<2>;
+  using capacity = polymoe::capacity::bounded<overflow::identity>;
+  using balance = polymoe::balance::importance;
+};
+using head_layer = layer<image_head, cpu>;
+using token_layer = layer<class_token, cpu>;
+
+layer_case<head_layer> head_case(int unit_rows = 3) {
+  head_layer::config c;
+  c.dim = 4, c.hidden = 3, c.experts = 3, c.classes = 5, c.unit_rows = unit_rows;
+  c.capacity.factor = 0.7f;
+  c.balance.first.weight = 3;
+  return {c, 9 * unit_rows, 51};
+}
+layer_case<token_layer> token_case() {
+  token_layer::config c;
+  c.dim = 4, c.hidden = 3, c.experts = 4, c.unit_rows = 3, c.group_size = 5;
+  c.capacity.factor = 0.8f;
+  c.balance.first.weight = 10;
+  return {c, 27, 52, 2};
+}
+
+}  // namespace
+
+TEST_CASE("whole images to head experts by the mean of their rows: forward and every gradient") {
+  for (const int unit_rows : {1, 3}) {
+    auto c = head_case(unit_rows);
+    c.forward();
+    reference r;
+    r.k = 1;
+    CHECK(c.w.module().out_cols() == 5);
+    CHECK(reference_error(c, r) < 1e-11);
+    CHECK(c.stats().drop_rate() > 0);
+    CHECK(c.stats().units == 9);
+    // Dropped images have exactly zero logits.
+    for (int u = 0; u < 9; ++u)
+      if (c.plan().expert_of[u] < 0)
+        for (index j = 0; j < 5; ++j) CHECK(c.y.at(u * unit_rows, j) == 0);
+    const auto g = check_gradients(c);
+    CHECK(g.worst < 1e-6);
+    CHECK(g.flipped < g.checked / 50);
+  }
+}
+
+TEST_CASE("whole images by their class token, the image itself on overflow, groups: forward and every gradient") {
+  auto c = token_case();
+  c.forward();
+  reference r;
+  r.k = 2, r.class_token = true, r.overflow = ref_overflow::identity;
+  CHECK(reference_error(c, r) < 1e-11);
+  CHECK(c.stats().overflow > 0);
+  const auto g = check_gradients(c);
+  CHECK(g.worst < 1e-6);
+  CHECK(g.flipped < g.checked / 50);
+}
+
+TEST_CASE("a bad number anywhere in an image makes that image bad and no other, also outside the class token") {
+  for (const int row : {12, 13, 14}) {
+    auto c = token_case(), clean = token_case();
+    c.x.put(row, 1, row == 13 ? HUGE_VAL : not_a_number);
+    c.forward();
+    c.backward();
+    CHECK(c.stats().bad_rows == 1);
+    for (index t = 12; t < 15; ++t)
+      for (index j = 0; j < 4; ++j) CHECK((std::isnan(c.y.at(t, j)) && c.dx.at(t, j) == 0));
+    for (index t = 0; t < 27; ++t)
+      for (index j = 0; j < 4; ++j) CHECK((t / 3 == 4 || std::isfinite(c.y.at(t, j))));
+    for (const auto& [name, g] : grads_of(c.w))
+      for (const double v : g) CHECK_MESSAGE(std::isfinite(v), name);
+    // The other group does not notice.
+    clean.forward();
+    for (index t = 15; t < 27; ++t) CHECK(c.y.row_same_bits(t, clean.y, t));
+  }
+}
+
+}  // namespace moe_test
