@@ -46,6 +46,9 @@ int run(int argc, char** argv) {
 
   const bool fast = polymoe::maths::bf16_is_fast();
   s.bf16 = precision == "bf16" || (precision == "auto" && fast);
+#if !defined(POLYMOE_DEMO_F32)
+  polymoe::require(s.bf16, "demo: this build has no f32 arms (its processor has fast bf16); configure with -DPOLYMOE_DEMO_F32=ON");
+#endif
   // The shape: overlapping patches give 49 tokens that see their neighbourhood.
   s.vit.patch = 6, s.vit.stride = 4, s.vit.padding = 1;
   s.vit.dim = 64, s.vit.heads = 4, s.vit.depth = 4;
@@ -74,8 +77,12 @@ int run(int argc, char** argv) {
 
   std::vector<demo::arm_result> arms;
   for (const bool moe : {true, false}) {
-    if (moe) arms.push_back(s.bf16 ? demo::run_moe<polymoe::bf16>(s, data) : demo::run_moe<float>(s, data));
-    else arms.push_back(s.bf16 ? demo::run_dense<polymoe::bf16>(s, data) : demo::run_dense<float>(s, data));
+    if (s.bf16)
+      arms.push_back(moe ? demo::run_moe<polymoe::bf16>(s, data) : demo::run_dense<polymoe::bf16>(s, data));
+#if defined(POLYMOE_DEMO_F32)
+    else
+      arms.push_back(moe ? demo::run_moe<float>(s, data) : demo::run_dense<float>(s, data));
+#endif
     if (arms.back().interrupted) {
       std::printf("Stopped. The run continues with the same options and --resume.\n");
       return 130;

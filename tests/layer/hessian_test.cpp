@@ -18,6 +18,13 @@ struct noisy : polymoe::spec {
   using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load_shazeer, polymoe::balance::switch_loss,
                                         polymoe::balance::z_loss>;
 };
+struct mixed : polymoe::spec {
+  using scalar = dual<double>;
+  using router = polymoe::mixture<>;
+  using expert = polymoe::expert::gated_mlp<>;
+  using balance = polymoe::balance::sum<polymoe::balance::kl_from_uniform, polymoe::balance::kl_to_uniform>;
+};
+using mixed_layer = layer<mixed, cpu>;
 template <class T>
 using noisy_layer = layer<noisy<T>, cpu>;
 
@@ -56,7 +63,8 @@ std::vector<double> direction(Case& c, std::uint64_t seed) {
     }
   return v;
 }
-std::vector<double> hessian_times(hessian_case<dual<double>>& c, const std::vector<double>& v) {
+template <class Case>
+std::vector<double> hessian_times(Case& c, const std::vector<double>& v) {
   const std::size_t n = c.x.plane[0].size();
   for (std::size_t i = 0; i < n; ++i) c.x.plane[1][i] = v[i];
   for (index i = 0; i < c.w.values().cols; ++i) c.w.values().ptr[1][i] = v[n + static_cast<std::size_t>(i)];
@@ -103,6 +111,17 @@ TEST_CASE("the tangent of the gradients equals central differences of the gradie
 TEST_CASE("the Hessian is symmetric: u'Hv = v'Hu, balance losses and noise included") {
   hessian_case<dual<double>> c(74);
   const auto u = direction(c, 1), v = direction(c, 2);
+  const double a = dot(u, hessian_times(c, v)), b = dot(v, hessian_times(c, u));
+  CHECK(std::abs(a) > 0.1);
+  CHECK(std::abs(a - b) < 1e-10 * std::abs(a));
+}
+
+TEST_CASE("the Hessian of a mixture of gated experts with KL losses is symmetric") {
+  mixed_layer::config config;
+  config.dim = 4, config.hidden = 3, config.experts = 5;
+  config.balance.get<balance::kl_from_uniform>().weight = 20, config.balance.get<balance::kl_to_uniform>().weight = 10;
+  layer_case<mixed_layer> c(config, 13, 76);
+  const auto u = direction(c, 5), v = direction(c, 6);
   const double a = dot(u, hessian_times(c, v)), b = dot(v, hessian_times(c, u));
   CHECK(std::abs(a) > 0.1);
   CHECK(std::abs(a - b) < 1e-10 * std::abs(a));

@@ -8,8 +8,9 @@ namespace overflow = polymoe::overflow;
 using polymoe::cpu;
 using polymoe::layer;
 
+template <class T>
 struct image_head : polymoe::spec {
-  using scalar = double;
+  using scalar = T;
   using unit = polymoe::unit::image<polymoe::unit::mean>;
   using router = polymoe::top_k<1>;
   using capacity = polymoe::capacity::bounded<overflow::drop_to_zero>;
@@ -23,11 +24,13 @@ struct class_token : polymoe::spec {
   using capacity = polymoe::capacity::bounded<overflow::identity>;
   using balance = polymoe::balance::importance;
 };
-using head_layer = layer<image_head, cpu>;
+using head_layer = layer<image_head<double>, cpu>;
+using bf16_layer = layer<image_head<polymoe::bf16>, cpu>;
 using token_layer = layer<class_token, cpu>;
 
-layer_case<head_layer> head_case(int unit_rows = 3) {
-  head_layer::config c;
+template <class Layer = head_layer>
+layer_case<Layer> head_case(int unit_rows = 3) {
+  typename Layer::config c;
   c.dim = 4, c.hidden = 3, c.experts = 3, c.classes = 5, c.unit_rows = unit_rows;
   c.capacity.factor = 0.7f;
   c.balance.first.weight = 3;
@@ -38,7 +41,7 @@ layer_case<token_layer> token_case() {
   c.dim = 4, c.hidden = 3, c.experts = 4, c.unit_rows = 3, c.group_size = 5;
   c.capacity.factor = 0.8f;
   c.balance.first.weight = 10;
-  return {c, 27, 52, 2};
+  return {c, 27, 52};
 }
 
 }  // namespace
@@ -73,6 +76,29 @@ TEST_CASE("whole images by their class token, the image itself on overflow, grou
   const auto g = check_gradients(c);
   CHECK(g.worst < 1e-6);
   CHECK(g.flipped < g.checked / 50);
+}
+
+TEST_CASE("images in bf16 follow the double layer") {
+  auto low = head_case<bf16_layer>();
+  auto high = head_case();
+  for (index i = 0; i < low.w.values().cols; ++i) high.w.values().ptr[0][i] = static_cast<double>(low.w.values().ptr[0][i]);
+  high.w.refresh();
+  for (index t = 0; t < 27; ++t) {
+    for (index j = 0; j < 4; ++j) high.x.put(t, j, low.x.at(t, j));
+    for (index j = 0; j < 5; ++j) high.dy.put(t, j, low.dy.at(t, j));
+  }
+  low.forward(), high.forward();
+  low.backward(), high.backward();
+  REQUIRE(decisions(low.plan()) == decisions(high.plan()));
+  std::vector<double> y, dx;
+  for (index t = 0; t < 27; ++t) {
+    for (index j = 0; j < 5; ++j) y.push_back(low.y.at(t, j));
+    for (index j = 0; j < 4; ++j) dx.push_back(low.dx.at(t, j));
+  }
+  CHECK(norm_ratio(y, high.y.plane[0]) < 2e-2);
+  CHECK(norm_ratio(dx, high.dx.plane[0]) < 2e-2);
+  const auto got = grads_of(low.w), want = grads_of(high.w);
+  for (const auto& [name, g] : got) CHECK_MESSAGE(norm_ratio(g, want.at(name)) < 3e-2, name);
 }
 
 TEST_CASE("a bad number anywhere in an image makes that image bad and no other, also outside the class token") {

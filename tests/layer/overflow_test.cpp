@@ -124,6 +124,23 @@ TEST_CASE("micro-batches of whole groups give the gradients of one call") {
   for (const auto& [name, g] : grads_of(c.w)) CHECK_MESSAGE(norm_ratio(g, whole.at(name)) < 1e-13, name);
 }
 
+TEST_CASE("many rows: gradients of one call equal those of many, past every cut of the reductions") {
+  constexpr index rows = 40000, part = 500;
+  auto config = fallback_config(false);
+  config.capacity.factor = 1;
+  layer_case<fallback_layer> c(config, rows, 35, 2);
+  c.forward();
+  c.backward();
+  const auto whole = grads_of(c.w);
+  c.w.zero_grads();
+  for (index first = 0; first < rows; first += part) {
+    const auto piece = [&](tensor<double>& t) { return t.get().rows_at(first, part); };
+    c.w.forward(piece(c.x), piece(c.y));
+    c.w.backward(piece(c.dy), piece(c.dx));
+  }
+  for (const auto& [name, g] : grads_of(c.w)) CHECK_MESSAGE(norm_ratio(g, whole.at(name)) < 1e-12, name);
+}
+
 TEST_CASE("with balance losses, micro-batches add up to (number of micro-batches) x the mean over groups") {
   // The loss of a call is the mean over its groups; three calls of one group each therefore weigh three times as much.
   rerouted_layer::config config;

@@ -59,7 +59,7 @@ struct two_layers {
 
 struct fixture {
   static constexpr index units = 22;
-  polymoe::workspace<two_layers> w{two_layers{}, {.max_rows = units, .threads = 2, .seed = 3}};
+  polymoe::workspace<two_layers> w{two_layers{}, {.max_rows = units, .threads = 1, .seed = 3}};
   tensor<double> r{units, 3}, xa{units, 5}, xb{2 * units, 2}, da{units, 5}, db{2 * units, 2};
   tensor<double> ya{units, 5}, yb{2 * units, 2}, dr{units, 3}, dxa{units, 5}, dxb{2 * units, 2};
   fixture() {

@@ -98,6 +98,15 @@ TEST_CASE("a capacity above the number of units is clamped, factors of any size 
   }
 }
 
+TEST_CASE("a workspace for no rows at all") {
+  layer_case<one_layer> c(config(3, 1), 0, 66);
+  c.forward();
+  c.backward();
+  CHECK(c.stats().units == 0);
+  CHECK(c.stats().drop_rate() == 0);
+  for (const auto& [name, g] : grads_of(c.w)) CHECK(size_of(g) == 0);
+}
+
 TEST_CASE("a router of zeros: everything goes to expert 0 and all gradients are finite") {
   layer_case<one_layer> c(config(5, 100), 9, 65);
   set_parameter(c.w, "router.weight", std::vector<double>(20, 0.0));

@@ -72,7 +72,7 @@ TEST_CASE("learned noise, top 2, drops: forward against the reference, at two te
 }
 
 TEST_CASE("learned noise, top 2, drops, importance and Shazeer load: every gradient") {
-  layer_case<learned_layer> c(learned_config(), 23, 1, 2);
+  layer_case<learned_layer> c(learned_config(), 23, 1);
   for (const float temperature : {1.0f, 2.5f}) {
     c.w.step().temperature = temperature;
     const auto r = check_gradients(c);
@@ -81,6 +81,55 @@ TEST_CASE("learned noise, top 2, drops, importance and Shazeer load: every gradi
     CHECK(r.worst < 1e-6);
     CHECK(r.checked > 300);
     CHECK(r.flipped < r.checked / 50);
+  }
+}
+
+TEST_CASE("evaluation has gradients too: no noise, no balance loss") {
+  layer_case<learned_layer> c(learned_config(), 12, 2);
+  c.w.ctx().mode = polymoe::run_mode::eval;
+  CHECK(check_gradients(c).worst < 1e-6);
+  const auto grads = grads_of(c.w);
+  for (const double g : grads.at("router.noise_weight")) CHECK(g == 0);
+}
+
+TEST_CASE("groups of more rows than one tile of the router: importance by hand, and every gradient") {
+  for (const index rows : {63, 64, 65, 127, 128, 129, 200}) {
+    auto config = learned_config();
+    config.group_size = 128;
+    layer_case<learned_layer> c(config, rows, 4, 2);
+    c.forward();
+    const auto& m = c.w.saved().routing;
+    double want = 0;
+    const index groups = (rows + 127) / 128;
+    for (index g = 0; g < groups; ++g) {
+      std::vector<double> sum(4, 0.0);
+      for (index t = 128 * g; t < std::min(rows, 128 * (g + 1)); ++t) {
+        double all = 0;
+        for (int e = 0; e < 4; ++e) all += std::exp(m.logits.get(t, e));
+        for (int e = 0; e < 4; ++e) sum[static_cast<std::size_t>(e)] += std::exp(m.logits.get(t, e)) / all;
+      }
+      want += squared_cv(sum) / static_cast<double>(groups);
+    }
+    CHECK(m.values.get(0, 0) == doctest::Approx(want).epsilon(1e-9));
+  }
+  auto config = learned_config();
+  config.group_size = 65;
+  layer_case<learned_layer> c(config, 70, 4);
+  const auto r = check_gradients(c);
+  CHECK(r.worst < 1e-6);
+  CHECK(r.flipped < r.checked / 20);
+}
+
+TEST_CASE("rows of every size class of the router: 32, 128 and 1024 experts") {
+  for (const index experts : {32, 33, 130}) {
+    auto config = learned_config();
+    config.dim = 2, config.hidden = 1, config.experts = experts, config.capacity.factor = 4;
+    layer_case<learned_layer> c(config, 8, 7);
+    c.forward();
+    CHECK(reference_error(c, learned_reference()) < 1e-11);
+    const auto r = check_gradients(c, "router.");
+    CHECK(r.worst < 1e-6);
+    CHECK(r.flipped < r.checked / 20);
   }
 }
 

@@ -64,10 +64,10 @@ struct gradient_report {
   double worst = 0;  ///< largest |difference| / max(|gradient|, 0.1)
 };
 
-/// Every parameter and input of a double layer.  Points where a decision of the plan changes between +h and -h are left
+/// Every input and every parameter (whose name begins with `prefix`) of a double layer.  Points where a decision of the plan changes between +h and -h are left
 /// out and counted: there is no derivative there.
 template <class Case>
-gradient_report check_gradients(Case& c, double h = 1e-5) {
+gradient_report check_gradients(Case& c, const std::string& prefix = "", double h = 1e-5) {
   gradient_report r;
   c.forward();
   c.backward();
@@ -94,6 +94,7 @@ gradient_report check_gradients(Case& c, double h = 1e-5) {
   const auto dx = c.dx.plane[0];
   for (std::size_t i = 0; i < dx.size(); ++i) at(c.x.plane[0][i], dx[i], false);
   for (const auto& e : c.w.entries()) {
+    if (e.name.rfind(prefix, 0) != 0) continue;
     for (index i = 0; i < e.size; ++i) at(c.w.values().ptr[0][e.offset + i], c.w.grads().ptr[0][e.offset + i], true);
     c.w.refresh();
   }

@@ -100,7 +100,12 @@ struct view {
 /// "[rows, cols]" for messages.
 template <class T>
 std::string shape_text(const view<T>& v) {
-  return "[" + std::to_string(v.rows) + ", " + std::to_string(v.cols) + "]";
+  std::string text = "[";  // appended to: GCC 12 warns about memory overlap in "[" + string
+  text += std::to_string(v.rows);
+  text += ", ";
+  text += std::to_string(v.cols);
+  text += "]";
+  return text;
 }
 
 }  // namespace polymoe

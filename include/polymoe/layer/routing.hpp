@@ -123,6 +123,7 @@ class routing {
     s.logits = b.saved.template take<C>(max_units, E);
     if (learned_noise) s.raw = b.saved.template take<C>(max_units, E);
     s.scores = b.saved.template take<C>(max_units, E);
+    if (has_noise<Router, row<scalar_group, 8, C>>) s.noisy = b.saved.template take<C>(max_units, E);
     constexpr index columns = Balance::columns;
     s.partial = b.saved.template take<C>(tiles, columns * E);
     s.totals = b.saved.template take<C>(G, columns * E);

@@ -18,6 +18,7 @@ struct route_memory {
   sparse_plan<C> plan;
   view<C> logits;       ///< [T, E] clean
   view<C> raw;          ///< [T, E] second projection, empty when there is one
+  view<C> noisy;        ///< [T, E] with noise, empty for routers without
   view<C> scores;       ///< [T, E]
   view<C> partial;      ///< [tiles, columns * E]
   view<C> totals;       ///< [G, columns * E]
@@ -109,6 +110,7 @@ void route_rows(const Stream& stream, const Router& router, const Balance& balan
           continue;
         }
         detail::store_row(r.scores, m.scores, t);
+        if (m.noisy.ptr[0]) detail::store_row(r.noisy, m.noisy, t);
         if constexpr (Router::k != every_expert)
           for (int j = 0; j < p.k; ++j) m.place.wish[t * p.k + j] = r.chosen.expert[j];
         if (columns > 0 && m.balanced) {
@@ -259,6 +261,30 @@ void route_weights(const Stream& stream, const Combine& combine, route_memory<C>
   });
 }
 
+namespace detail {
+/// The row of unit t as the forward left it: nothing is drawn or scored again.
+template <int Tier, class Router, class C>
+routed_row<row<scalar_group, Tier, C>, choices_of<Router>> reload_row(const Router& router, const route_memory<C>& m,
+                                                                      const row<scalar_group, Tier, C>& logits,
+                                                                      const row<scalar_group, Tier, C>& raw, index t) {
+  using Row = row<scalar_group, Tier, C>;
+  routed_row<Row, choices_of<Router>> r;
+  r.logits = logits;
+  r.noisy = m.noisy.ptr[0] ? load_row<Tier>(m.noisy, t, logits.n) : logits;
+  if constexpr (has_noise<Router, Row>) r.noise_std = router.noise_std(raw);
+  else r.noise_std = logits.filled(C(0));
+  const C inverse_tau(m.route.inverse_temperature);
+  r.scaled = m.route.inverse_temperature == 1.0f ? r.noisy : r.noisy.map([=](C z, int) { return z * inverse_tau; });
+  r.scores = load_row<Tier>(m.scores, t, logits.n);
+  r.chosen.n = 0;
+  if constexpr (Router::k != every_expert) {
+    r.chosen.n = Router::k;
+    for (int j = 0; j < Router::k; ++j) r.chosen.expert[j] = m.place.wish[t * Router::k + j];
+  }
+  return r;
+}
+}  // namespace detail
+
 /// Gradients of logits (and of the second projection) from gate gradients and balance losses, row by row.
 /// d_logits and d_raw are [T, E]; rows of units that are not finite become zero.
 template <class Router, class Balance, class Combine, class C, class Stream>
@@ -290,7 +316,7 @@ void route_rows_backward(const Stream& stream, const Router& router, const Balan
         }
         const Row logits = detail::load_row<Tier::value>(m.logits, t, E);
         const Row raw = m.raw.ptr[0] ? detail::load_row<Tier::value>(m.raw, t, E) : logits;
-        const auto r = route_row(router, m.route, logits, raw, t);
+        const auto r = detail::reload_row<Tier::value>(router, m, logits, raw, t);
         row_grad<Row> g{zero, zero, zero, zero, zero};
         // Gates: back through the combine rule, onto the experts that really served.
         if constexpr (Router::k == every_expert) {
