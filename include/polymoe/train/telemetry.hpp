@@ -13,21 +13,25 @@ namespace polymoe::inline v0 {
 /// Sums over calls of one layer's routing_stats; `mean_*` divide.
 struct layer_telemetry {
   index calls = 0, units = 0, choices = 0, placed = 0, overflow = 0, bad_rows = 0;
-  double entropy = 0, margin = 0, load_cv = 0, max_over_mean = 0;  ///< sums over calls
-  std::vector<double> load;                                        ///< [E] wishes (gate mass for mixtures)
+  double entropy = 0, margin = 0;         ///< sums over finite units, so that a short last batch counts as it should
+  double load_cv = 0, max_over_mean = 0;  ///< sums over calls
+  std::vector<double> load;               ///< [E] wishes (gate mass for mixtures)
 
   void add(const routing_stats& s) {
     ++calls;
     units += s.units, choices += s.choices, placed += s.placed, overflow += s.overflow, bad_rows += s.bad_rows;
-    entropy += s.entropy, margin += s.margin, load_cv += s.load_cv(), max_over_mean += s.load_max_over_mean();
+    const double finite = static_cast<double>(s.units - s.bad_rows);
+    entropy += finite * s.entropy, margin += finite * s.margin;
+    load_cv += s.load_cv(), max_over_mean += s.load_max_over_mean();
     load.resize(static_cast<std::size_t>(s.experts), 0.0);
     for (int e = 0; e < s.experts; ++e) load[static_cast<std::size_t>(e)] += s.load(e);
   }
   double drop_rate() const {
     return choices ? static_cast<double>(choices - placed - overflow) / static_cast<double>(choices) : 0.0;
   }
-  double mean_entropy() const { return calls ? entropy / static_cast<double>(calls) : 0.0; }
-  double mean_margin() const { return calls ? margin / static_cast<double>(calls) : 0.0; }
+  index finite_units() const { return units - bad_rows; }
+  double mean_entropy() const { return finite_units() > 0 ? entropy / static_cast<double>(finite_units()) : 0.0; }
+  double mean_margin() const { return finite_units() > 0 ? margin / static_cast<double>(finite_units()) : 0.0; }
   double mean_load_cv() const { return calls ? load_cv / static_cast<double>(calls) : 0.0; }
   double mean_max_over_mean() const { return calls ? max_over_mean / static_cast<double>(calls) : 0.0; }
   /// Coefficient of variation of the load summed over all calls.

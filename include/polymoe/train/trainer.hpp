@@ -2,9 +2,11 @@
 //
 // One step: fill a batch, forward, loss, backward, clip, optimiser, commit of balance state, refresh of derived copies.
 // Everything random is a function of (seed, step, index), so a resumed run continues with the same bits: a checkpoint
-// holds parameters, optimiser moments, state, counters and the sums of the unfinished epoch.
+// holds parameters, optimiser moments, state, counters and the sums of the unfinished epoch.  Only the tensor
+// "trainer.seconds" in it depends on the clock: all others are equal bit for bit, interrupted or not.
 #pragma once
 
+#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -69,15 +71,18 @@ class trainer {
   using R = real_t<M>;
   static_assert(!is_dual<T>, "polymoe: a trainer needs plain numbers; dual tensors are for Hessian-vector products");
 
+  /// `data` has to outlive the trainer.  Throws when options, data and model do not fit together.
   trainer(Model model, train_options o, const train_test& data)
-      : options_(o),
+      : options_(checked(o, data)),
         work_(std::move(model), {.max_rows = o.batch, .threads = o.threads, .seed = o.seed}),
         loss_({.classes = data.train.classes(), .smoothing = o.smoothing}),
         train_(data.train,
                {.batch = o.batch, .shuffle = true, .drop_last = true, .augment = o.augment, .seed = o.seed}),
         test_(data.test, {.batch = o.batch}),
         classes_(data.train.classes()) {
-    require(o.epochs >= 1, "trainer: epochs is ", o.epochs, ", it must be at least 1");
+    require(work_.module().in_cols() == data.train.features() && work_.module().out_cols() == classes_,
+            "trainer: the model maps ", work_.module().in_cols(), " values to ", work_.module().out_cols(),
+            " classes, the data set has images of ", data.train.features(), " values in ", classes_, " classes");
     binder<B> dry;
     dry.threads = o.threads;
     {
@@ -114,7 +119,7 @@ class trainer {
   bool finished() const { return step_ >= total_steps(); }
   workspace<Model>& work() { return work_; }
 
-  /// One optimiser step.
+  /// One optimiser step.  Throws, with the parameters as they were, when the gradient is not finite.
   train_step step() {
     require(!finished(), "trainer: all ", total_steps(), " steps are done");
     const auto begin = std::chrono::steady_clock::now();
@@ -136,8 +141,8 @@ class trainer {
     r.loss = loss_saved_.report->loss;
     r.accuracy = static_cast<double>(loss_saved_.report->correct) / static_cast<double>(n);
     r.learning_rate = s.learning_rate;
-    collect(r);
     r.grad_norm = update();
+    collect(r);
     each_expert_layer(work_.module(), work_.saved(), [&](auto& layer, auto&) { layer.commit(work_.ctx()); });
     work_.refresh();
     ++step_;
@@ -216,6 +221,7 @@ class trainer {
     });
     const std::vector<double> sums = pack_sums();
     tensors.push_back(make_tensor("trainer.sums", {static_cast<index>(sums.size())}, sums.data()));
+    tensors.push_back(make_tensor("trainer.seconds", {1}, &epoch_sums_.seconds));
     extra["polymoe.step"] = std::to_string(step_);
     extra["polymoe.identity"] = identity();
     write_safetensors(path, tensors, extra);
@@ -224,38 +230,53 @@ class trainer {
   std::map<std::string, std::string> load(const std::string& path) {
     const safetensors_file file(path);
     const auto meta = file.metadata();
-    const auto step = meta.find("polymoe.step"), id = meta.find("polymoe.identity");
-    require(step != meta.end() && id != meta.end(), path,
+    const auto at = meta.find("polymoe.step"), id = meta.find("polymoe.identity");
+    require(at != meta.end() && id != meta.end(), path,
             ": not a checkpoint of this trainer (no polymoe.step in its metadata)");
     require(id->second == identity(), path, ": the checkpoint belongs to another run: it has ", id->second,
             ", this run has ", identity());
+    const std::string& digits = at->second;
+    index step = -1;
+    const auto end = std::from_chars(digits.data(), digits.data() + digits.size(), step);
+    require(end.ec == std::errc() && end.ptr == digits.data() + digits.size() && step >= 0 && step <= total_steps(),
+            path, ": polymoe.step is ", digits, ", this run has the steps 0..", total_steps());
+    std::size_t known = 2;
     for_each_tensor([&](const std::string& name, const std::vector<index>& dims, auto* data) {
       const auto* t = file.find(name);
-      require(t && t->dims == dims && t->dtype == tensor_dtype_of<std::remove_pointer_t<decltype(data)>>, path,
-              ": tensor ", name, " is missing or has another shape or type");
+      require(t, path, ": no tensor ", name, ", which this model has");
+      require(t->dims == dims, path, ": tensor ", name, " is ", dims_text(t->dims), ", this model needs ",
+              dims_text(dims));
+      const tensor_dtype dtype = tensor_dtype_of<std::remove_pointer_t<decltype(data)>>;
+      require(t->dtype == dtype, path, ": tensor ", name, " holds ", dtype_name(t->dtype), ", this model needs ",
+              dtype_name(dtype));
+      ++known;
     });
-    std::vector<double> sums(pack_sums().size());
-    const auto* stored = file.find("trainer.sums");
-    require(stored && stored->dims.size() == 1, path, ": trainer.sums is missing");
-    sums.resize(static_cast<std::size_t>(stored->dims[0]));
-    file.copy_to("trainer.sums", std::span<double>(sums));
+    require(file.tensors().size() == known, path, ": it has ", file.tensors().size(), " tensors, this model ", known);
+    running_sums sums = unpack_sums(file, path);
+    file.copy_to("trainer.seconds", std::span<double>(&sums.seconds, 1));
+
+    // All is checked: from here on nothing throws.
     for_each_tensor([&](const std::string& name, const std::vector<index>& dims, auto* data) {
       index n = 1;
       for (const index d : dims) n *= d;
       file.copy_to(name, std::span(data, static_cast<std::size_t>(n)));
     });
-    unpack_sums(sums, path);
-    step_ = static_cast<index>(std::stoll(step->second));
+    epoch_sums_ = std::move(sums);
+    step_ = step;
     work_.refresh();
     return meta;
   }
-  /// What has to be equal for a checkpoint to fit: batch, epochs, seed and the recipe.
+  /// What has to be equal for a checkpoint to fit: number type, data, batch, epochs, seed and the recipe.
   std::string identity() const {
     std::ostringstream s;
     s.precision(17);
-    s << "batch " << options_.batch << ", epochs " << options_.epochs << ", seed " << options_.seed << ", lr "
+    const augment_options& a = options_.augment;
+    s << dtype_name(tensor_dtype_of<T>) << ", images " << train_.data().size() << ", batch " << options_.batch
+      << ", epochs " << options_.epochs << ", seed " << options_.seed << ", lr "
       << options_.learning_rate << ", decay " << options_.weight_decay << ", warm-up " << options_.warmup_epochs
-      << ", clip " << options_.clip_norm << ", smoothing " << options_.smoothing << ", noise " << options_.noise;
+      << ", clip " << options_.clip_norm << ", smoothing " << options_.smoothing << ", noise " << options_.noise
+      << ", pad " << a.pad << ", border " << static_cast<int>(a.outside) << ", flip " << static_cast<int>(a.mirror)
+      << ", cutout " << a.cutout;
     return s.str();
   }
   view<const T> images() const { return x_; }
@@ -267,6 +288,22 @@ class trainer {
     model_telemetry experts;
   };
 
+  static const train_options& checked(const train_options& o, const train_test& data) {
+    require(o.batch >= 1, "trainer: batch is ", o.batch, ", it must be at least 1");
+    require(o.epochs >= 1, "trainer: epochs is ", o.epochs, ", it must be at least 1");
+    require(o.threads >= 1, "trainer: threads is ", o.threads, ", it must be at least 1");
+    require(data.train.size() >= o.batch, "trainer: ", data.train.size(), " training images are less than one batch of ",
+            o.batch);
+    require(data.test.features() == data.train.features() && data.test.classes() == data.train.classes(),
+            "trainer: test images have ", data.test.features(), " values and ", data.test.classes(),
+            " classes, training images ", data.train.features(), " and ", data.train.classes());
+    return o;
+  }
+  static std::string dims_text(const std::vector<index>& dims) {
+    std::string s = "[";
+    for (std::size_t i = 0; i < dims.size(); ++i) s += (i ? ", " : "") + std::to_string(dims[i]);
+    return s + "]";
+  }
   double rate(index step) const {
     learning_rate_schedule schedule;
     schedule.peak = options_.learning_rate, schedule.total = total_steps();
@@ -323,43 +360,48 @@ class trainer {
     for (const param_entry& e : work_.state_entries()) f("state." + e.name, e.dims, work_.state().data() + e.offset);
   }
 
-  /// The unfinished epoch's sums as numbers, so that its log line is the same after a resume.
+  /// The unfinished epoch's sums as numbers, so that its log line is the same after a resume; the time is apart.
   std::vector<double> pack_sums() const {
     const running_sums& s = epoch_sums_;
-    std::vector<double> v{static_cast<double>(s.images), static_cast<double>(s.hits), s.loss, s.seconds,
+    std::vector<double> v{static_cast<double>(s.images), static_cast<double>(s.hits), s.loss,
                           static_cast<double>(s.experts.layers.size())};
     for (const auto& l : s.experts.layers) {
-      for (const double x :
-           {static_cast<double>(l.calls), static_cast<double>(l.units), static_cast<double>(l.choices),
-            static_cast<double>(l.placed), static_cast<double>(l.overflow), static_cast<double>(l.bad_rows), l.entropy,
-            l.margin, l.load_cv, l.max_over_mean, static_cast<double>(l.load.size())})
-        v.push_back(x);
+      for (const index n : {l.calls, l.units, l.choices, l.placed, l.overflow, l.bad_rows})
+        v.push_back(static_cast<double>(n));
+      v.insert(v.end(), {l.entropy, l.margin, l.load_cv, l.max_over_mean, static_cast<double>(l.load.size())});
       v.insert(v.end(), l.load.begin(), l.load.end());
     }
     return v;
   }
-  void unpack_sums(const std::vector<double>& v, const std::string& path) {
+  running_sums unpack_sums(const safetensors_file& file, const std::string& path) const {
+    const tensor_ref& stored = file.at("trainer.sums");
+    std::vector<double> v(static_cast<std::size_t>(stored.elements()));
+    file.copy_to("trainer.sums", std::span<double>(v));
     std::size_t at = 0;
     const auto next = [&] {
       require(at < v.size(), path, ": trainer.sums ends after ", v.size(), " numbers");
       return v[at++];
     };
+    // A double holds every count below 2^53; anything else was not written by pack_sums.
+    const auto count = [&](const char* what, double most) {
+      const double x = next();
+      require(x >= 0 && x <= most && x == std::floor(x), path, ": trainer.sums has ", x, " ", what, ", at most ",
+              most, " are possible");
+      return static_cast<index>(x);
+    };
+    constexpr double large = 9007199254740992.0;
     running_sums s;
-    s.images = static_cast<index>(next()), s.hits = static_cast<index>(next()), s.loss = next(), s.seconds = next();
-    const auto layers = static_cast<std::size_t>(next());
-    require(layers <= 4096, path, ": trainer.sums names ", layers, " layers, at most 4096 are possible");
-    for (std::size_t i = 0; i < layers; ++i) {
-      layer_telemetry l;
+    s.images = count("images", large), s.hits = count("hits", large), s.loss = next();
+    s.experts.layers.resize(static_cast<std::size_t>(count("layers", 4096)));
+    for (layer_telemetry& l : s.experts.layers) {
       for (index* n : {&l.calls, &l.units, &l.choices, &l.placed, &l.overflow, &l.bad_rows})
-        *n = static_cast<index>(next());
+        *n = count("units or choices", large);
       for (double* x : {&l.entropy, &l.margin, &l.load_cv, &l.max_over_mean}) *x = next();
-      const auto experts = static_cast<std::size_t>(next());
-      require(experts <= max_experts, path, ": trainer.sums names ", experts, " experts, at most ", max_experts,
-              " are possible");
-      for (std::size_t e = 0; e < experts; ++e) l.load.push_back(next());
-      s.experts.layers.push_back(std::move(l));
+      l.load.resize(static_cast<std::size_t>(count("experts", max_experts)));
+      for (double& x : l.load) x = next();
     }
-    epoch_sums_ = std::move(s);
+    require(at == v.size(), path, ": trainer.sums has ", v.size(), " numbers, ", at, " are used");
+    return s;
   }
 
   train_options options_;
