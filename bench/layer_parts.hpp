@@ -114,8 +114,8 @@ template <class T>
 void require_finite(const char* what, view<T> v) {
   for (int p = 0; p < view<T>::planes; ++p)
     for (index i = 0; i < v.size(); ++i)
-      polymoe::require(std::isfinite(static_cast<double>(polymoe::value_of(v.ptr[p][i]))), what, ": plane ", p, ", element ",
-                       i, " of ", v.size(), " is not finite");
+      polymoe::require(std::isfinite(static_cast<double>(polymoe::value_of(v.ptr[p][i]))), what, ": plane ", p,
+                       ", element ", i, " of ", v.size(), " is not finite");
 }
 
 // ---- modules that are timed -----------------------------------------------------------------------------------------
@@ -145,7 +145,9 @@ class expert_stage {
   }
   saved bind(polymoe::binder<cpu>& b, index rows) const { return inner_.bind(b, rows); }
   void refresh(polymoe::context<cpu>& c) { inner_.refresh(c); }
-  void forward(polymoe::context<cpu>& c, view<const T> x, view<T> y, saved& s) const { inner_.forward(c, *work_, x, y, s); }
+  void forward(polymoe::context<cpu>& c, view<const T> x, view<T> y, saved& s) const {
+    inner_.forward(c, *work_, x, y, s);
+  }
   void backward(polymoe::context<cpu>& c, view<const T> dy, view<T> dx, saved& s) const {
     inner_.backward(c, *work_, dy, dx, s, true);
   }
@@ -214,7 +216,9 @@ class expert_loop {
           d_gate.add(0, i, polymoe::detail::row_dot<T>(dy, t, s.out, i));
         }
       });
-      step([&](index at, index n, worker& w) { fc2_.data_gradient(w, e, s.d_out.rows_at(at, n), s.d_hidden.rows_at(at, n)); });
+      step([&](index at, index n, worker& w) {
+        fc2_.data_gradient(w, e, s.d_out.rows_at(at, n), s.d_hidden.rows_at(at, n));
+      });
       step([&](index at, index n, worker&) {
         polymoe::detail::activate_backward<T>(s.d_hidden.rows_at(at, n), s.pre.rows_at(at, n), act{});
       });
@@ -223,9 +227,8 @@ class expert_loop {
         for (index i = at; i < at + n; ++i) add_row(C(1), s.dx.row(i), dx.row(p.token[i]), dx.cols);
       });
       const index first = fc1_.tasks() / r_.experts, second = fc2_.tasks() / r_.experts;
-      polymoe::parallel_for(c.stream, first, [&](index b, worker& w) {
-        fc1_.weight_gradient(w, e * first + b, work, s.pre, s.x, true);
-      });
+      polymoe::parallel_for(
+          c.stream, first, [&](index b, worker& w) { fc1_.weight_gradient(w, e * first + b, work, s.pre, s.x, true); });
       polymoe::parallel_for(c.stream, second, [&](index b, worker& w) {
         fc2_.weight_gradient(w, e * second + b, work, s.d_out, s.hidden, true);
       });
@@ -246,7 +249,8 @@ class expert_loop {
   template <class F>
   static void rows_of(polymoe::context<cpu>& c, const plan& p, int e, F f) {
     const index begin = p.begin[e];
-    polymoe::parallel_rows(c.stream, p.begin[e + 1] - begin, 256, [&](index at, index n, worker& w) { f(begin + at, n, w); });
+    polymoe::parallel_rows(c.stream, p.begin[e + 1] - begin, 256,
+                           [&](index at, index n, worker& w) { f(begin + at, n, w); });
   }
   static void clear(polymoe::context<cpu>& c, view<T> v) {
     polymoe::parallel_rows(c.stream, v.rows, 256, [&](index at, index n, worker&) {
@@ -268,12 +272,17 @@ class ceiling {
  public:
   using M = master_t<T>;
   ceiling(const row_shape& r, const settings& o)
-      : r_(r), up_(r.dim, r.hidden), down_(r.hidden, r.dim), outer_up_(r.hidden, r.dim), outer_down_(r.dim, r.hidden),
+      : r_(r),
+        up_(r.dim, r.hidden),
+        down_(r.hidden, r.dim),
+        outer_up_(r.hidden, r.dim),
+        outer_down_(r.dim, r.hidden),
         grad_(2 * r.experts, r.dim * r.hidden, "", o, false) {
     up_bytes_ = rounded(up_.packed_bytes()), down_bytes_ = rounded(down_.packed_bytes());
     const auto e = static_cast<std::size_t>(r.experts);
     packed_ = aligned_block(2 * e * (up_bytes_ + down_bytes_));
-    const std::size_t each = rounded(std::max({up_.worker_bytes(), down_.worker_bytes(), outer_up_.worker_bytes(), outer_down_.worker_bytes()}));
+    const std::size_t each = rounded(
+        std::max({up_.worker_bytes(), down_.worker_bytes(), outer_up_.worker_bytes(), outer_down_.worker_bytes()}));
     scratch_ = aligned_block(each * static_cast<std::size_t>(o.threads));
     stream_.threads = o.threads, stream_.worker_bytes = each;
     stream_.worker_scratch = static_cast<std::byte*>(scratch_.data());
@@ -317,8 +326,12 @@ class ceiling {
   }
 
  private:
-  static std::size_t rounded(std::size_t n) { return static_cast<std::size_t>(polymoe::round_up(static_cast<index>(n), 64)); }
-  std::byte* up(index i) const { return static_cast<std::byte*>(packed_.data()) + static_cast<std::size_t>(i) * up_bytes_; }
+  static std::size_t rounded(std::size_t n) {
+    return static_cast<std::size_t>(polymoe::round_up(static_cast<index>(n), 64));
+  }
+  std::byte* up(index i) const {
+    return static_cast<std::byte*>(packed_.data()) + static_cast<std::size_t>(i) * up_bytes_;
+  }
   std::byte* down(index i) const {
     return static_cast<std::byte*>(packed_.data()) + static_cast<std::size_t>(2 * r_.experts) * up_bytes_ +
            static_cast<std::size_t>(i) * down_bytes_;

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
+#include <sstream>
 
 #include "demo.hpp"
 
@@ -10,42 +12,55 @@ namespace demo {
 
 namespace detail {
 
+/// The finished epochs as text that is read back to the same bits; what the report needs of each.
 inline std::string history_text(const std::vector<epoch_row>& rows) {
-  std::string s;
-  char line[512];
+  std::ostringstream out;
+  out.precision(17);
   for (const epoch_row& r : rows) {
-    std::snprintf(line, sizeof line, "%.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g", r.train.loss, r.train.accuracy,
-                  r.train.seconds, r.train.images_per_second, r.train.experts.drop_rate(), r.train.experts.load_cv(),
-                  r.train.experts.entropy(), r.test_loss, r.test_accuracy);
-    s += line;
+    out << r.train.loss << ' ' << r.train.accuracy << ' ' << r.train.seconds << ' ' << r.train.images_per_second << ' '
+        << r.test_loss << ' ' << r.test_accuracy << ' ' << r.train.experts.layers.size();
     for (const auto& l : r.train.experts.layers) {
-      std::snprintf(line, sizeof line, " | %lld %lld %lld %.17g", static_cast<long long>(l.choices), static_cast<long long>(l.placed),
-                    static_cast<long long>(l.calls), l.entropy);
-      s += line;
-      for (const double x : l.load) {
-        std::snprintf(line, sizeof line, " %.17g", x);
-        s += line;
-      }
+      out << ' ' << l.units << ' ' << l.bad_rows << ' ' << l.choices << ' ' << l.placed << ' ' << l.overflow << ' '
+          << l.entropy << ' ' << l.load.size();
+      for (const double x : l.load) out << ' ' << x;
     }
-    s += '\n';
+    out << '\n';
   }
-  return s;
+  return out.str();
 }
 
-inline std::vector<epoch_row> parse_history(const std::string& text) {
+inline std::vector<epoch_row> parse_history(const std::string& text, const std::string& where) {
   std::vector<epoch_row> rows;
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     epoch_row r;
     std::istringstream in(line);
-    double drop = 0, cv = 0, entropy = 0;
-    in >> r.train.loss >> r.train.accuracy >> r.train.seconds >> r.train.images_per_second >> drop >> cv >> entropy >> r.test_loss >>
-        r.test_accuracy;
-    for (std::string bar; in >> bar;) {
-      polymoe::layer_telemetry l;
-      in >> l.choices >> l.placed >> l.calls >> l.entropy;
-      for (double x = 0; in.peek() != EOF && in >> std::ws && in.peek() != '|' && in.peek() != EOF && in >> x;) l.load.push_back(x);
-      r.train.experts.layers.push_back(std::move(l));
+    // strtod, because streams write nan and inf but do not read them.
+    const auto read = [&](auto&... x) {
+      const auto one = [&](auto& to) {
+        std::string word;
+        in >> word;
+        char* end = nullptr;
+        const double value = std::strtod(word.c_str(), &end);
+        polymoe::require(!word.empty() && *end == 0, where, ": line ", rows.size() + 1, " of demo.history has '", word,
+                         "' instead of a number");
+        to = static_cast<std::remove_reference_t<decltype(to)>>(value);
+      };
+      (one(x), ...);
+    };
+    const auto count = [&] {
+      double n = 0;
+      read(n);
+      polymoe::require(n >= 0 && n <= polymoe::max_experts, where, ": line ", rows.size() + 1,
+                       " of demo.history names ", n, " layers or experts");
+      return static_cast<std::size_t>(n);
+    };
+    read(r.train.loss, r.train.accuracy, r.train.seconds, r.train.images_per_second, r.test_loss, r.test_accuracy);
+    r.train.experts.layers.resize(count());
+    for (polymoe::layer_telemetry& l : r.train.experts.layers) {
+      read(l.units, l.bad_rows, l.choices, l.placed, l.overflow, l.entropy);
+      l.load.resize(count());
+      for (double& x : l.load) read(x);
     }
     rows.push_back(std::move(r));
   }
@@ -56,12 +71,13 @@ inline std::vector<epoch_row> parse_history(const std::string& text) {
 
 /// Trains `model` under the name `name`; files go to <out>/<name>/.
 template <class Model>
-arm_result run_arm(const char* name, const typename Model::config& config, const settings& s, const polymoe::train_test& data) {
+arm_result run_arm(const char* name, const typename Model::config& config, const settings& s,
+                   const polymoe::train_test& data) {
   namespace fs = std::filesystem;
   const std::string folder = s.out + "/" + name, checkpoint = folder + "/checkpoint.safetensors";
   std::error_code failed;
   fs::create_directories(folder, failed);
-  polymoe::require(!failed, "demo: cannot create the folder ", folder, ": ", failed.message());
+  polymoe::require(!failed, "cannot create the folder ", folder, ": ", failed.message());
 
   polymoe::train_options o;
   o.batch = s.batch, o.epochs = s.epochs, o.learning_rate = s.learning_rate, o.seed = s.seed, o.threads = s.threads;
@@ -74,14 +90,19 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
   r.cost = Model::count(config, 1);
   std::map<std::string, std::string> extra;
   // What a checkpoint must agree with besides the trainer's own options.
-  const std::string identity = std::string(name) + ", experts " + std::to_string(s.experts) + ", " + (s.bf16 ? "bf16" : "f32");
+  const std::string identity =
+      std::string(name) + ", experts " + std::to_string(s.experts) + ", " + (s.bf16 ? "bf16" : "f32");
   if (s.resume && fs::exists(checkpoint)) {
     const auto meta = t.load(checkpoint);
     const auto it = meta.find("demo.identity");
-    polymoe::require(it != meta.end() && it->second == identity, checkpoint, ": belongs to another arm, this one is ", identity);
-    if (const auto h = meta.find("demo.history"); h != meta.end()) r.epochs = detail::parse_history(h->second);
-    std::printf("%s: resumed at epoch %lld, step %lld of %lld\n", name, static_cast<long long>(t.epoch() + 1),
+    polymoe::require(it != meta.end() && it->second == identity, checkpoint, ": belongs to another arm, this one is ",
+                     identity);
+    if (const auto h = meta.find("demo.history"); h != meta.end())
+      r.epochs = detail::parse_history(h->second, checkpoint);
+    std::printf("%s: %s after step %lld of %lld\n", name, t.finished() ? "already trained, stopped" : "resumed",
                 static_cast<long long>(t.step_count()), static_cast<long long>(t.total_steps()));
+  } else if (s.resume) {
+    std::printf("%s: there is no %s yet, training begins at the first step\n", name, checkpoint.c_str());
   }
   extra["demo.identity"] = identity;
   const auto save = [&] {
@@ -90,10 +111,22 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
   };
 
   polymoe::csv_log csv(folder + "/epochs.csv",
-                       {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "images_per_second", "drop_rate", "load_cv", "entropy"},
+                       {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "images_per_second",
+                        "drop_rate", "load_cv", "entropy"},
                        s.resume ? t.epoch() : 0);
   polymoe::jsonl_log steps(folder + "/steps.jsonl", s.resume ? t.step_count() : 0);
   polymoe::progress bar(s.epochs, t.steps_per_epoch());
+  const auto stopped = [&] {
+    save();
+    bar.message(std::string(name) + ": stopped after step " + std::to_string(t.step_count()) + " of " +
+                std::to_string(t.total_steps()) + "; saved in " + checkpoint);
+    r.interrupted = true;
+    return r;
+  };
+  if (!t.finished())
+    bar.message(std::string(name) + ": training " + std::to_string(r.cost.params) + " parameters, " +
+                std::to_string(r.cost.active_params) + " active per token, " + std::to_string(t.steps_per_epoch()) +
+                " steps an epoch");
   while (!t.finished()) {
     const index epoch = t.epoch();
     bar.begin_epoch(epoch, t.step_in_epoch());
@@ -104,14 +137,14 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
       if (x.has_experts) shown.dropped = x.drop_rate, shown.load_spread = x.max_over_mean;
       bar.step(x.images, shown);
       if (t.step_count() % 10 == 0 || t.step_in_epoch() == 0)
-        steps.row(t.step_count() - 1, {{"loss", x.loss}, {"balance_loss", x.balance_loss}, {"learning_rate", x.learning_rate},
-                                       {"grad_norm", x.grad_norm}, {"drop_rate", x.drop_rate}, {"load_max_over_mean", x.max_over_mean}});
-      if (stop_requested) {
-        save();
-        bar.message("stopped; continue with --resume (checkpoint: " + checkpoint + ")");
-        r.interrupted = true;
-        return r;
-      }
+        steps.row(t.step_count() - 1, {{"loss", x.loss},
+                                       {"balance_loss", x.balance_loss},
+                                       {"learning_rate", x.learning_rate},
+                                       {"grad_norm", x.grad_norm},
+                                       {"drop_rate", x.drop_rate},
+                                       {"load_max_over_mean", x.max_over_mean}});
+      // After the last step of an epoch the epoch's row comes first: a resumed run would not write it again.
+      if (stop_requested && t.step_in_epoch() != 0) return stopped();
     } while (t.step_in_epoch() != 0);
 
     epoch_row row;
@@ -119,13 +152,16 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
     const polymoe::train_summary test = t.evaluate();
     row.test_accuracy = test.accuracy, row.test_loss = test.loss;
     r.epochs.push_back(row);
-    csv.row(epoch, {row.train.loss, row.train.accuracy, test.loss, test.accuracy, row.train.seconds, row.train.images_per_second,
-                    row.train.experts.drop_rate(), row.train.experts.load_cv(), row.train.experts.entropy()});
+    csv.row(epoch, {row.train.loss, row.train.accuracy, test.loss, test.accuracy, row.train.seconds,
+                    row.train.images_per_second, row.train.experts.drop_rate(), row.train.experts.load_cv(),
+                    row.train.experts.entropy()});
     char text[256];
-    std::snprintf(text, sizeof text, "%s epoch %lld/%lld: train loss %.4f accuracy %.4f | test loss %.4f accuracy %.4f | %.0f images/s", name,
-                  static_cast<long long>(epoch + 1), static_cast<long long>(s.epochs), row.train.loss, row.train.accuracy, test.loss,
-                  test.accuracy, row.train.images_per_second);
+    std::snprintf(text, sizeof text,
+                  "%s epoch %lld/%lld: train loss %.4f accuracy %.4f | test loss %.4f accuracy %.4f | %.0f images/s",
+                  name, static_cast<long long>(epoch + 1), static_cast<long long>(s.epochs), row.train.loss,
+                  row.train.accuracy, test.loss, test.accuracy, row.train.images_per_second);
     bar.message(text);
+    if (stop_requested) return stopped();
     save();
   }
 
@@ -139,15 +175,18 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
       const index per_image = plan.tokens / n;
       for (index i = 0; i < std::min<index>(n, 24); ++i) {
         polymoe::report_image picture = polymoe::report_image::of(data.test, i);
-        picture.patch_rows = picture.patch_cols = static_cast<index>(std::lround(std::sqrt(static_cast<double>(per_image))));
+        picture.patch_rows = picture.patch_cols =
+            static_cast<index>(std::lround(std::sqrt(static_cast<double>(per_image))));
         for (index p = 0; p < per_image; ++p) picture.expert.push_back(plan.expert_of[(i * per_image + p) * plan.k]);
-        picture.caption = data.test.class_names[static_cast<std::size_t>(data.test.labels[static_cast<std::size_t>(i)])];
+        picture.caption =
+            data.test.class_names[static_cast<std::size_t>(data.test.labels[static_cast<std::size_t>(i)])];
         r.examples.push_back(std::move(picture));
       }
     });
   });
   double images = 0;
-  for (const epoch_row& e : r.epochs) r.seconds += e.train.seconds, images += e.train.seconds * e.train.images_per_second;
+  for (const epoch_row& e : r.epochs)
+    r.seconds += e.train.seconds, images += e.train.seconds * e.train.images_per_second;
   r.train_images_per_second = r.seconds > 0 ? images / r.seconds : 0;
   return r;
 }

@@ -40,6 +40,7 @@ struct settings {
   index hidden = 128;  ///< of one expert; the twin has K times as much
   index batch = 128;
   index images = 0;    ///< use only the first images of the training set; 0: all
+  index test_images = 0;
   double learning_rate = 2e-3;
 };
 

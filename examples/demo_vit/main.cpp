@@ -21,6 +21,7 @@ extern "C" void on_interrupt(int signal) {
 }
 
 int run(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // lines appear in order with those of the training, also in a file
   demo::settings s;
   s.data = polymoe::fashion_mnist_folder;
   s.out = "demo-out";
@@ -37,17 +38,20 @@ int run(int argc, char** argv) {
   app.add_option("--out", s.out, "folder for checkpoints, logs, summary.json and report.html");
   app.add_option("--precision", precision, "auto, bf16 or f32")->check(CLI::IsMember({"auto", "bf16", "f32"}));
   app.add_option("--images", s.images, "train on the first N images only (0: all), for a quick look")->check(CLI::Range(0, 60000));
+  app.add_option("--test-images", s.test_images, "test on the first N images only (0: all)")->check(CLI::Range(0, 10000));
   app.add_flag("--resume", s.resume, "continue the run in --out");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+    if (e.get_exit_code() == 0) return app.exit(e);
+    std::fprintf(stderr, "demo_vit: %s (--help lists the options)\n", e.what());
+    return 2;
   }
 
   const bool fast = polymoe::maths::bf16_is_fast();
   s.bf16 = precision == "bf16" || (precision == "auto" && fast);
 #if !defined(POLYMOE_DEMO_F32)
-  polymoe::require(s.bf16, "demo: this build has no f32 arms (its processor has fast bf16); configure with -DPOLYMOE_DEMO_F32=ON");
+  polymoe::require(s.bf16, "this build has no f32 arms (its processor has fast bf16); configure with -DPOLYMOE_DEMO_F32=ON");
 #endif
   // The shape: overlapping patches give 49 tokens that see their neighbourhood.
   s.vit.patch = 6, s.vit.stride = 4, s.vit.padding = 1;
@@ -61,14 +65,19 @@ int run(int argc, char** argv) {
   }
   if (epochs > 0) s.epochs = epochs;
 
-  std::error_code failed;
-  std::filesystem::create_directories(s.out, failed);
-  polymoe::require(!failed, "demo: cannot create the folder ", s.out, ": ", failed.message());
   polymoe::train_test data = polymoe::read_fashion_mnist(s.data);
   if (s.images > 0) {
-    polymoe::require(s.images >= s.batch, "demo: --images ", s.images, " is less than one batch of ", s.batch);
+    polymoe::require(s.images >= s.batch, "--images ", s.images, " is less than one batch of ", s.batch);
     data.train = data.train.slice(0, s.images);
   }
+  if (s.test_images > 0) data.test = data.test.slice(0, s.test_images);
+  std::error_code failed;
+  std::filesystem::create_directories(s.out, failed);
+  polymoe::require(!failed, "cannot create the folder ", s.out, ": ", failed.message());
+  // A new run must not be continued later with what an older one left.
+  if (!s.resume)
+    for (const char* arm : {"moe", "dense"})
+      std::filesystem::remove(s.out + "/" + arm + "/checkpoint.safetensors", failed);
   std::printf("Fashion-MNIST from %s: %lld training and %lld test images\n%s, %d threads, products in %s\n", s.data.c_str(),
               static_cast<long long>(data.train.size()), static_cast<long long>(data.test.size()), polymoe::maths::isa_name().c_str(),
               s.threads, s.bf16 ? "bf16" : "f32");
@@ -84,7 +93,7 @@ int run(int argc, char** argv) {
       arms.push_back(moe ? demo::run_moe<float>(s, data) : demo::run_dense<float>(s, data));
 #endif
     if (arms.back().interrupted) {
-      std::printf("Stopped. The run continues with the same options and --resume.\n");
+      std::printf("Stopped. The same options and --resume continue the run.\n");
       return 130;
     }
     if (!arms.back().description.empty()) std::printf("%s\n", arms.back().description.c_str());

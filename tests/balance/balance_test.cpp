@@ -45,7 +45,8 @@ struct batch {
     }
   }
   std::vector<double> totals(const std::vector<double>& logits, const std::vector<double>& second) const {
-    std::vector<Row> acc(Sum::columns, make_row<double, Tier>(std::vector<double>(static_cast<std::size_t>(experts), 0.0)));
+    std::vector<Row> acc(Sum::columns,
+                         make_row<double, Tier>(std::vector<double>(static_cast<std::size_t>(experts), 0.0)));
     each(logits, second, [&](int, const Row&, const auto& r, const Row& clean) {
       loss.partial(polymoe::make_row_info<Sum>(r, clean), acc.data());
     });
@@ -92,7 +93,9 @@ struct batch {
     if (polymoe::projections<Router> > 1)
       CHECK(gradient_error([&](const std::vector<double>& x) { return weighted(z, x); }, raw, draw, 1e-6) < 1e-7);
   }
-  double eps(int t, int e) const { return static_cast<double>(v.draw.normal(static_cast<std::uint64_t>(t * experts + e))); }
+  double eps(int t, int e) const {
+    return static_cast<double>(v.draw.normal(static_cast<std::uint64_t>(t * experts + e)));
+  }
 };
 
 using rows = std::vector<std::vector<double>>;
@@ -256,7 +259,8 @@ TEST_CASE("KL stays finite when an expert's share vanishes") {
 }
 
 TEST_CASE("terms of a sum keep their own columns and weights") {
-  using many = balance::sum<balance::importance, balance::switch_loss, balance::load, balance::z_loss, balance::load_shazeer>;
+  using many =
+      balance::sum<balance::importance, balance::switch_loss, balance::load, balance::z_loss, balance::load_shazeer>;
   using router = top_k<2, score::noisy_learned<>>;
   batch<router, many> b(15, 6, 95);
   CHECK(b.value(0) == batch<router, balance::importance>(15, 6, 95).value());
@@ -265,7 +269,8 @@ TEST_CASE("terms of a sum keep their own columns and weights") {
   CHECK(b.value(3) == batch<router, balance::z_loss>(15, 6, 95).value());
   CHECK(b.value(4) == batch<router, balance::load_shazeer>(15, 6, 95).value());
   b.loss.get<balance::importance>().weight = 1, b.loss.get<balance::switch_loss>().weight = 2;
-  b.loss.get<balance::load>().weight = 3, b.loss.get<balance::z_loss>().weight = 4, b.loss.get<balance::load_shazeer>().weight = 5;
+  b.loss.get<balance::load>().weight = 3, b.loss.get<balance::z_loss>().weight = 4,
+  b.loss.get<balance::load_shazeer>().weight = 5;
   b.check_gradient();
   b.v.inverse_temperature = 0.5f;
   b.check_gradient();

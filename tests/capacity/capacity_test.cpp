@@ -38,8 +38,8 @@ TEST_CASE("ceil agrees with whole-number arithmetic for every factor in hundredt
     for (const index n : {1, 2, 7, 10, 64, 100, 197, 1000, 4096, 50176, 1000000})
       for (const index k : {1, 2, 3, 8})
         for (const index e : {8, 10, 32, 1000})
-          REQUIRE_MESSAGE(c.slots({n, e, k, true}) == exact_ceil(hundredths, n, k, e), "factor ", hundredths, "/100, n ", n,
-                          ", k ", k, ", E ", e);
+          REQUIRE_MESSAGE(c.slots({n, e, k, true}) == exact_ceil(hundredths, n, k, e), "factor ", hundredths,
+                          "/100, n ", n, ", k ", k, ", E ", e);
   }
 }
 

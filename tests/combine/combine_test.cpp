@@ -1,4 +1,5 @@
-// Combine policies: weights against their definitions, vjp against central differences, for every pattern of kept choices.
+// Combine policies: weights against their definitions, vjp against central differences, for every pattern of kept
+// choices.
 #include "support/rows.hpp"
 
 namespace moe_test {

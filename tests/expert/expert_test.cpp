@@ -25,7 +25,8 @@ struct expert_case {
     };
     int experts = 0;
     index runs = 0;
-    module_with_work(polymoe::expert_config c, index most_runs) : Module(c), experts(static_cast<int>(c.experts)), runs(most_runs) {}
+    module_with_work(polymoe::expert_config c, index most_runs)
+        : Module(c), experts(static_cast<int>(c.experts)), runs(most_runs) {}
     saved bind(polymoe::binder<cpu>& b, index rows) const {
       saved s;
       s.expert = Module::bind(b, rows);
@@ -79,8 +80,10 @@ void check_mlp(int experts, const std::vector<int>& owner, const lengths& rows, 
   for (std::size_t i = 0; i < rows.size(); ++i)
     for (int r = 0; r < rows[i]; ++r, ++at) {
       const std::string e = std::to_string(owner[i]) + ".";
-      const auto &w1 = p.at(e + "fc1.weight"), &b1 = p.at(e + "fc1.bias"), &w2 = p.at(e + "fc2.weight"), &b2 = p.at(e + "fc2.bias");
-      auto &g1 = want[e + "fc1.weight"], &h1 = want[e + "fc1.bias"], &g2 = want[e + "fc2.weight"], &h2 = want[e + "fc2.bias"];
+      const auto &w1 = p.at(e + "fc1.weight"), &b1 = p.at(e + "fc1.bias"), &w2 = p.at(e + "fc2.weight"),
+                 &b2 = p.at(e + "fc2.bias");
+      auto &g1 = want[e + "fc1.weight"], &h1 = want[e + "fc1.bias"], &g2 = want[e + "fc2.weight"],
+           &h2 = want[e + "fc2.bias"];
       std::vector<double> pre(static_cast<std::size_t>(H)), dh(static_cast<std::size_t>(H), 0.0);
       for (int h = 0; h < H; ++h) {
         pre[h] = b1[h];
@@ -146,7 +149,8 @@ TEST_CASE("runs that continue each other are merged, tiles cover every row once"
     w.finish();
     CHECK(w.run_count == 3);
     CHECK(w.runs[0].rows == 300);
-    CHECK((w.first_run[0] == 0 && w.first_run[1] == 1 && w.first_run[2] == 1 && w.first_run[3] == 3 && w.first_run[4] == 3));
+    CHECK((w.first_run[0] == 0 && w.first_run[1] == 1 && w.first_run[2] == 1 && w.first_run[3] == 3 &&
+           w.first_run[4] == 3));
     std::vector<int> seen(2000, 0);
     for (index i = 0; i < w.tile_count; ++i) {
       CHECK((w.tiles[i].rows >= 1 && w.tiles[i].rows <= 256));

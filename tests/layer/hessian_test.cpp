@@ -15,8 +15,8 @@ struct noisy : polymoe::spec {
   using router = polymoe::top_k<2, polymoe::score::noisy_learned<>>;
   using capacity = polymoe::capacity::bounded<polymoe::overflow::identity>;
   using combine = polymoe::combine::renormalised<polymoe::combine::over_chosen>;
-  using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load_shazeer, polymoe::balance::switch_loss,
-                                        polymoe::balance::z_loss>;
+  using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load_shazeer,
+                                        polymoe::balance::switch_loss, polymoe::balance::z_loss>;
 };
 struct mixed : polymoe::spec {
   using scalar = dual<double>;
@@ -34,7 +34,8 @@ struct hessian_case : layer_case<noisy_layer<T>> {
     typename noisy_layer<T>::config c;
     c.dim = 4, c.hidden = 3, c.experts = 4, c.group_size = 11;
     c.capacity.factor = 0.8f;
-    c.balance.template get<balance::importance>().weight = 8, c.balance.template get<balance::load_shazeer>().weight = 6;
+    c.balance.template get<balance::importance>().weight = 8,
+                       c.balance.template get<balance::load_shazeer>().weight = 6;
     c.balance.template get<balance::switch_loss>().weight = 2, c.balance.template get<balance::z_loss>().weight = 1;
     return c;
   }

@@ -81,7 +81,8 @@ TEST_CASE("whole images by their class token, the image itself on overflow, grou
 TEST_CASE("images in bf16 follow the double layer") {
   auto low = head_case<bf16_layer>();
   auto high = head_case();
-  for (index i = 0; i < low.w.values().cols; ++i) high.w.values().ptr[0][i] = static_cast<double>(low.w.values().ptr[0][i]);
+  for (index i = 0; i < low.w.values().cols; ++i)
+    high.w.values().ptr[0][i] = static_cast<double>(low.w.values().ptr[0][i]);
   high.w.refresh();
   for (index t = 0; t < 27; ++t) {
     for (index j = 0; j < 4; ++j) high.x.put(t, j, low.x.at(t, j));

@@ -29,7 +29,8 @@ typename plain_layer<T>::config config(index dim, index hidden, index experts, f
   typename plain_layer<T>::config c;
   c.dim = dim, c.hidden = hidden, c.experts = experts;
   c.capacity.factor = factor;
-  c.balance.template get<polymoe::balance::importance>().weight = 1, c.balance.template get<polymoe::balance::load>().weight = 1;
+  c.balance.template get<polymoe::balance::importance>().weight = 1,
+                     c.balance.template get<polymoe::balance::load>().weight = 1;
   return c;
 }
 template <class T>
@@ -75,7 +76,8 @@ void check_precision(double bound, double margin, int most_skipped) {
   layer_case<plain_layer<double>> high(config<double>(dim, 40, 6, 100), rows, 91);
   low.w.step().balance = high.w.step().balance = 0;
   for (const auto& e : low.w.entries())
-    for (index i = 0; i < e.size; ++i) high.w.values().ptr[0][e.offset + i] = static_cast<double>(low.w.values().ptr[0][e.offset + i]);
+    for (index i = 0; i < e.size; ++i)
+      high.w.values().ptr[0][e.offset + i] = static_cast<double>(low.w.values().ptr[0][e.offset + i]);
   high.w.refresh();
   for (index t = 0; t < rows; ++t)
     for (index j = 0; j < dim; ++j) high.x.put(t, j, low.x.at(t, j)), high.dy.put(t, j, low.dy.at(t, j));

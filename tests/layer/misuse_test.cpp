@@ -44,7 +44,8 @@ static_assert(pair_layer::count(sizes(384, 1536, 8), 196).params == 8 * one_mlp 
 static_assert(pair_layer::count(sizes(384, 1536, 8), 196).active_params == 2 * one_mlp + 8 * 384);
 static_assert(pair_layer::count(sizes(384, 1536, 8), 196).routed_macs == 2 * 196 * 2 * 384 * 1536);
 static_assert(pair_layer::count(sizes(384, 1536, 8), 196).macs == 2 * 196 * 2 * 384 * 1536 + 196 * 8 * 384);
-static_assert(pair_layer::recipe.capacity_binds && !pair_layer::recipe.noisy && pair_layer::recipe.router_matrices == 1);
+static_assert(pair_layer::recipe.capacity_binds && !pair_layer::recipe.noisy &&
+              pair_layer::recipe.router_matrices == 1);
 static_assert(mixture_layer::recipe.dispatch == polymoe::dispatch_path::no_copy);
 constexpr mixture_layer::config mixture_sizes() {
   mixture_layer::config c;
@@ -52,7 +53,8 @@ constexpr mixture_layer::config mixture_sizes() {
   return c;
 }
 // A mixture runs every expert: three products each, no biases.
-static_assert(mixture_layer::count(mixture_sizes(), 7) == cost{3 * 600 + 30, 3 * 600 + 30, 7 * (3 * 600 + 30), 7 * 3 * 600});
+static_assert(mixture_layer::count(mixture_sizes(), 7) ==
+              cost{3 * 600 + 30, 3 * 600 + 30, 7 * (3 * 600 + 30), 7 * 3 * 600});
 
 }  // namespace
 
@@ -85,7 +87,8 @@ TEST_CASE("capacities that make no sense are refused") {
   CHECK(refuses([] { pair_layer l(with([](auto& c) { c.capacity.eval_factor = 1e9f; })); }, {"1e+09"}));
   CHECK(refuses([] { pair_layer l(with([](auto& c) { c.capacity.eval_factor = std::nanf(""); })); }, {"nan"}));
   CHECK(refuses([] { pair_layer l(with([](auto& c) { c.capacity.absolute = -1; })); }, {"-1"}));
-  CHECK(refuses([] { pair_layer l(with([](auto& c) { c.capacity.multiple_of = index{1} << 33; })); }, {"8589934592", "1048576"}));
+  CHECK(refuses([] { pair_layer l(with([](auto& c) { c.capacity.multiple_of = index{1} << 33; })); },
+                {"8589934592", "1048576"}));
 }
 
 TEST_CASE("calls with wrong shapes are refused before anything is changed") {
@@ -175,7 +178,8 @@ TEST_CASE("tensors of more than 2^31 elements are counted in 64 bits, nothing is
 
 TEST_CASE("describe names what was chosen") {
   const std::string text = pair_layer(with([](auto& c) { c.group_size = 64; })).describe();
-  for (const char* part : {"D=8", "H=16", "E=4", "K=2", "softmax", "drop", "position", "C=40 of 64", "mlp", "affinity", "loss_free_bias", "packed"})
+  for (const char* part : {"D=8", "H=16", "E=4", "K=2", "softmax", "drop", "position", "C=40 of 64", "mlp", "affinity",
+                           "loss_free_bias", "packed"})
     CHECK_MESSAGE(text.find(part) != std::string::npos, part, " in ", text);
 }
 

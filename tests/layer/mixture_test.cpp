@@ -1,5 +1,5 @@
-// Mixtures: every expert for every unit.  Against the reference, against top_k<E>, and as the head of paper B; bad rows.
-// sanitize: yes
+// Mixtures: every expert for every unit.  Against the reference, against top_k<E>, and as the head of paper B; bad
+// rows. sanitize: yes
 #include "support/moe_layer.hpp"
 
 namespace moe_test {
@@ -153,8 +153,9 @@ TEST_CASE_TEMPLATE("bad rows of a mixture reach no gradient and no other row", L
   good.forward();
   good.backward();
   const bool exact = std::is_same_v<Layer, mixed_layer>;
-  CHECK(static_cast<double>(c.w.module().balance_loss(c.w.saved())) ==
-        doctest::Approx(static_cast<double>(good.w.module().balance_loss(good.w.saved()))).epsilon(exact ? 1e-13 : 1e-5));
+  CHECK(
+      static_cast<double>(c.w.module().balance_loss(c.w.saved())) ==
+      doctest::Approx(static_cast<double>(good.w.module().balance_loss(good.w.saved()))).epsilon(exact ? 1e-13 : 1e-5));
   const auto ga = grads_of(c.w), gb = grads_of(good.w);
   for (const auto& [name, g] : ga) CHECK_MESSAGE(norm_ratio(g, gb.at(name)) < (exact ? 1e-12 : 1e-3), name);
 }
@@ -163,7 +164,8 @@ TEST_CASE("a bf16 mixture of more experts than one batch of the combine loop fol
   for (const int E : {5, 33, 70}) {
     layer_case<bf16_layer> low(mixed_config<bf16_layer>(E), 20, 46);
     layer_case<mixed_layer> high(mixed_config(E), 20, 46);
-    for (index i = 0; i < low.w.values().cols; ++i) high.w.values().ptr[0][i] = static_cast<double>(low.w.values().ptr[0][i]);
+    for (index i = 0; i < low.w.values().cols; ++i)
+      high.w.values().ptr[0][i] = static_cast<double>(low.w.values().ptr[0][i]);
     high.w.refresh();
     for (index t = 0; t < 20; ++t)
       for (index j = 0; j < 4; ++j) high.x.put(t, j, low.x.at(t, j)), high.dy.put(t, j, low.dy.at(t, j));

@@ -1,5 +1,5 @@
-// One router shared by two layers: one routing, two applies with payloads of other widths and block sizes.  The router's
-// gradients are the sum over both, and come out once.
+// One router shared by two layers: one routing, two applies with payloads of other widths and block sizes.  The
+// router's gradients are the sum over both, and come out once.
 #include "support/moe_reference.hpp"
 
 #include <polymoe/plan/invariants.hpp>
@@ -141,7 +141,8 @@ TEST_CASE("an apply refuses a plan its memory was not bound for") {
   auto& s = f.w.saved();
   polymoe::binder<cpu> dry;
   auto small = f.w.module().a.bind(dry, 10, 5, 1);
-  CHECK(refuses([&] { f.w.module().a.forward(f.w.ctx(), f.xa.get(), s.routing.plan, f.ya.get(), small); }, {"22", "5"}));
+  CHECK(
+      refuses([&] { f.w.module().a.forward(f.w.ctx(), f.xa.get(), s.routing.plan, f.ya.get(), small); }, {"22", "5"}));
   tensor<double> wrong(fixture::units, 4);
   CHECK(refuses([&] { f.w.module().routing.backward(f.w.ctx(), wrong.get(), s.routing); }, {"[22, 4]", "[22, 3]"}));
 }

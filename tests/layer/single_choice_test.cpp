@@ -1,5 +1,5 @@
-// K = 1, and E = 1: the known traps.  With softmax before the selection the router learns from the task, renormalised it
-// does not; one expert is a dense MLP; a tenth of the capacity drops almost everything and stays well defined.
+// K = 1, and E = 1: the known traps.  With softmax before the selection the router learns from the task, renormalised
+// it does not; one expert is a dense MLP; a tenth of the capacity drops almost everything and stays well defined.
 #include "support/moe_layer.hpp"
 
 namespace moe_test {
@@ -65,7 +65,8 @@ TEST_CASE("one expert is a dense MLP") {
   for (index t = 0; t < 20; ++t) {
     const auto x = rows_of(c.x)[static_cast<std::size_t>(t)];
     const auto want = r.run_expert(p, 0, x.data());
-    for (index j = 0; j < 4; ++j) CHECK(c.y.at(t, j) == doctest::Approx(want[static_cast<std::size_t>(j)]).epsilon(1e-12));
+    for (index j = 0; j < 4; ++j)
+      CHECK(c.y.at(t, j) == doctest::Approx(want[static_cast<std::size_t>(j)]).epsilon(1e-12));
   }
   CHECK(size_of(grads_of(c.w).at("router.weight")) == 0);
   CHECK(c.stats().drop_rate() == 0);

@@ -1,6 +1,5 @@
-// Whole layers of token choice with noise, drops and balance losses: forward against the reference and against the dense
-// expansion of the plan, every gradient against central differences.
-// sanitize: yes
+// Whole layers of token choice with noise, drops and balance losses: forward against the reference and against the
+// dense expansion of the plan, every gradient against central differences. sanitize: yes
 #include "support/moe_layer.hpp"
 
 namespace moe_test {
@@ -167,11 +166,13 @@ TEST_CASE("balance losses are the mean over groups, of the units of each group")
       std::vector<double> noisy;
       for (int e = 0; e < 5; ++e) {
         sum += std::exp(m.logits.get(t, e));
-        noisy.push_back(m.logits.get(t, e) + 0.4 * static_cast<double>(m.route.draw.normal(static_cast<std::uint64_t>(t * 5 + e))));
+        noisy.push_back(m.logits.get(t, e) +
+                        0.4 * static_cast<double>(m.route.draw.normal(static_cast<std::uint64_t>(t * 5 + e))));
       }
       z_loss += std::log(sum) * std::log(sum) / (t1 - t0) / 3;
       const double tau = noisy[static_cast<std::size_t>(best_k(noisy, 2)[1])];
-      for (int e = 0; e < 5; ++e) p[static_cast<std::size_t>(e)] += 0.5 * std::erfc((tau - m.logits.get(t, e)) / 0.4 / std::sqrt(2.0));
+      for (int e = 0; e < 5; ++e)
+        p[static_cast<std::size_t>(e)] += 0.5 * std::erfc((tau - m.logits.get(t, e)) / 0.4 / std::sqrt(2.0));
     }
     load += squared_cv(p) / 3;
   }
@@ -243,7 +244,8 @@ TEST_CASE("idle experts have gradients of exactly zero, also when they had work 
   for (int step = 0; step < 4; ++step) {
     // All units alike: two experts have work, which ones depends on the step.
     for (index t = 0; t < 12; ++t)
-      for (index j = 0; j < 5; ++j) c.x.put(t, j, noise(100 + static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(j)));
+      for (index j = 0; j < 5; ++j)
+        c.x.put(t, j, noise(100 + static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(j)));
     c.forward();
     c.backward();
     CHECK(c.dx.all_finite());

@@ -1,6 +1,6 @@
 // Places: every overflow and priority policy against an allocator written a second time (support/moe_reference.hpp),
-// over sizes, group cuts, layouts, capacities, ties and hot experts; and plan_violation on every plan and on broken ones.
-// sanitize: yes
+// over sizes, group cuts, layouts, capacities, ties and hot experts; and plan_violation on every plan and on broken
+// ones. sanitize: yes
 #include <algorithm>
 #include <set>
 
@@ -33,7 +33,8 @@ struct placed {
     ints.emplace_back(static_cast<std::size_t>(n) + 1, -0x01010101);
     return ints.back().data();
   }
-  placed(const matrix& s, const std::vector<std::vector<int>>& wish, int E, int K, int group_size, int C, bool padded, int threads = 1)
+  placed(const matrix& s, const std::vector<std::vector<int>>& wish, int E, int K, int group_size, int C, bool padded,
+         int threads = 1)
       : scores(static_cast<index>(s.size()), E), gate(1, 1) {
     const int T = static_cast<int>(s.size());
     for (int t = 0; t < T; ++t)
@@ -44,7 +45,8 @@ struct placed {
     p.groups = T ? (T + group_size - 1) / group_size : 0, p.k = K, p.capacity = C;
     const int E1 = p.all_experts;
     p.max_slots = padded ? E * p.groups * C + (fallback ? p.groups * group_size : 0) : T * K + (fallback ? T : 0);
-    p.begin = take(E1 + 1), p.count = take(E1 * p.groups), p.run_begin = take(E1 * p.groups), p.token = take(p.max_slots);
+    p.begin = take(E1 + 1), p.count = take(E1 * p.groups), p.run_begin = take(E1 * p.groups),
+    p.token = take(p.max_slots);
     p.slot_of = take(T * K), p.expert_of = take(T * K);
     if (fallback) p.fallback_slot = take(T);
     memory.wish = take(T * K), memory.position = take(T * K), memory.order = take(T * K), memory.pending = take(T * K);
@@ -99,8 +101,8 @@ void check(const situation& s) {
   const placed<Capacity> got(score, wish, s.E, s.K, s.group_size, s.C, s.padded, 1 + static_cast<int>(s.seed % 3));
   const ref_places want = give_places(wish, score, s.K, s.group_size, s.C, how, order, Overflow::rounds);
   const auto& p = got.plan;
-  INFO("T ", s.T, " E ", s.E, " K ", s.K, " group_size ", s.group_size, " C ", s.C, " padded ", s.padded, " kind ", s.kind,
-       " overflow ", Overflow::name, " priority ", Priority::name);
+  INFO("T ", s.T, " E ", s.E, " K ", s.K, " group_size ", s.group_size, " C ", s.C, " padded ", s.padded, " kind ",
+       s.kind, " overflow ", Overflow::name, " priority ", Priority::name);
   REQUIRE(polymoe::plan_violation(p) == "");
   // One assertion per plan: `wrong` names the first choice that differs.
   int occupied = 0, wrong = -1;
@@ -111,7 +113,8 @@ void check(const situation& s) {
     bool fallback_named = false;
     for (int j = 0; j < s.K; ++j) {
       const int c = t * s.K + j, e = p.expert_of[c], slot = p.slot_of[c], by = want.expert[t][j];
-      const bool served_else = !wish[t].empty() && by < 0 && (how == ref_overflow::identity || how == ref_overflow::fallback);
+      const bool served_else =
+          !wish[t].empty() && by < 0 && (how == ref_overflow::identity || how == ref_overflow::fallback);
       expect(e == (served_else ? wish[t][j] : by), c);
       if (by >= 0) {
         expect(slot == p.run_begin[by * p.groups + t / s.group_size] + want.position[t][j], c);
@@ -161,7 +164,8 @@ TEST_CASE("every overflow and priority over sizes, groups, layouts, capacities, 
     const double u = 0.5 + 0.5 * noise(1234, ++seed);
     return *(from.begin() + static_cast<std::ptrdiff_t>(u * static_cast<double>(from.size())));
   };
-  for (const int E : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000})
+  for (const int E : {1,  2,  3,  4,  5,  6,  7,  8,  9,   10,  11,  12,  13,  14,  15,
+                      16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000})
     for (const int K : {1, 2, 3, 4, 5, 6, 7, 8}) {
       if (K > E || (E > 8 && (K == 5 || K == 7))) continue;
       for (int i = 0; i < (E > 100 ? 3 : 8); ++i) {
@@ -182,7 +186,9 @@ TEST_CASE("sizes around powers of two, and random sizes") {
     check<overflow::reroute<3>, priority::probability>({T, 5, 2, 64, 20, false, 3, ++seed});
   }
   for (int i = 0; i < 60; ++i) {
-    const auto in = [&](int lo, int hi) { return lo + static_cast<int>((0.5 + 0.5 * noise(4321, ++seed)) * (hi - lo + 1)); };
+    const auto in = [&](int lo, int hi) {
+      return lo + static_cast<int>((0.5 + 0.5 * noise(4321, ++seed)) * (hi - lo + 1));
+    };
     const int E = in(1, 130), T = in(1, 130);
     check_all({T, E, std::min(E, in(1, 4)), in(1, 130), in(1, 12), i % 2 == 0, i % 5, ++seed});
   }
@@ -205,7 +211,8 @@ TEST_CASE("first choices come before second ones, and BPR lets the surest unit i
   const matrix s{{0.6, 0.4}, {0.9, 0.1}, {0.3, 0.7}};
   const std::vector<std::vector<int>> wish{{0, 1}, {0, 1}, {1, 0}};
   const placed<capacity::bounded<>> position(s, wish, 2, 2, 3, 1, false);
-  CHECK(std::vector<int>(position.plan.expert_of, position.plan.expert_of + 6) == std::vector<int>{0, -1, -1, -1, 1, -1});
+  CHECK(std::vector<int>(position.plan.expert_of, position.plan.expert_of + 6) ==
+        std::vector<int>{0, -1, -1, -1, 1, -1});
   const placed<capacity::bounded<overflow::drop, priority::gate>> gate(s, wish, 2, 2, 3, 1, false);
   CHECK(std::vector<int>(gate.plan.expert_of, gate.plan.expert_of + 6) == std::vector<int>{-1, -1, 0, -1, 1, -1});
 }

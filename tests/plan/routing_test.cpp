@@ -45,7 +45,8 @@ double check(int E, int T, int group_size, float factor, index absolute, bool pa
   w.module().forward(w.ctx(), x.get(), w.saved());
   const auto& p = w.saved().plan;
   const auto& s = w.saved().stats;
-  INFO("T ", T, " E ", E, " K ", K, " group_size ", group_size, " factor ", factor, " absolute ", absolute, " padded ", padded);
+  INFO("T ", T, " E ", E, " K ", K, " group_size ", group_size, " factor ", factor, " absolute ", absolute, " padded ",
+       padded);
   REQUIRE(plan_violation(p) == "");
   reference r;
   r.dim = D, r.experts = E, r.out = D, r.k = K, r.group_size = group_size, r.expert = reference::expert_kind::identity;
@@ -81,7 +82,8 @@ double check(int E, int T, int group_size, float factor, index absolute, bool pa
 }
 template <int K>
 void check_sizes() {
-  for (const int E : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000}) {
+  for (const int E : {1,  2,  3,  4,  5,  6,  7,  8,  9,   10,  11,  12,  13,  14,  15,
+                      16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000}) {
     if (K > E) continue;
     CHECK(check<K>(E, 29, 0, 1.0f, 0, false) >= 0);
     check<K>(E, 29, 8, 1.25f, 0, true);
@@ -178,7 +180,8 @@ TEST_CASE("rows that are not finite have no place and count nowhere") {
     CHECK(s.choices == 20);
     CHECK(std::isfinite(s.entropy));
     for (int t : {0, 7})
-      for (int j = 0; j < 2; ++j) CHECK((w.saved().plan.slot_of[2 * t + j] == -1 && w.saved().plan.expert_of[2 * t + j] == -1));
+      for (int j = 0; j < 2; ++j)
+        CHECK((w.saved().plan.slot_of[2 * t + j] == -1 && w.saved().plan.expert_of[2 * t + j] == -1));
     double mass = 0, load = 0;
     for (int e = 0; e < 5; ++e) mass += s.gate_mass[e], load += static_cast<double>(s.wished[e]);
     CHECK(std::isfinite(mass));
@@ -233,7 +236,8 @@ TEST_CASE("loss-free bias: forward only counts, commit moves by the rate, evalua
     for (int j = 0; j < 2; ++j)
       if (p.expert_of[2 * t + j] == w.saved().place.wish[2 * t + j])
         CHECK(p.gate.get(0, p.slot_of[2 * t + j]) ==
-              doctest::Approx(static_cast<double>(w.saved().scores.get(t, p.expert_of[2 * t + j])) / chosen).epsilon(1e-4));
+              doctest::Approx(static_cast<double>(w.saved().scores.get(t, p.expert_of[2 * t + j])) / chosen)
+                  .epsilon(1e-4));
   }
 }
 

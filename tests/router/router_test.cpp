@@ -78,12 +78,15 @@ TEST_CASE("noise is a function of seed, stream, step, unit and expert only") {
   double sum = 0;
   std::vector<double> p(5);
   for (int e = 0; e < 5; ++e) {
-    const double eps = static_cast<double>(polymoe::random_root{7}.stream(polymoe::stream_id("router.noise"), 3).normal(6 * 5 + static_cast<std::uint64_t>(e)));
+    const double eps = static_cast<double>(polymoe::random_root{7}
+                                               .stream(polymoe::stream_id("router.noise"), 3)
+                                               .normal(6 * 5 + static_cast<std::uint64_t>(e)));
     CHECK(r.noisy.v[e] == doctest::Approx(z.v[e] + 0.4 * 0.5 * eps).epsilon(1e-7));
     CHECK(r.scaled.v[e] == doctest::Approx(r.noisy.v[e] / 4).epsilon(1e-15));
     sum += p[static_cast<std::size_t>(e)] = std::exp(r.noisy.v[e] / 4);
   }
-  for (int e = 0; e < 5; ++e) CHECK(r.scores.v[e] == doctest::Approx(p[static_cast<std::size_t>(e)] / sum).epsilon(1e-13));
+  for (int e = 0; e < 5; ++e)
+    CHECK(r.scores.v[e] == doctest::Approx(p[static_cast<std::size_t>(e)] / sum).epsilon(1e-13));
   CHECK(to_vector(route_row(router, v, z, z, 7).noisy) != to_vector(r.noisy));
   CHECK(to_vector(route_row(router, v, z, z, 6).noisy) == to_vector(r.noisy));
   v.noise = 0;  // evaluation
@@ -91,7 +94,8 @@ TEST_CASE("noise is a function of seed, stream, step, unit and expert only") {
 }
 
 TEST_CASE("normal draws have mean 0, variance 1, and no two streams share them") {
-  const auto a = polymoe::random_root{1}.stream(polymoe::stream_id("a"), 0), b = polymoe::random_root{1}.stream(polymoe::stream_id("b"), 0);
+  const auto a = polymoe::random_root{1}.stream(polymoe::stream_id("a"), 0),
+             b = polymoe::random_root{1}.stream(polymoe::stream_id("b"), 0);
   double mean = 0, square = 0, cross = 0;
   constexpr int n = 20000;
   for (std::uint64_t i = 0; i < n; ++i) {
@@ -126,7 +130,8 @@ namespace {
 template <class Router>
 void check_row_vjp(const Router& router, float noise_scale, float inverse_temperature, bool clean) {
   const int E = 6;
-  const auto a = noise_vector(70, E), b = noise_vector(71, E), c = noise_vector(72, E), d = noise_vector(73, E), f = noise_vector(74, E);
+  const auto a = noise_vector(70, E), b = noise_vector(71, E), c = noise_vector(72, E), d = noise_vector(73, E),
+             f = noise_vector(74, E);
   const auto z = noise_vector(75, E, 2), raw = noise_vector(76, E, 2);
   route_values v;
   v.noise = noise_scale, v.inverse_temperature = inverse_temperature;

@@ -92,7 +92,8 @@ TEST_CASE("constant noise has the deviation s / E") {
   score::noisy_constant<> s;
   CHECK(to_vector(s.noise_std(make_row({7, 8, 9, 10}))) == std::vector<double>{0.25, 0.25, 0.25, 0.25});
   s.scale = 3;
-  for (const double x : to_vector(s.noise_std(make_row({7, 8, 9, 10, 11})))) CHECK(x == doctest::Approx(0.6).epsilon(1e-15));
+  for (const double x : to_vector(s.noise_std(make_row({7, 8, 9, 10, 11}))))
+    CHECK(x == doctest::Approx(0.6).epsilon(1e-15));
 }
 
 TEST_CASE("learned noise has the deviation softplus(raw) + floor, and its gradient") {

@@ -42,12 +42,13 @@ void poison_saved(Case& c) {
     using V = std::remove_cvref_t<decltype(v)>;
     if constexpr (!std::is_const_v<typename V::storage>)
       for (int i = 0; i < V::planes; ++i)
-        if (v.ptr[i] && v.size() > 0) std::memset(v.ptr[i], 0xFF, static_cast<std::size_t>(v.size()) * sizeof(*v.ptr[i]));
+        if (v.ptr[i] && v.size() > 0)
+          std::memset(v.ptr[i], 0xFF, static_cast<std::size_t>(v.size()) * sizeof(*v.ptr[i]));
   };
   auto& r = c.w.saved().routing;
   auto& a = c.w.saved().apply;
-  for (const auto* v : {&r.logits, &r.raw, &r.scores, &r.partial, &r.totals, &r.cotangents, &r.values, &r.d_gate, &r.d_skip,
-                        &r.plan.gate, &r.plan.skip, &r.d_logits, &r.d_raw, &r.pieces})
+  for (const auto* v : {&r.logits, &r.raw, &r.scores, &r.partial, &r.totals, &r.cotangents, &r.values, &r.d_gate,
+                        &r.d_skip, &r.plan.gate, &r.plan.skip, &r.d_logits, &r.d_raw, &r.pieces})
     spoil(*v);
   spoil(a.gathered), spoil(a.out), spoil(a.expert.pre), spoil(a.expert.hidden);
   auto& p = r.plan;
@@ -64,8 +65,8 @@ struct gradient_report {
   double worst = 0;  ///< largest |difference| / max(|gradient|, 0.1)
 };
 
-/// Every input and every parameter (whose name begins with `prefix`) of a double layer.  Points where a decision of the plan changes between +h and -h are left
-/// out and counted: there is no derivative there.
+/// Every input and every parameter (whose name begins with `prefix`) of a double layer.  Points where a decision of the
+/// plan changes between +h and -h are left out and counted: there is no derivative there.
 template <class Case>
 gradient_report check_gradients(Case& c, const std::string& prefix = "", double h = 1e-5) {
   gradient_report r;
@@ -119,7 +120,8 @@ double dense_expansion_error(Case& c, const reference& r) {
         if (d.combine.get(t, s) == 0) continue;
         std::vector<double> in(static_cast<std::size_t>(r.dim), 0.0);
         for (int u = g * d.group_size; u < std::min(d.tokens, (g + 1) * d.group_size); ++u)
-          for (int j = 0; j < r.dim; ++j) in[static_cast<std::size_t>(j)] += d.dispatch.get(u, s) * c.x.at(index{u} * n + row, j);
+          for (int j = 0; j < r.dim; ++j)
+            in[static_cast<std::size_t>(j)] += d.dispatch.get(u, s) * c.x.at(index{u} * n + row, j);
         const auto o = r.run_expert(params, static_cast<int>(s / d.capacity), in.data());
         for (std::size_t j = 0; j < y.size(); ++j) y[j] += d.combine.get(t, s) * o[j];
       }
@@ -137,7 +139,8 @@ double dense_expansion_error(Case& c, const reference& r) {
 template <class Case>
 double reference_error(Case& c, reference r) {
   const auto& config = c.w.module().settings();
-  r.dim = static_cast<int>(config.dim), r.hidden = static_cast<int>(config.hidden), r.experts = static_cast<int>(config.experts);
+  r.dim = static_cast<int>(config.dim), r.hidden = static_cast<int>(config.hidden),
+  r.experts = static_cast<int>(config.experts);
   r.out = static_cast<int>(c.w.module().out_cols()), r.unit_rows = static_cast<int>(config.unit_rows);
   r.group_size = static_cast<int>(config.group_size);
   r.inverse_temperature = static_cast<double>(1.0f / c.w.step().temperature);
@@ -148,6 +151,11 @@ double reference_error(Case& c, reference r) {
   CHECK(polymoe::plan_violation(c.plan()) == "");
   CHECK(c.stats().choices == want.choices);
   CHECK(c.stats().choices - c.stats().placed - c.stats().overflow == want.dropped);
+  std::vector<index> served(static_cast<std::size_t>(r.experts), 0);
+  for (const auto& of_unit : want.places.expert)
+    for (const int e : of_unit)
+      if (e >= 0) ++served[static_cast<std::size_t>(e)];
+  for (int e = 0; r.k > 0 && e < r.experts; ++e) CHECK(c.stats().served[e] == served[static_cast<std::size_t>(e)]);
   const auto& p = c.plan();
   for (int t = 0; t < p.tokens; ++t)
     for (int j = 0; r.k > 0 && j < r.k; ++j)

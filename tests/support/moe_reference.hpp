@@ -183,7 +183,8 @@ struct reference {
       std::vector<double> hot(z.size()), cold(z.size());
       for (int e = 0; e < E; ++e) {
         if (noise_kind != ref_noise::none && noise != 0)
-          noisy[e] += std[e] * static_cast<double>(static_cast<float>(noise) * draw.normal(static_cast<std::uint64_t>(t) * E + e));
+          noisy[e] += std[e] * static_cast<double>(static_cast<float>(noise) *
+                                                   draw.normal(static_cast<std::uint64_t>(t) * E + e));
         hot[e] = noisy[e] * inverse_temperature, cold[e] = z[e] * inverse_temperature;
       }
       r.logits.push_back(z), r.raw.push_back(raw), r.noisy.push_back(noisy), r.std.push_back(std);
@@ -194,7 +195,9 @@ struct reference {
         r.wish.push_back(best_k(key, k));
       }
     }
-    if (k > 0) r.places = give_places(r.wish, r.scores, k, group_size ? group_size : std::max(T, 1), capacity, overflow, priority, rounds);
+    if (k > 0)
+      r.places = give_places(r.wish, r.scores, k, group_size ? group_size : std::max(T, 1), capacity, overflow,
+                             priority, rounds);
     r.y.assign(x.size(), std::vector<double>(static_cast<std::size_t>(out), 0.0));
     for (int t = 0; t < T; ++t) {
       const int n = k > 0 ? k : E;
@@ -219,7 +222,8 @@ struct reference {
         }
         const int by = k > 0 ? r.places.expert[t][j] : j;
         for (int row = t * unit_rows; row < (t + 1) * unit_rows; ++row) {
-          const auto o = by < 0 && overflow == ref_overflow::identity ? x[row] : run_expert(p, by >= 0 ? by : E, x[row].data());
+          const auto o =
+              by < 0 && overflow == ref_overflow::identity ? x[row] : run_expert(p, by >= 0 ? by : E, x[row].data());
           for (int c = 0; c < out; ++c) r.y[row][c] += w[j] * o[c];
         }
       }

@@ -24,8 +24,8 @@ using dense_block = encoder_block<named<"mlp", mlp_block<T, Act, B>>>;
 
 /// The configuration of an encoder_block from those of its parts.
 template <class Mlp, class T = typename Mlp::scalar, class B = typename Mlp::backend>
-typename encoder_block<Mlp>::config encoder_config(typename attention<T, B>::config a, typename Mlp::config mlp,
-                                                   double eps = 1e-6) {
+constexpr typename encoder_block<Mlp>::config encoder_config(typename attention<T, B>::config a,
+                                                             typename Mlp::config mlp, double eps = 1e-6) {
   typename layer_norm<T, B>::config norm{a.dim, eps};
   return {{{{norm, a}}, {{norm, mlp}}}};
 }

@@ -272,11 +272,10 @@ class trainer {
     s.precision(17);
     const augment_options& a = options_.augment;
     s << dtype_name(tensor_dtype_of<T>) << ", images " << train_.data().size() << ", batch " << options_.batch
-      << ", epochs " << options_.epochs << ", seed " << options_.seed << ", lr "
-      << options_.learning_rate << ", decay " << options_.weight_decay << ", warm-up " << options_.warmup_epochs
-      << ", clip " << options_.clip_norm << ", smoothing " << options_.smoothing << ", noise " << options_.noise
-      << ", pad " << a.pad << ", border " << static_cast<int>(a.outside) << ", flip " << static_cast<int>(a.mirror)
-      << ", cutout " << a.cutout;
+      << ", epochs " << options_.epochs << ", seed " << options_.seed << ", lr " << options_.learning_rate << ", decay "
+      << options_.weight_decay << ", warm-up " << options_.warmup_epochs << ", clip " << options_.clip_norm
+      << ", smoothing " << options_.smoothing << ", noise " << options_.noise << ", pad " << a.pad << ", border "
+      << static_cast<int>(a.outside) << ", flip " << static_cast<int>(a.mirror) << ", cutout " << a.cutout;
     return s.str();
   }
   view<const T> images() const { return x_; }
@@ -292,8 +291,8 @@ class trainer {
     require(o.batch >= 1, "trainer: batch is ", o.batch, ", it must be at least 1");
     require(o.epochs >= 1, "trainer: epochs is ", o.epochs, ", it must be at least 1");
     require(o.threads >= 1, "trainer: threads is ", o.threads, ", it must be at least 1");
-    require(data.train.size() >= o.batch, "trainer: ", data.train.size(), " training images are less than one batch of ",
-            o.batch);
+    require(data.train.size() >= o.batch, "trainer: ", data.train.size(),
+            " training images are less than one batch of ", o.batch);
     require(data.test.features() == data.train.features() && data.test.classes() == data.train.classes(),
             "trainer: test images have ", data.test.features(), " values and ", data.test.classes(),
             " classes, training images ", data.train.features(), " and ", data.train.classes());
@@ -385,8 +384,8 @@ class trainer {
     // A double holds every count below 2^53; anything else was not written by pack_sums.
     const auto count = [&](const char* what, double most) {
       const double x = next();
-      require(x >= 0 && x <= most && x == std::floor(x), path, ": trainer.sums has ", x, " ", what, ", at most ",
-              most, " are possible");
+      require(x >= 0 && x <= most && x == std::floor(x), path, ": trainer.sums has ", x, " ", what, ", at most ", most,
+              " are possible");
       return static_cast<index>(x);
     };
     constexpr double large = 9007199254740992.0;

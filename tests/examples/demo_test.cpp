@@ -1,0 +1,249 @@
+// timeout: 600
+// demo_vit from the outside, as a user runs it: a short run leaves every file; 1 and 2 threads, stopped by Ctrl-C or
+// not, end with the same bits; wrong arguments are refused in one line.
+//
+// The program is looked for beside this one's build folder (../examples/demo_vit), or where POLYMOE_DEMO_VIT says.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <polymoe/train/idx.hpp>
+#include <polymoe/train/json_reader.hpp>
+#include <polymoe/train/safetensors.hpp>
+#include <thread>
+
+#include "../train/temp_folder.hpp"
+
+namespace polymoe {
+namespace {
+
+std::string program() {
+  if (const char* told = std::getenv("POLYMOE_DEMO_VIT")) return told;
+  std::error_code failed;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", failed);
+  return (self.parent_path().parent_path() / "examples" / "demo_vit").string();
+}
+/// Says why when the demo cannot run here; a build without the example programs is not an error.
+bool demo_is_here() {
+  static const bool here = [] {
+    const bool built = ::access(program().c_str(), X_OK) == 0, data = has_fashion_mnist();
+    if (!built) std::printf("SKIPPED: %s is not built\n", program().c_str());
+    if (!data) std::printf("SKIPPED: no Fashion-MNIST in %s\n", fashion_mnist_folder);
+    return built && data;
+  }();
+  return here;
+}
+
+struct outcome {
+  int status = -1;  ///< exit status, 1000 + the signal that ended it
+  std::string out, err;
+  double seconds = 0;
+};
+
+/// The program with arguments; `stop` is asked every few milliseconds and true sends SIGINT, once.
+template <class Stop>
+outcome run_demo(const std::vector<std::string>& arguments, Stop stop) {
+  temp_folder t;
+  const auto begin = std::chrono::steady_clock::now();
+  const std::string path = program(), out = t.file("out"), err = t.file("err");
+  std::vector<char*> argv{const_cast<char*>(path.c_str())};
+  for (const auto& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
+  argv.push_back(nullptr);
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 1);
+    ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
+    ::setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
+    ::execv(path.c_str(), argv.data());
+    ::_exit(127);
+  }
+  int status = 0;
+  bool stopped = false;
+  while (::waitpid(child, &status, WNOHANG) == 0) {
+    if (!stopped && stop()) stopped = ::kill(child, SIGINT) == 0;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  outcome o;
+  o.status = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+  o.out = t.get("out"), o.err = t.get("err");
+  o.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return o;
+}
+outcome run_demo(const std::vector<std::string>& arguments) {
+  return run_demo(arguments, [] { return false; });
+}
+std::vector<std::string> with(std::vector<std::string> a, const std::vector<std::string>& more) {
+  a.insert(a.end(), more.begin(), more.end());
+  return a;
+}
+index lines_in(const std::string& path) {
+  if (!file_exists(path)) return 0;
+  const std::string text = read_text(path);
+  return std::count(text.begin(), text.end(), '\n');
+}
+
+/// The members of every arm in summary.json, as "arm.key" and the text of the value.
+std::map<std::string, std::string> summary(const std::string& path) {
+  std::map<std::string, std::string> all;
+  const std::string text = read_text(path);
+  json_reader r(text, path);
+  std::string key;
+  const auto value = [&] {
+    const std::size_t from = r.offset();
+    r.skip();
+    return text.substr(from, r.offset() - from);
+  };
+  for (r.begin_object(); r.next_key(key);) {
+    if (key != "arms") {
+      all[key] = value();
+      continue;
+    }
+    for (r.begin_array(); r.next_element();) {
+      std::map<std::string, std::string> arm;
+      for (r.begin_object(); r.next_key(key);) arm[key] = value();
+      for (const auto& [k, v] : arm) all[arm.at("name") + "." + k] = v;
+    }
+  }
+  r.end();
+  return all;
+}
+/// Without what depends on the clock or names the number of threads.
+std::map<std::string, std::string> figures(const std::string& path) {
+  auto all = summary(path);
+  std::erase_if(all, [](const auto& x) { return x.first == "config" || has(x.first, "second"); });
+  return all;
+}
+/// The names of tensors whose bits differ; the time is left out.
+std::string differing_tensors(const std::string& a, const std::string& b) {
+  const safetensors_file fa(a), fb(b);
+  std::string names = fa.names() == fb.names() ? "" : "(other tensors) ";
+  for (const tensor_ref& x : fa.tensors()) {
+    const tensor_ref* y = fb.find(x.name);
+    const bool same = y && x.dims == y->dims && std::memcmp(x.data, y->data, static_cast<std::size_t>(x.bytes())) == 0;
+    if (!same && x.name != "trainer.seconds") names += x.name + " ";
+  }
+  if (fa.metadata().at("polymoe.step") != fb.metadata().at("polymoe.step")) names += "polymoe.step";
+  return names;
+}
+/// The columns of epochs.csv that do not depend on the clock, row by row.
+std::string rows_without_time(const std::string& path) {
+  const std::string text = read_text(path);
+  std::string kept;
+  index column = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = text.find_first_of(",\n", at);
+    if (column != 6 && column != 7) kept += text.substr(at, end + 1 - at);
+    column = text[end] == '\n' ? 0 : column + 1;
+    at = end + 1;
+  }
+  return kept;
+}
+
+TEST_CASE("demo: every file is there, and threads and Ctrl-C do not change a bit") {
+  if (!demo_is_here()) return;
+  temp_folder t;
+  // 12 steps an epoch; steps.jsonl gets a row after steps 10, 12, 20 and 24.
+  const std::vector<std::string> options{"--images", "1536", "--test-images", "256", "--epochs", "2", "--seed", "5"};
+  const auto in = [&](const char* folder) { return std::vector<std::string>{"--out", t.file(folder)}; };
+
+  const outcome whole = run_demo(with(with(options, in("whole")), {"--threads", "1"}));
+  CAPTURE(whole.err);
+  REQUIRE(whole.status == 0);
+  const auto all = summary(t.file("whole/summary.json"));
+  for (const char* key : {"\"moe\".test_accuracy", "\"dense\".test_accuracy", "\"moe\".drop_rate", "\"moe\".rho_active",
+                          "\"moe\".train_drop_rate", "\"dense\".parameters", "config", "schema"})
+    CHECK_MESSAGE(all.count(key) == 1, key);
+  CHECK(all.count("\"dense\".drop_rate") == 0);
+  CHECK(all.at("\"moe\".epochs") == "2");
+  for (const char* arm : {"\"moe\".", "\"dense\"."}) {
+    const double accuracy = std::stod(all.at(std::string(arm) + "test_accuracy"));
+    CHECK(accuracy > 0.3);  // chance is 0.1
+    CHECK(accuracy < 1);
+  }
+  const double served = 2 * (1 - std::stod(all.at("\"moe\".drop_rate")));
+  CHECK((served > 1 && served < 2));  // the capacity binds, as it should with a router that has just begun
+  for (const char* arm : {"moe", "dense"}) {
+    CHECK(lines_in(t.file(std::string("whole/") + arm + "/epochs.csv")) == 3);
+    CHECK(lines_in(t.file(std::string("whole/") + arm + "/steps.jsonl")) == 4);
+  }
+  std::string page = t.get("whole/report.html");
+  CHECK(has(page, "</html>"));
+  for (const char* mark : {"xmlns=\"http://", "xmlns='http://"})
+    for (std::size_t at = 0; (at = page.find(mark, at)) != page.npos;) page.erase(at, std::strlen(mark));
+  CHECK_FALSE(has(page, "http://"));
+  CHECK_FALSE(has(page, "https://"));
+  CHECK(has(whole.out, "test accuracy"));
+  CHECK(has(whole.out, "Written: " + t.file("whole/report.html")));
+
+  // Stopped in the second epoch of the first arm.
+  const std::string steps = t.file("parts/moe/steps.jsonl"), checkpoint = t.file("parts/moe/checkpoint.safetensors");
+  const auto part = with(with(options, in("parts")), {"--threads", "2"});
+  const outcome stopped = run_demo(part, [&] { return lines_in(steps) >= 3; });
+  CAPTURE(stopped.err);
+  CHECK(stopped.status == 130);
+  CHECK(has(stopped.err, checkpoint));
+  CHECK(has(stopped.out, "--resume"));
+  CHECK_FALSE(file_exists(t.file("parts/summary.json")));
+  const std::string step = safetensors_file(checkpoint).metadata().at("polymoe.step");
+  // A stalled reader may see the signal late; the rest of the test holds all the same.
+  WARN_MESSAGE((std::stoi(step) > 12 && std::stoi(step) < 24), "stopped after step " << step);
+
+  const outcome other = run_demo(with(with(options, in("parts")), {"--resume", "--experts", "4"}));
+  CHECK(other.status == 1);
+  CHECK(has(other.err, checkpoint));
+  CHECK(safetensors_file(checkpoint).metadata().at("polymoe.step") == step);
+
+  const outcome resumed = run_demo(with(part, {"--resume"}));
+  CAPTURE(resumed.err);
+  CHECK(resumed.status == 0);
+  CHECK(has(resumed.out, "after step " + step));
+  CHECK(figures(t.file("whole/summary.json")) == figures(t.file("parts/summary.json")));
+  for (const char* arm : {"moe", "dense"}) {
+    const std::string a = t.file(std::string("whole/") + arm), b = t.file(std::string("parts/") + arm);
+    CHECK(differing_tensors(a + "/checkpoint.safetensors", b + "/checkpoint.safetensors") == "");
+    CHECK(read_text(a + "/steps.jsonl") == read_text(b + "/steps.jsonl"));
+    CHECK(rows_without_time(a + "/epochs.csv") == rows_without_time(b + "/epochs.csv"));
+  }
+  std::printf("demo_vit: whole run %.1f s, stopped %.1f s, resumed %.1f s\n", whole.seconds, stopped.seconds,
+              resumed.seconds);
+}
+
+TEST_CASE("demo: wrong arguments are refused in one line that names the value") {
+  if (!demo_is_here()) return;
+  temp_folder t;
+  const auto refused = [&](const std::vector<std::string>& arguments, const char* flag, const char* value) {
+    const outcome o = run_demo(with({"--out", t.file("none")}, arguments));
+    CAPTURE(o.err);
+    CHECK((o.status == 1 || o.status == 2));
+    CHECK(std::count(o.err.begin(), o.err.end(), '\n') == 1);
+    CHECK(o.err.starts_with("demo_vit: "));
+    CHECK(has(o.err, flag));
+    CHECK(has(o.err, value));
+    CHECK_FALSE(std::filesystem::exists(t.file("none")));
+  };
+  refused({"--experts", "1"}, "--experts", "1");
+  refused({"--experts", "many"}, "--experts", "many");
+  refused({"--epochs", "-1"}, "--epochs", "-1");
+  refused({"--threads", "0"}, "--threads", "0");
+  refused({"--precision", "f8"}, "--precision", "f8");
+  refused({"--images", "100"}, "--images", "100");
+  refused({"--unknown"}, "--unknown", "--unknown");
+  refused({"--data", "/nonexistent"}, "/nonexistent", "not found");
+  const outcome taken = run_demo({"--out", t.put("file", "x") + "/below"});
+  CHECK(taken.status == 1);
+  CHECK(has(taken.err, "file/below"));
+
+  const outcome help = run_demo({"--help"});
+  CHECK(help.status == 0);
+  for (const char* flag : {"--epochs", "--experts", "--seed", "--threads", "--resume", "--out", "--images"})
+    CHECK(has(help.out, flag));
+}
+
+}  // namespace
+}  // namespace polymoe

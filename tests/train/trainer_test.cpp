@@ -1,0 +1,358 @@
+// The trainer: it learns, it can be stopped and resumed at any step with the same bits for any number of threads, it
+// refuses checkpoints that do not fit, and evaluation counts right and leaves no trace.
+#include <doctest/doctest.h>
+
+#include "temp_folder.hpp"
+#include "tiny_vit.hpp"
+
+namespace polymoe {
+namespace {
+
+using model = tiny::moe_vit<float>;
+using run = trainer<model>;
+
+/// The parameters, state and step as bytes, without a file.
+std::vector<float> numbers(run& t) {
+  const auto v = t.work().values();
+  std::vector<float> all(v.ptr[0], v.ptr[0] + v.cols);
+  all.insert(all.end(), t.work().state().begin(), t.work().state().end());
+  all.push_back(static_cast<float>(t.step_count()));
+  return all;
+}
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+void steps(run& t, index n) {
+  for (index i = 0; i < n; ++i) t.step();
+}
+void check_equal(const train_summary& a, const train_summary& b) {
+  CHECK(a.images == b.images);
+  CHECK(a.loss == b.loss);
+  CHECK(a.accuracy == b.accuracy);
+  CHECK(a.confusion == b.confusion);
+  CHECK(a.class_expert == b.class_expert);
+  REQUIRE(a.experts.layers.size() == b.experts.layers.size());
+  CHECK(a.experts.drop_rate() == b.experts.drop_rate());
+  CHECK(a.experts.entropy() == b.experts.entropy());
+  CHECK(a.experts.margin() == b.experts.margin());
+  CHECK(a.experts.load_cv() == b.experts.load_cv());
+  CHECK(a.experts.max_over_mean() == b.experts.max_over_mean());
+  for (std::size_t l = 0; l < a.experts.layers.size(); ++l) {
+    CHECK(a.experts.layers[l].load == b.experts.layers[l].load);
+    CHECK(a.experts.layers[l].units == b.experts.layers[l].units);
+    CHECK(a.experts.layers[l].placed == b.experts.layers[l].placed);
+  }
+}
+
+TEST_CASE("trainer: a tiny sparse ViT learns 64 images by heart") {
+  const train_test data = tiny::images();
+  train_options o = tiny::options(30);
+  o.augment = {};
+  run t(tiny::moe_model<float>(), o, data);
+  CHECK(t.steps_per_epoch() == 4);
+  double most_dropped = 0, first_loss = 0, balance = 0;
+  while (!t.finished()) {
+    const train_step s = t.step();
+    REQUIRE(std::isfinite(s.loss));
+    REQUIRE(s.has_experts);
+    CHECK(s.images == 16);
+    CHECK(s.grad_norm > 0);
+    CHECK(s.max_over_mean >= 1);
+    if (t.step_count() == 1) first_loss = s.loss;
+    most_dropped = std::max(most_dropped, s.drop_rate);
+    balance = std::max(balance, s.balance_loss);
+  }
+  CHECK(first_loss == doctest::Approx(std::log(4.0)).epsilon(1e-6));  // the head begins with zeros
+  CHECK(most_dropped > 0);  // a capacity of 1.25 binds while the router is still unbalanced
+  CHECK(most_dropped < 0.5);
+  CHECK(balance > 0);
+  const train_summary s = t.epoch_summary();
+  CHECK(s.images == 64);
+  CHECK(s.accuracy > 0.95);
+  CHECK(s.loss < 0.3);
+  const train_summary test = t.evaluate();
+  CHECK(test.accuracy > 0.95);  // the kinds are far apart
+  CHECK(message_of<error>([&] { t.step(); }) == "trainer: all 120 steps are done");
+}
+
+TEST_CASE("trainer: stopped in the middle of an epoch and resumed by a new object, every bit is the same") {
+  temp_folder folder;
+  const train_test data = tiny::images(70);  // 4 batches of 16, six images are left out of every epoch
+  run whole(tiny::moe_model<float>(), tiny::options(), data);
+  steps(whole, 11);
+  const auto want = tiny::everything(whole, folder.file("whole"));
+  CHECK(want.count("state.blocks.0.moe.router.bias") == 1);
+  CHECK(want.count("optimizer.square.blocks.1.moe.router.weight") == 1);
+
+  for (const index stop : {0, 3, 4, 10}) {
+    CAPTURE(stop);
+    run first(tiny::moe_model<float>(), tiny::options(), data);
+    steps(first, stop);
+    first.save(folder.file("part"), {{"note", "kept"}});
+    run second(tiny::moe_model<float>(), tiny::options(3, 2), data);
+    steps(second, 6);  // what it did before does not matter
+    CHECK(second.load(folder.file("part")).at("note") == "kept");
+    CHECK(second.step_count() == stop);
+    CHECK(second.epoch_summary().seconds == first.epoch_summary().seconds);
+    check_equal(second.epoch_summary(), first.epoch_summary());
+    steps(second, 11 - stop);
+    CHECK(tiny::difference(want, tiny::everything(second, folder.file("second"))) == "");
+    check_equal(second.epoch_summary(), whole.epoch_summary());
+    check_equal(second.evaluate(), whole.evaluate());
+  }
+}
+
+TEST_CASE("trainer: 1, 2 and 3 threads give the same bits") {
+  temp_folder folder;
+  const train_test data = tiny::images();
+  run one(tiny::moe_model<float>(), tiny::options(), data);
+  steps(one, 7);
+  const auto want = tiny::everything(one, folder.file("one"));
+  const train_summary test = one.evaluate();
+  for (const int threads : {2, 3}) {
+    CAPTURE(threads);
+    run t(tiny::moe_model<float>(), tiny::options(3, threads), data);
+    steps(t, 7);
+    CHECK(tiny::difference(want, tiny::everything(t, folder.file("t"))) == "");
+    check_equal(t.evaluate(), test);
+  }
+}
+
+TEST_CASE("trainer: every epoch has its own order, the same in every run") {
+  const train_test data = tiny::images();
+  train_options o = tiny::options();
+  o.augment = {};
+  run t(tiny::moe_model<float>(), o, data), again(tiny::moe_model<float>(), o, data);
+  const auto seen = [](run& r) {
+    r.step();
+    const auto x = r.images();
+    return std::vector<float>(x.ptr[0], x.ptr[0] + x.size());
+  };
+  const auto first = seen(t);
+  CHECK(seen(again) == first);
+  steps(t, 3);
+  CHECK(t.epoch() == 1);
+  CHECK(t.step_in_epoch() == 0);
+  CHECK(seen(t) != first);
+}
+
+TEST_CASE("trainer: another seed gives other numbers") {
+  const train_test data = tiny::images();
+  train_options o = tiny::options();
+  run a(tiny::moe_model<float>(), o, data);
+  o.seed = 4;
+  run b(tiny::moe_model<float>(), o, data);
+  CHECK_FALSE(same_bits(numbers(a), numbers(b)));
+}
+
+TEST_CASE("trainer: a checkpoint of another run or model is refused with both, and changes nothing") {
+  temp_folder folder;
+  const train_test data = tiny::images();
+  const std::string path = folder.file("c");
+  {
+    run t(tiny::moe_model<float>(), tiny::options(), data);
+    steps(t, 2);
+    t.save(path);
+  }
+  const auto refused = [&](run& t) {
+    steps(t, 1);
+    const auto before = numbers(t);
+    const std::string message = message_of<error>([&] { t.load(path); });
+    CHECK(same_bits(numbers(t), before));
+    CHECK(has(message, path));
+    return message;
+  };
+  const auto with = [&](auto change, const train_test& d) {
+    train_options o = tiny::options();
+    change(o);
+    run t(tiny::moe_model<float>(), o, d);
+    return refused(t);
+  };
+  std::string m = with([](auto& o) { o.seed = 99; }, data);
+  CHECK((has(m, "seed 3") && has(m, "seed 99")));
+  m = with([](auto& o) { o.batch = 8; }, data);
+  CHECK((has(m, "batch 16") && has(m, "batch 8")));
+  m = with([](auto& o) { o.epochs = 5; }, data);
+  CHECK((has(m, "epochs 3") && has(m, "epochs 5")));
+  m = with([](auto& o) { o.learning_rate = 0.25; }, data);
+  CHECK((has(m, "lr 0.005") && has(m, "lr 0.25")));
+  m = with([](auto& o) { o.augment.cutout = 2; }, data);
+  CHECK((has(m, "cutout 0") && has(m, "cutout 2")));
+  m = with([](auto&) {}, tiny::images(128));
+  CHECK((has(m, "images 64") && has(m, "images 128")));
+
+  run wide(tiny::moe_model<float>(24), tiny::options(), data);
+  m = refused(wide);
+  CHECK((has(m, "patch_embed.proj.weight") && has(m, "[16, 1, 2, 2]") && has(m, "[24, 1, 2, 2]")));
+  CHECK_FALSE(has(message_of<error>([&] { wide.load(folder.file("none")); }), "step"));
+}
+
+TEST_CASE("trainer: a damaged checkpoint is refused and changes nothing") {
+  temp_folder folder;
+  const train_test data = tiny::images();
+  run t(tiny::moe_model<float>(), tiny::options(), data);
+  steps(t, 2);
+  t.save(folder.file("good"));
+  steps(t, 3);
+  const std::string good = folder.get("good");
+  const auto before = numbers(t);
+  const auto refused = [&](const std::string& bytes) {
+    const std::string path = folder.put("bad", bytes);
+    const std::string message = message_of<error>([&] { t.load(path); });
+    return has(message, path) && same_bits(numbers(t), before);
+  };
+  index cases = 0;
+  for (std::size_t at = 0; at < good.size(); at += good.size() / 60 + 1, ++cases) {
+    CAPTURE(at);
+    std::string bytes = good;
+    bytes[at] = static_cast<char>(bytes[at] ^ 0x10);
+    CHECK(refused(bytes));
+    CHECK(refused(good.substr(0, at)));
+  }
+  CHECK(cases > 50);
+  CHECK(refused(good + '\0'));
+
+  // Files that are whole, with right checksums, and wrong inside.
+  const safetensors_file file(folder.file("good"));
+  const auto rewritten = [&](auto change, const char* step = nullptr) {
+    std::vector<tensor_ref> tensors = file.tensors();
+    auto meta = file.metadata();
+    if (step) meta["polymoe.step"] = step;
+    change(tensors);
+    write_safetensors(folder.file("bad"), tensors, meta);
+    return refused(folder.get("bad"));
+  };
+  const auto replace = [](std::vector<tensor_ref>& all, const char* name, const std::vector<double>& with) {
+    for (tensor_ref& x : all)
+      if (x.name == name) x = make_tensor(name, {static_cast<index>(with.size())}, with.data());
+  };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  std::vector<double> sums;
+  for (const std::vector<double>& bad : {std::vector<double>{},
+                                         {1, 1, 1},
+                                         {nan, 1, 1, 0},
+                                         {-1, 1, 1, 0},
+                                         {1, 1, 1, 1e300},
+                                         {1, 1, 1, 0.5},
+                                         {1, 1, 1, 0, 7},
+                                         {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1e9}}) {
+    CAPTURE(bad.size());
+    sums = bad;
+    CHECK(rewritten([&](auto& all) { replace(all, "trainer.sums", sums); }));
+  }
+  CHECK(rewritten([&](auto& all) { replace(all, "trainer.seconds", sums); }));
+  CHECK(rewritten([](auto& all) { all.erase(all.begin() + 3); }));
+  CHECK(rewritten([&](auto& all) { all.push_back(make_tensor("more", {1}, before.data())); }));
+  for (const char* step : {"", "x", "2x", "-1", "13", "99999999999999999999"}) {
+    CAPTURE(step);
+    CHECK(rewritten([](auto&) {}, step));
+  }
+  CHECK_FALSE(rewritten([](auto&) {}));  // unchanged it is accepted
+  CHECK(t.step_count() == 2);
+}
+
+TEST_CASE("trainer: evaluation counts right, changes nothing and draws nothing") {
+  const train_test data = tiny::images(64, 50);  // batches of 16, 16, 16 and 2
+  run t(tiny::moe_model<float>(), tiny::options(), data), other(tiny::moe_model<float>(), tiny::options(), data);
+  steps(t, 5), steps(other, 5);
+  const auto before = numbers(t);
+
+  std::vector<index> confusion(tiny::classes * tiny::classes, 0);
+  std::vector<std::vector<double>> class_expert(tiny::depth, std::vector<double>(tiny::classes * tiny::experts, 0.0));
+  index seen = 0, right = 0, placed = 0, choices = 0;
+  std::vector<index> batches;
+  std::vector<float> out(16 * tiny::classes);
+  const train_summary s = t.evaluate([&](index batch, index n) {
+    CHECK(batch == static_cast<index>(batches.size()));
+    batches.push_back(n);
+    // The same forward again, into memory of our own.
+    const view<float> logits(out.data(), n, tiny::classes);
+    t.work().forward(t.images().rows_at(0, n), logits);
+    for (index i = 0; i < n; ++i) {
+      const float* row = out.data() + i * tiny::classes;
+      const index best = std::max_element(row, row + tiny::classes) - row;
+      const index label = data.test.labels[static_cast<std::size_t>(seen + i)];
+      right += best == label;
+      ++confusion[static_cast<std::size_t>(label * tiny::classes + best)];
+    }
+    std::size_t l = 0;
+    each_expert_layer(t.work().module(), t.work().saved(), [&](auto& layer, auto& saved) {
+      const auto& plan = saved.routing.plan;
+      CHECK(plan.tokens == n * tiny::tokens);
+      // By slots, not by choices: the other side of the plan.
+      for (int e = 0; e < plan.experts; ++e)
+        for (int slot = plan.begin[e]; slot < plan.begin[e] + plan.count[e]; ++slot) {
+          const index image = seen + plan.token[slot] / tiny::tokens;
+          const index label = data.test.labels[static_cast<std::size_t>(image)];
+          class_expert[l][static_cast<std::size_t>(label * tiny::experts + e)] += 1;
+        }
+      placed += layer.stats(saved).placed, choices += layer.stats(saved).choices;
+      ++l;
+    });
+    CHECK(l == tiny::depth);
+    seen += n;
+  });
+  CHECK(batches == std::vector<index>{16, 16, 16, 2});
+  CHECK(s.images == 50);
+  CHECK(s.accuracy == static_cast<double>(right) / 50);
+  CHECK(s.confusion == confusion);
+  CHECK(s.class_expert == class_expert);
+  double served = 0;
+  for (const auto& layer : s.class_expert)
+    for (const double x : layer) served += x;
+  CHECK(served == static_cast<double>(placed));
+  CHECK(choices == 50 * tiny::tokens * 2 * tiny::depth);
+  CHECK(s.experts.drop_rate() == doctest::Approx(1 - static_cast<double>(placed) / static_cast<double>(choices)));
+  for (const auto& l : s.experts.layers) {
+    CHECK(l.calls == 4);
+    CHECK(l.units == 50 * tiny::tokens);
+    double load = 0;
+    for (const double x : l.load) load += x;
+    CHECK(load == static_cast<double>(l.choices));
+  }
+
+  CHECK(same_bits(numbers(t), before));
+  check_equal(t.evaluate(), s);
+  steps(t, 4), steps(other, 4);
+  CHECK(same_bits(numbers(t), numbers(other)));
+}
+
+TEST_CASE("trainer: a gradient that is not finite stops the step before it changes a parameter") {
+  const train_test data = tiny::images();
+  run t(tiny::moe_model<float>(), tiny::options(), data);
+  steps(t, 2);
+  const index where = t.work().entries().back().offset;
+  t.work().values().ptr[0][where] = std::numeric_limits<float>::quiet_NaN();
+  t.work().refresh();
+  const auto before = numbers(t);
+  const train_summary sums = t.epoch_summary();
+  const std::string m = message_of<error>([&] { t.step(); });
+  CHECK((has(m, "gradient norm of step 2 is not finite") && has(m, "learning rate 0.005")));
+  CHECK(t.step_count() == 2);
+  const auto after = numbers(t);
+  CHECK(std::memcmp(before.data(), after.data(), static_cast<std::size_t>(t.work().values().cols) * sizeof(float)) ==
+        0);
+  check_equal(t.epoch_summary(), sums);
+}
+
+TEST_CASE("trainer: options, data and model that do not fit are refused with their numbers") {
+  const auto refused = [](auto change) {
+    train_options o = tiny::options();
+    train_test data = tiny::images(20, 3);
+    change(o, data);
+    return message_of<error>([&] { run(tiny::moe_model<float>(), o, data); });
+  };
+  CHECK(refused([](auto&, auto&) {}) == "");
+  CHECK(has(refused([](auto& o, auto&) { o.batch = 21; }), "20 training images are less than one batch of 21"));
+  CHECK(has(refused([](auto& o, auto&) { o.batch = 0; }), "batch is 0"));
+  CHECK(has(refused([](auto& o, auto&) { o.epochs = 0; }), "epochs is 0"));
+  CHECK(has(refused([](auto& o, auto&) { o.threads = 0; }), "threads is 0"));
+  CHECK(has(refused([](auto&, auto& d) { d.test.class_names.push_back("new"); }), "64 values and 5 classes"));
+  CHECK(has(refused([](auto&, auto& d) {
+              for (dataset* s : {&d.train, &d.test}) s->class_names.push_back("new");
+            }),
+            "maps 64 values to 4 classes, the data set has images of 64 values in 5 classes"));
+}
+
+}  // namespace
+}  // namespace polymoe
