@@ -196,6 +196,11 @@ struct bad : polymoe::spec {
   using balance = polymoe::balance::load;
 };
 static_assert(support<bad, cpu>() == verdict::M014_mixture_load);
+struct counted : polymoe::spec {
+  using router = polymoe::mixture<>;
+  using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::switch_loss>;
+};
+static_assert(support<counted, cpu>() == verdict::M014_mixture_load);
 }  // namespace m014
 
 namespace m015 {

@@ -102,6 +102,77 @@ TEST_CASE("trainer: stopped in the middle of an epoch and resumed by a new objec
   }
 }
 
+TEST_CASE("trainer: accumulated and averaged, stopped and resumed, every bit is the same") {
+  temp_folder folder;
+  const train_test data = tiny::images(70);
+  train_options o = tiny::options();
+  o.batch = 8, o.accumulate = 2, o.ema = 0.9;
+  run whole(tiny::moe_model<float>(), o, data);
+  CHECK(whole.steps_per_epoch() == 4);
+  steps(whole, 7);
+  run first(tiny::moe_model<float>(), o, data);
+  steps(first, 3);
+  first.save(folder.file("part"));
+  run second(tiny::moe_model<float>(), o, data);
+  second.load(folder.file("part"));
+  steps(second, 4);
+  const auto want = tiny::everything(whole, folder.file("whole"));
+  CHECK(want.count("average.head.weight") == 1);
+  CHECK(tiny::difference(want, tiny::everything(second, folder.file("second"))) == "");
+}
+TEST_CASE("trainer: two micro-batches of 8 make the step of one batch of 16 when nothing couples the images") {
+  const train_test data = tiny::images(64);
+  using twin = trainer<nn::vit<tiny::dense_mlp<float>>>;
+  const auto make = [&](index batch, index accumulate) {
+    tiny::dense_mlp<float>::config mlp;
+    mlp.dim = 16, mlp.hidden = 32;
+    train_options o = tiny::options();
+    o.batch = batch, o.accumulate = accumulate;
+    return std::make_unique<twin>(nn::vit<tiny::dense_mlp<float>>(nn::vit_config<tiny::dense_mlp<float>>(tiny::sizes(), mlp)), o, data);
+  };
+  const auto one = make(16, 1), two = make(8, 2), other = make(8, 1);
+  for (int i = 0; i < 6; ++i) {
+    const train_step a = one->step(), b = two->step();
+    other->step();
+    CHECK(a.images == b.images);
+    CHECK(a.loss == doctest::Approx(b.loss).epsilon(1e-4));
+    CHECK(a.grad_norm == doctest::Approx(b.grad_norm).epsilon(1e-3));
+  }
+  double apart = 0, moved = 0;
+  const auto x = one->work().values(), y = two->work().values(), z = other->work().values();
+  for (index i = 0; i < x.cols; ++i) {
+    apart += std::pow(x.get(0, i) - y.get(0, i), 2.0);
+    moved += std::pow(x.get(0, i) - z.get(0, i), 2.0);
+  }
+  CHECK(std::sqrt(apart) < 0.02 * std::sqrt(moved));  // rounding only, against a really different step
+}
+TEST_CASE("trainer: averaged weights are the moving average, and evaluating them puts the trained ones back") {
+  const train_test data = tiny::images(64);
+  train_options o = tiny::options();
+  o.ema = 0.8;
+  run t(tiny::moe_model<float>(), o, data);
+  const auto values = t.work().values();
+  std::vector<double> average(values.ptr[0], values.ptr[0] + values.cols);
+  for (int step = 0; step < 9; ++step) {
+    t.step();
+    const double d = std::min(0.8, (1.0 + step) / (10.0 + step));
+    for (std::size_t i = 0; i < average.size(); ++i) average[i] = d * average[i] + (1 - d) * values.ptr[0][i];
+  }
+  const std::vector<float> before = numbers(t);
+  const train_summary trained = t.evaluate(), averaged = t.evaluate_average();
+  CHECK(same_bits(before, numbers(t)));
+  check_equal(trained, t.evaluate());
+  CHECK(trained.loss != averaged.loss);
+  // The same evaluation with the average worked out here.
+  run fresh(tiny::moe_model<float>(), o, data);
+  for (std::size_t i = 0; i < average.size(); ++i) fresh.work().values().ptr[0][i] = static_cast<float>(average[i]);
+  std::copy(t.work().state().begin(), t.work().state().end(), fresh.work().state().begin());
+  fresh.work().refresh();
+  CHECK(fresh.evaluate().loss == doctest::Approx(averaged.loss).epsilon(1e-4));
+  run none(tiny::moe_model<float>(), tiny::options(), data);
+  CHECK_THROWS_WITH_AS(none.evaluate_average(), doctest::Contains("it is 0"), error);
+}
+
 TEST_CASE("trainer: 1, 2 and 3 threads give the same bits") {
   temp_folder folder;
   const train_test data = tiny::images();

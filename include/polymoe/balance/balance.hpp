@@ -11,7 +11,8 @@
 //   value(totals, experts, units)           totals[i * experts + e]
 //   cotangent(totals, experts, units, out)  out[i * experts + e] = d value / d total
 //   add_grad(info, cot, grad)               cot[i] is a row, already scaled
-// Optional members: needs_noise (refused for routers without noise), needs_threshold, needs_clean_scores, has_bias.
+// Optional members: needs_noise (refused for routers without noise), needs_choice (refused for mixtures),
+// needs_threshold (implies needs_choice), needs_clean_scores, has_bias.
 #pragma once
 
 #include "../core/row.hpp"
@@ -56,6 +57,11 @@ template <class L>
 inline constexpr bool needs_threshold = [] {
   if constexpr (requires { L::needs_threshold; }) return bool(L::needs_threshold);
   else return false;
+}();
+template <class L>
+inline constexpr bool needs_choice = [] {
+  if constexpr (requires { L::needs_choice; }) return bool(L::needs_choice);
+  else return needs_threshold<L>;
 }();
 template <class L>
 inline constexpr bool needs_clean_scores = [] {
@@ -120,7 +126,8 @@ template <>
 struct sum<> {
   static constexpr int columns = 0;
   static constexpr int terms = 0;
-  static constexpr bool needs_noise = false, needs_threshold = false, needs_clean_scores = false, has_bias = false;
+  static constexpr bool needs_noise = false, needs_threshold = false, needs_choice = false,
+                        needs_clean_scores = false, has_bias = false;
   template <class Info, class Row>
   POLYMOE_HD void partial(const Info&, Row*) const {}
   template <class S>
@@ -140,6 +147,7 @@ struct sum<First, Rest...> {
   static constexpr int terms = 1 + sum<Rest...>::terms;
   static constexpr bool needs_noise = detail::needs_noise<First> || sum<Rest...>::needs_noise;
   static constexpr bool needs_threshold = detail::needs_threshold<First> || sum<Rest...>::needs_threshold;
+  static constexpr bool needs_choice = detail::needs_choice<First> || sum<Rest...>::needs_choice;
   static constexpr bool needs_clean_scores = detail::needs_clean_scores<First> || sum<Rest...>::needs_clean_scores;
   static constexpr bool has_bias = detail::has_bias<First> || sum<Rest...>::has_bias;
 

@@ -10,6 +10,7 @@ namespace polymoe::inline v0::balance {
 struct switch_loss {
   static constexpr const char* name = "switch";
   static constexpr int columns = 2;
+  static constexpr bool needs_choice = true;
   float weight = 0.01f;
   template <class Info, class Row>
   POLYMOE_HD void partial(const Info& r, Row* acc) const {

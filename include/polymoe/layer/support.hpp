@@ -138,7 +138,7 @@ consteval verdict support() {
     using Bal = balance::as_sum<typename Spec::balance>;
     constexpr bool mixture = R::k == every_expert;
     if (mixture && Cap::limited) return verdict::M013_mixture_bounded;
-    if (mixture && Bal::needs_threshold) return verdict::M014_mixture_load;
+    if (mixture && Bal::needs_choice) return verdict::M014_mixture_load;
     if (mixture && Bal::has_bias) return verdict::M020_bias_with_mixture;
     if (Bal::needs_noise && !has_noise<R, detail::probe_row>) return verdict::M012_noise_needed;
     if (Spec::expert::head_of_classes && Cap::limited) {
@@ -182,7 +182,7 @@ consteval bool explain() {
   static_assert(v != verdict::M013_mixture_bounded,
                 "polymoe M013: a mixture uses every expert for every unit, so a bounded capacity has nothing to bound. Use capacity::unlimited. See docs/errors.md#M013");
   static_assert(v != verdict::M014_mixture_load,
-                "polymoe M014: balance::load needs a choice of K experts; a mixture makes none. Use importance or a KL loss. See docs/errors.md#M014");
+                "polymoe M014: balance::load, load_shazeer and switch_loss need a choice of K experts; a mixture makes none. Use importance or a KL loss. See docs/errors.md#M014");
   static_assert(v != verdict::M015_scalar,
                 "polymoe M015: Spec::scalar must be float, double, polymoe::bf16, polymoe::dual<float> or polymoe::dual<double>. See docs/errors.md#M015");
   static_assert(v != verdict::M016_balance_members,

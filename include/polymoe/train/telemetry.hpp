@@ -26,6 +26,13 @@ struct layer_telemetry {
     load.resize(static_cast<std::size_t>(s.experts), 0.0);
     for (int e = 0; e < s.experts; ++e) load[static_cast<std::size_t>(e)] += s.load(e);
   }
+  void add(const layer_telemetry& o) {
+    calls += o.calls, units += o.units, choices += o.choices, placed += o.placed, overflow += o.overflow;
+    bad_rows += o.bad_rows, entropy += o.entropy, margin += o.margin;
+    load_cv += o.load_cv, max_over_mean += o.max_over_mean;
+    load.resize(o.load.size(), 0.0);
+    for (std::size_t e = 0; e < load.size(); ++e) load[e] += o.load[e];
+  }
   double drop_rate() const {
     return choices ? static_cast<double>(choices - placed - overflow) / static_cast<double>(choices) : 0.0;
   }

@@ -32,6 +32,8 @@ struct train_options {
   double clip_norm = 1.0;  ///< 0: no clipping
   double smoothing = 0.0;  ///< label smoothing
   double noise = 1.0;      ///< multiplies router noise
+  index accumulate = 1;    ///< micro-batches per step; their gradients are averaged
+  double ema = 0.0;        ///< decay of the averaged weights for evaluate_average; 0: none are kept
   augment_options augment{};
   std::uint64_t seed = 1;
   int threads = 1;
@@ -108,10 +110,11 @@ class trainer {
     optimiser_.weight_decay = o.weight_decay;
     for (auto& m : moments_) m.assign(static_cast<std::size_t>(work_.values().cols), R(0));
     work_.step().noise = static_cast<float>(o.noise);
+    if (o.ema > 0) average_.assign(work_.values().ptr[0], work_.values().ptr[0] + work_.values().cols);
   }
 
   const train_options& options() const { return options_; }
-  index steps_per_epoch() const { return train_.batches(); }
+  index steps_per_epoch() const { return train_.batches() / options_.accumulate; }
   index total_steps() const { return steps_per_epoch() * options_.epochs; }
   index step_count() const { return step_; }
   index epoch() const { return step_ / steps_per_epoch(); }
@@ -129,27 +132,40 @@ class trainer {
     s.step = step_;
     s.learning_rate = static_cast<float>(rate(step_));
     work_.ctx().mode = run_mode::train;
-    const index n = train_.fill(work_.ctx().stream, step_in_epoch(), x_, labels_);
-
-    work_.zero_grads();
-    work_.forward(x_.rows_at(0, n), logits_.rows_at(0, n));
-    run_loss(n, d_logits_.rows_at(0, n));
-    work_.backward(d_logits_.rows_at(0, n), {});
 
     train_step r;
-    r.images = n;
-    r.loss = loss_saved_.report->loss;
-    r.accuracy = static_cast<double>(loss_saved_.report->correct) / static_cast<double>(n);
+    double loss = 0;
+    index correct = 0;
+    model_telemetry experts;
+    const double share = 1.0 / static_cast<double>(options_.accumulate);
+    s.balance = static_cast<float>(share);
+    work_.zero_grads();
+    for (index micro = 0; micro < options_.accumulate; ++micro) {
+      s.micro = micro;
+      const index n = train_.fill(work_.ctx().stream, step_in_epoch() * options_.accumulate + micro, x_, labels_);
+      work_.forward(x_.rows_at(0, n), logits_.rows_at(0, n));
+      run_loss(n, d_logits_.rows_at(0, n), share);
+      work_.backward(d_logits_.rows_at(0, n), {});
+      r.images += n;
+      loss += loss_saved_.report->loss * static_cast<double>(n);
+      correct += loss_saved_.report->correct;
+      collect(r, experts);
+    }
+    r.loss = loss / static_cast<double>(r.images);
+    r.accuracy = static_cast<double>(correct) / static_cast<double>(r.images);
     r.learning_rate = s.learning_rate;
-    r.grad_norm = update();
-    collect(r);
+    r.drop_rate = experts.drop_rate(), r.max_over_mean = experts.max_over_mean();
+    r.grad_norm = update(r.loss);
     each_expert_layer(work_.module(), work_.saved(), [&](auto& layer, auto&) { layer.commit(work_.ctx()); });
     work_.refresh();
     ++step_;
 
-    epoch_sums_.images += n;
-    epoch_sums_.loss += r.loss * static_cast<double>(n);
-    epoch_sums_.hits += loss_saved_.report->correct;
+    epoch_sums_.images += r.images;
+    epoch_sums_.loss += loss;
+    epoch_sums_.hits += correct;
+    auto& layers = epoch_sums_.experts.layers;
+    layers.resize(std::max(layers.size(), experts.layers.size()));
+    for (std::size_t i = 0; i < experts.layers.size(); ++i) layers[i].add(experts.layers[i]);
     epoch_sums_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return r;
   }
@@ -209,8 +225,18 @@ class trainer {
     work_.ctx().mode = run_mode::train;
     return r;
   }
-  train_summary evaluate() {
-    return evaluate([](index, index) {});
+  train_summary evaluate() { return evaluate([](index, index) {}); }
+  /// The same with the averaged weights in place of the trained ones, which are put back afterwards.
+  train_summary evaluate_average() {
+    require(options_.ema > 0, "trainer: evaluate_average needs train_options::ema above 0, it is ", options_.ema);
+    const auto exchange = [&] {
+      std::swap_ranges(average_.begin(), average_.end(), work_.values().ptr[0]);
+      work_.refresh();
+    };
+    exchange();
+    const train_summary r = evaluate();
+    exchange();
+    return r;
   }
 
   /// Writes everything a resumed run needs, atomically.  `extra` is kept in the file's metadata.
@@ -274,7 +300,8 @@ class trainer {
     s << dtype_name(tensor_dtype_of<T>) << ", images " << train_.data().size() << ", batch " << options_.batch
       << ", epochs " << options_.epochs << ", seed " << options_.seed << ", lr " << options_.learning_rate << ", decay "
       << options_.weight_decay << ", warm-up " << options_.warmup_epochs << ", clip " << options_.clip_norm
-      << ", smoothing " << options_.smoothing << ", noise " << options_.noise << ", pad " << a.pad << ", border "
+      << ", smoothing " << options_.smoothing << ", noise " << options_.noise
+      << ", accumulate " << options_.accumulate << ", ema " << options_.ema << ", pad " << a.pad << ", border "
       << static_cast<int>(a.outside) << ", flip " << static_cast<int>(a.mirror) << ", cutout " << a.cutout;
     return s.str();
   }
@@ -291,8 +318,12 @@ class trainer {
     require(o.batch >= 1, "trainer: batch is ", o.batch, ", it must be at least 1");
     require(o.epochs >= 1, "trainer: epochs is ", o.epochs, ", it must be at least 1");
     require(o.threads >= 1, "trainer: threads is ", o.threads, ", it must be at least 1");
+    require(o.accumulate >= 1, "trainer: accumulate is ", o.accumulate, ", it must be at least 1");
+    require(o.ema >= 0 && o.ema < 1, "trainer: ema is ", o.ema, ", it must lie in [0, 1)");
     require(data.train.size() >= o.batch, "trainer: ", data.train.size(),
             " training images are less than one batch of ", o.batch);
+    require(data.train.size() / o.batch >= o.accumulate, "trainer: an epoch has ", data.train.size() / o.batch,
+            " batches, one step accumulates ", o.accumulate);
     require(data.test.features() == data.train.features() && data.test.classes() == data.train.classes(),
             "trainer: test images have ", data.test.features(), " values and ", data.test.classes(),
             " classes, training images ", data.train.features(), " and ", data.train.classes());
@@ -316,36 +347,36 @@ class trainer {
     c.stream.worker_bytes = worker_bytes_;
     return c;
   }
-  void run_loss(index n, view<T> d) {
+  void run_loss(index n, view<T> d, double weight = 1) {
     context<B> c = loss_context();
     loss_.run(c, logits_.rows_at(0, n), std::span<const std::int32_t>(labels_).first(static_cast<std::size_t>(n)), d,
-              loss_saved_);
+              loss_saved_, weight);
   }
-  void collect(train_step& r) {
+  void collect(train_step& r, model_telemetry& experts) {
     std::size_t layer = 0;
-    index choices = 0, served = 0;
+    double cv = 0;
     each_expert_layer(work_.module(), work_.saved(), [&](auto& module, auto& saved) {
-      const routing_stats& s = module.stats(saved);
-      if (epoch_sums_.experts.layers.size() <= layer) epoch_sums_.experts.layers.resize(layer + 1);
-      epoch_sums_.experts.layers[layer++].add(s);
+      const routing_stats& x = module.stats(saved);
+      if (experts.layers.size() <= layer) experts.layers.resize(layer + 1);
+      experts.layers[layer++].add(x);
       r.has_experts = true;
       r.balance_loss += static_cast<double>(value_of(module.balance_loss(saved)));
-      choices += s.choices, served += s.placed + s.overflow;
-      r.max_over_mean += s.load_max_over_mean(), r.load_cv += s.load_cv();
+      cv += x.load_cv();
     });
-    if (layer > 0) r.max_over_mean /= static_cast<double>(layer), r.load_cv /= static_cast<double>(layer);
-    if (choices > 0) r.drop_rate = static_cast<double>(choices - served) / static_cast<double>(choices);
+    if (layer > 0) r.load_cv += cv / static_cast<double>(layer) / static_cast<double>(options_.accumulate);
   }
   /// Clips and applies the optimiser; returns the gradient norm before clipping.
-  double update() {
+  double update(double loss) {
     const auto& entries = work_.entries();
     R* grads = work_.grads().ptr[0];
     const double norm = clip_gradients(work_.ctx().stream, entries, grads, options_.clip_norm);
     require(std::isfinite(norm), "trainer: the gradient norm of step ", step_, " is not finite (loss ",
-            loss_saved_.report->loss, "); lower the learning rate ", options_.learning_rate, " or look for bad input");
+            loss, "); lower the learning rate ", options_.learning_rate, " or look for bad input");
     R* moments[adamw::moments];
     for (int i = 0; i < adamw::moments; ++i) moments[i] = moments_[static_cast<std::size_t>(i)].data();
     optimiser_.step(work_.ctx().stream, entries, work_.values().ptr[0], grads, moments, work_.step());
+    if (options_.ema > 0)
+      ema{options_.ema}.update(work_.ctx().stream, entries, work_.values().ptr[0], average_.data(), work_.step());
     return norm;
   }
   /// Calls f(name, dims, pointer) for everything a checkpoint holds: parameters, moments, state.
@@ -356,6 +387,8 @@ class trainer {
       for (const param_entry& e : work_.entries())
         f("optimizer." + std::string(adamw::moment_name(i)) + "." + e.name, e.dims,
           moments_[static_cast<std::size_t>(i)].data() + e.offset);
+    if (options_.ema > 0)
+      for (const param_entry& e : work_.entries()) f("average." + e.name, e.dims, average_.data() + e.offset);
     for (const param_entry& e : work_.state_entries()) f("state." + e.name, e.dims, work_.state().data() + e.offset);
   }
 
@@ -416,6 +449,7 @@ class trainer {
   running_sums epoch_sums_;
   adamw optimiser_;
   std::vector<R> moments_[adamw::moments];
+  std::vector<R> average_;  ///< with ema: the averaged weights
 };
 
 }  // namespace polymoe
