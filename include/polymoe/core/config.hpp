@@ -44,6 +44,14 @@
 #define POLYMOE_SIMD
 #endif
 
+// A short loop to be unrolled n times; nvcc does not know the pragma.
+#if defined(__GNUC__) && !defined(__CUDACC__)
+#define POLYMOE_UNROLL_TEXT(x) _Pragma(#x)
+#define POLYMOE_UNROLL_LOOP(n) POLYMOE_UNROLL_TEXT(GCC unroll n)
+#else
+#define POLYMOE_UNROLL_LOOP(n)
+#endif
+
 namespace polymoe::inline v0 {
 
 /// Every count, size and offset of the library: 64 bits, so that T*K*H of a large batch never wraps.

@@ -129,14 +129,14 @@ POLYMOE_ALWAYS_INLINE void micro_kernel(const C* const* a, index a_step, const C
     vec b0, b1;
     std::memcpy(&b0, b + p * panel<C>, sizeof(vec));
     std::memcpy(&b1, b + p * panel<C> + lanes, sizeof(vec));
-#pragma GCC unroll 8
+POLYMOE_UNROLL_LOOP(8)
     for (int i = 0; i < micro_rows; ++i) {
       const C x = a[i][p * a_step];
       sum[i][0] += x * b0;
       sum[i][1] += x * b1;
     }
   }
-#pragma GCC unroll 8
+POLYMOE_UNROLL_LOOP(8)
   for (int i = 0; i < micro_rows; ++i) std::memcpy(out + i * panel<C>, &sum[i], sizeof(sum[i]));
 }
 

@@ -47,17 +47,17 @@ template <class Load>
 POLYMOE_ALWAYS_INLINE void turn_square(Load load, std::uint32_t* out, index ld) {
   const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
   __m512i v[16];
-#pragma GCC unroll 16
+POLYMOE_UNROLL_LOOP(16)
   for (int i = 0; i < 16; ++i) v[i] = load(i);
     // Four rounds; round s exchanges the off-diagonal s x s squares of every 2s x 2s square: lane l of the upper row is
     // l of the upper where bit s of l is clear, else l - s of the lower; and the mirror.
-#pragma GCC unroll 4
+POLYMOE_UNROLL_LOOP(4)
   for (int s = 8; s >= 1; s /= 2) {
     const auto high = static_cast<__mmask16>(s == 8 ? 0xff00 : s == 4 ? 0xf0f0 : s == 2 ? 0xcccc : 0xaaaa);
     const __m512i step = _mm512_set1_epi32(s), other = _mm512_set1_epi32(16);
     const __m512i up = _mm512_mask_add_epi32(lane, high, _mm512_sub_epi32(lane, step), other);
     const __m512i down = _mm512_mask_add_epi32(_mm512_add_epi32(lane, step), high, lane, other);
-#pragma GCC unroll 16
+POLYMOE_UNROLL_LOOP(16)
     for (int i = 0; i < 16; ++i)
       if (!(i & s)) {
         const __m512i a = v[i], b = v[i + s];
@@ -65,7 +65,7 @@ POLYMOE_ALWAYS_INLINE void turn_square(Load load, std::uint32_t* out, index ld) 
         v[i + s] = _mm512_permutex2var_epi32(a, down, b);
       }
   }
-#pragma GCC unroll 16
+POLYMOE_UNROLL_LOOP(16)
   for (int j = 0; j < 16; ++j) _mm512_storeu_si512(out + j * ld, v[j]);
 }
 #endif

@@ -128,9 +128,9 @@ POLYMOE_ALWAYS_INLINE void product_tile(index k, const R* a, index a_row, index 
                                         index ldc, bool accumulate) {
   using V = typename vector_of<R>::type;
   V acc[Rows][Vectors];
-#pragma GCC unroll 16
+POLYMOE_UNROLL_LOOP(16)
   for (int i = 0; i < Rows; ++i)
-#pragma GCC unroll 4
+POLYMOE_UNROLL_LOOP(4)
     for (int j = 0; j < Vectors; ++j) {
       if (accumulate)
         __builtin_memcpy(&acc[i][j], c + i * ldc + j * lanes<R>, sizeof(V));
@@ -139,18 +139,18 @@ POLYMOE_ALWAYS_INLINE void product_tile(index k, const R* a, index a_row, index 
     }
   for (index p = 0; p < k; ++p) {
     V row[Vectors];
-#pragma GCC unroll 4
+POLYMOE_UNROLL_LOOP(4)
     for (int j = 0; j < Vectors; ++j) __builtin_memcpy(&row[j], b + p * ldb + j * lanes<R>, sizeof(V));
-#pragma GCC unroll 16
+POLYMOE_UNROLL_LOOP(16)
     for (int i = 0; i < Rows; ++i) {
       const R x = a[i * a_row + p * a_col];
-#pragma GCC unroll 4
+POLYMOE_UNROLL_LOOP(4)
       for (int j = 0; j < Vectors; ++j) acc[i][j] += x * row[j];
     }
   }
-#pragma GCC unroll 16
+POLYMOE_UNROLL_LOOP(16)
   for (int i = 0; i < Rows; ++i)
-#pragma GCC unroll 4
+POLYMOE_UNROLL_LOOP(4)
     for (int j = 0; j < Vectors; ++j) __builtin_memcpy(c + i * ldc + j * lanes<R>, &acc[i][j], sizeof(V));
 }
 
