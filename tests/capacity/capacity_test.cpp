@@ -29,6 +29,16 @@ index exact_ceil(index hundredths, index n, index k, index e) {
 static_assert(up{}.slots({1024, 8, 2, true}) == 320);
 static_assert(capacity::unlimited{}.slots({1024, 8, 2, true}) == 1024);
 static_assert(!capacity::unlimited::limited && up::limited);
+static_assert(up{.factor = 1, .eval_factor = 2.0f}.slots({96, 8, 2, false}) == 48);
+static_assert(up{.factor = 1, .absolute = 7}.slots({96, 8, 2, true}) == 7);
+static_assert(!up{}.eval_factor && !up{}.absolute);
+
+template <class F>
+bool refused(F change, std::initializer_list<const char*> parts) {
+  up c;
+  change(c);
+  return refuses([&] { c.validate(); }, parts) && refuses([&] { (void)c.slots({10, 4, 2, true}); }, parts);
+}
 
 }  // namespace
 
@@ -71,8 +81,6 @@ TEST_CASE("never more slots than units, then raised to the multiple") {
   CHECK(c.slots({128, 8, 1, true}) == 16);
   c.factor = 100;
   CHECK(c.slots({10, 4, 2, true}) == 16);
-  c.multiple_of = 0;
-  CHECK(c.slots({10, 4, 2, true}) == 10);
 }
 
 TEST_CASE("an absolute number of slots ignores factors, in training and evaluation") {
@@ -82,6 +90,30 @@ TEST_CASE("an absolute number of slots ignores factors, in training and evaluati
   CHECK(c.slots({100, 4, 2, false}) == 1);
   c.absolute = 1000;
   CHECK(c.slots({100, 4, 2, true}) == 100);
+}
+
+TEST_CASE("an absolute number of zero slots is zero slots, not the factor") {
+  up c = with_factor<up>(3.0f);
+  c.absolute = 0;
+  CHECK(c.slots({100, 4, 2, true}) == 0);
+  c.absolute.reset();
+  CHECK(c.slots({100, 4, 2, true}) == 100);
+}
+
+TEST_CASE("numbers that make no sense are refused, and named") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  CHECK(refused([](up& c) { c.factor = -1.5f; }, {"factor -1.5", "1e+06"}));
+  CHECK(refused([](up& c) { c.factor = 0; }, {"factor 0"}));
+  CHECK(refused([=](up& c) { c.factor = nan; }, {"factor nan"}));
+  CHECK(refused([](up& c) { c.factor = HUGE_VALF; }, {"factor inf"}));
+  CHECK(refused([](up& c) { c.eval_factor = -2.5f; }, {"factor -2.5", "evaluation"}));
+  CHECK(refused([](up& c) { c.eval_factor = 0.0f; }, {"factor 0", "evaluation"}));
+  CHECK(refused([=](up& c) { c.eval_factor = nan; }, {"factor nan", "evaluation"}));
+  CHECK(refused([](up& c) { c.absolute = -3; }, {"absolute is -3"}));
+  CHECK(refused([](up& c) { c.multiple_of = 0; }, {"multiple_of is 0"}));
+  CHECK(refused([](up& c) { c.multiple_of = -4; }, {"multiple_of is -4"}));
+  CHECK(refused([](up& c) { c.multiple_of = index{1} << 33; }, {"8589934592", "1048576"}));
+  CHECK_NOTHROW(up{.factor = 1e6f, .eval_factor = 1e6f, .absolute = 0, .multiple_of = index{1} << 20}.validate());
 }
 
 TEST_CASE("evaluation has its own factor when one is given") {

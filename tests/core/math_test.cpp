@@ -51,6 +51,51 @@ TEST_CASE("math: erf stays within 5e-7 absolutely") {
   CHECK(worst < 5e-7);
   CHECK(std::isnan(math::erf(std::nanf(""))));
 }
+TEST_CASE("math: log stays within 2 ulp, and ends at -infinity and infinity") {
+  double worst = 0, near_one = 0;
+  for (std::uint32_t bits = 0x00800000u; bits < 0x7f800000u; bits += 9973) {
+    const float x = bit_cast<float>(bits);
+    const double exact = std::log(static_cast<double>(x));
+    if (std::abs(exact) > 0.3) worst = std::max(worst, ulps(math::log(x), exact));
+    else near_one = std::max(near_one, ulps(math::log(x), exact));
+  }
+  for (int i = -3000; i <= 3000; ++i) {
+    const float x = 1.0f + static_cast<float>(i) * 1e-4f;
+    if (i != 0) near_one = std::max(near_one, ulps(math::log(x), std::log(static_cast<double>(x))));
+  }
+  MESSAGE("worst error of log: ", worst, " ulp, near 1: ", near_one, " ulp");
+  CHECK(worst < 2);
+  CHECK(near_one < 2);
+  CHECK(math::log(1.0f) == 0.0f);
+  CHECK(math::log(1e-40f) == doctest::Approx(std::log(1e-40)).epsilon(1e-5));  // denormal
+  CHECK(math::log(0.0f) == -std::numeric_limits<float>::infinity());
+  CHECK(math::log(std::numeric_limits<float>::infinity()) == std::numeric_limits<float>::infinity());
+  CHECK(std::isnan(math::log(-1.0f)));
+  CHECK(std::isnan(math::log(std::nanf(""))));
+}
+TEST_CASE("math: log1p stays within 4 ulp, from tiny numbers to large ones") {
+  double worst = 0;
+  for (std::uint32_t bits = 0x20000000u; bits < 0x7f000000u; bits += 9973) {
+    const float x = bit_cast<float>(bits);
+    worst = std::max(worst, ulps(math::log1p(x), std::log1p(static_cast<double>(x))));
+    if (x < 0.99f) worst = std::max(worst, ulps(math::log1p(-x), std::log1p(-static_cast<double>(x))));
+  }
+  MESSAGE("worst error of log1p: ", worst, " ulp");
+  CHECK(worst < 4);
+  CHECK(math::log1p(0.0f) == 0.0f);
+  CHECK(math::log1p(-1.0f) == -std::numeric_limits<float>::infinity());
+  CHECK(math::log1p(std::numeric_limits<float>::infinity()) == std::numeric_limits<float>::infinity());
+  CHECK(std::isnan(math::log1p(std::nanf(""))));
+}
+TEST_CASE("math: cos_turns stays within 3e-7 absolutely") {
+  double worst = 0;
+  for (int i = 0; i <= 1000000; ++i) {
+    const float v = static_cast<float>(i) * 1e-6f;
+    worst = std::max(worst, std::abs(static_cast<double>(math::cos_turns(v)) - std::cos(6.283185307179586 * static_cast<double>(v))));
+  }
+  MESSAGE("worst error of cos_turns: ", worst);
+  CHECK(worst < 3e-7);
+}
 TEST_CASE("math: sigmoid and softplus hold at both ends") {
   CHECK(math::sigmoid(-200.0f) == 0.0f);
   CHECK(math::sigmoid(200.0f) == 1.0f);

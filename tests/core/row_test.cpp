@@ -34,6 +34,32 @@ TEST_CASE("row: the K largest equal a stable sort, at every number of experts") 
       compare<1>(E, distinct, 3), compare<2>(E, distinct, 4), compare<6>(E, distinct, 5), compare<16>(E, distinct, 6);
     }
 }
+template <int E, int K>
+void compare_full(int distinct, std::uint64_t seed) {
+  row<scalar_group, E, float, true> full;
+  row<scalar_group, 128, float> loose;
+  full.n = loose.n = E;
+  const auto draw = random_root{seed}.stream(2, 0);
+  for (int e = 0; e < E; ++e)
+    full.v[e] = loose.v[e] = static_cast<float>(draw.below(static_cast<std::uint64_t>(e), static_cast<std::uint32_t>(distinct))) - 3.0f;
+  const choice<K> a = largest<K>(full), b = largest<K>(loose);
+  REQUIRE(a.n == b.n);
+  for (int j = 0; j < a.n; ++j) CHECK(a.expert[j] == b.expert[j]);
+  CHECK(full.sum() == doctest::Approx(loose.sum()));
+  CHECK(full.max() == loose.max());
+  CHECK(full.index_of(-4.0f) == E);
+  CHECK(full.finite());
+  full.v[E - 1] = std::numeric_limits<float>::infinity();
+  CHECK_FALSE(full.finite());
+}
+TEST_CASE("row: a full row selects and reduces as one whose length is known at run time only") {
+  for (const int distinct : {1, 2, 7, 1000000})
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+      compare_full<8, 1>(distinct, seed), compare_full<8, 2>(distinct, seed), compare_full<8, 8>(distinct, seed);
+      compare_full<16, 3>(distinct, seed), compare_full<32, 2>(distinct, seed), compare_full<32, 4>(distinct, seed);
+      compare_full<32, 6>(distinct, seed);
+    }
+}
 TEST_CASE("row: map, zip, sum and finite see the present experts only") {
   row<scalar_group, 8, double> r;
   r.n = 3;

@@ -1,5 +1,6 @@
 // Expert modules on their own: runs of every length, experts without rows, several runs per expert, input in unit order
 // or in slot order.  Forward, data gradient and weight gradient against plain loops; repeated calls add gradients.
+// thread: yes
 #include "support/moe_reference.hpp"
 
 #include <polymoe/expert/gated_mlp.hpp>
@@ -53,6 +54,18 @@ double slope(Act a, double x) {
 
 using lengths = std::vector<int>;
 
+/// The module's runs, one after another in the rows of x and y; run i belongs to expert owner[i].  Returns all rows.
+int lay_out(polymoe::expert_work& work, const std::vector<int>& owner, const lengths& rows) {
+  work.clear();
+  int at = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    work.add({owner[i], at, at, rows[i]});
+    at += rows[i];
+  }
+  work.finish();
+  return at;
+}
+
 /// Runs laid out one after another; run i belongs to expert owner[i].
 template <class Act>
 void check_mlp(int experts, const std::vector<int>& owner, const lengths& rows, int D, int H, int O, int threads) {
@@ -62,20 +75,14 @@ void check_mlp(int experts, const std::vector<int>& owner, const lengths& rows, 
   auto& s = c.w.saved();
   tensor<double> x(total, D), y(total, O), dy(total, O), dx(total, D);
   x.randomise(11), dy.randomise(12);
-  s.work.clear();
-  int at = 0;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    s.work.add({owner[i], at, at, rows[i]});
-    at += rows[i];
-  }
-  s.work.finish();
+  lay_out(s.work, owner, rows);
   const auto p = values_of(c.w);
   std::map<std::string, std::vector<double>> want;
   for (const auto& [name, v] : p) want[name].assign(v.size(), 0.0);
   matrix want_dx(static_cast<std::size_t>(total), std::vector<double>(static_cast<std::size_t>(D), 0.0));
   c.w.ctx().scratch = {};
   c.w.module().forward(c.w.ctx(), s.work, x.get(), y.get(), s.expert);
-  at = 0;
+  int at = 0;
   double worst = 0;
   for (std::size_t i = 0; i < rows.size(); ++i)
     for (int r = 0; r < rows[i]; ++r, ++at) {
@@ -120,7 +127,90 @@ void check_mlp(int experts, const std::vector<int>& owner, const lengths& rows, 
         for (const double v : got.at(std::to_string(e) + n)) CHECK(v == 0);
 }
 
+/// The same for y = W_down (act(W_gate x + b) * (W_up x + b)) + b.
+template <class Act, bool Bias>
+void check_gated(int experts, const std::vector<int>& owner, const lengths& rows, int D, int H, int O, int threads) {
+  int total = 0;
+  for (const int n : rows) total += n;
+  expert_case<expert::gated_mlp<Act, Bias>> c({experts, D, H, O}, static_cast<index>(rows.size()), total, threads);
+  auto& s = c.w.saved();
+  tensor<double> x(total, D), y(total, O), dy(total, O), dx(total, D);
+  x.randomise(11), dy.randomise(12);
+  lay_out(s.work, owner, rows);
+  const auto p = values_of(c.w);
+  named want;
+  for (const auto& [name, v] : p) want[name].assign(v.size(), 0.0);
+  std::vector<double> want_dx(static_cast<std::size_t>(total * D), 0.0), got_dx;
+  c.w.module().forward(c.w.ctx(), s.work, x.get(), y.get(), s.expert);
+  int at = 0;
+  double worst = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    for (int r = 0; r < rows[i]; ++r, ++at) {
+      const std::string e = std::to_string(owner[i]) + ".";
+      const auto linear = [&](const char* map, int h, int n, const double* in) {
+        double v = Bias ? p.at(e + map + ".bias")[static_cast<std::size_t>(h)] : 0;
+        for (int j = 0; j < n; ++j) v += p.at(e + map + ".weight")[static_cast<std::size_t>(h * n + j)] * in[j];
+        return v;
+      };
+      const auto grown = [&](const char* map, int h, int n, const double* in, double d) {
+        if (Bias) want[e + map + ".bias"][static_cast<std::size_t>(h)] += d;
+        for (int j = 0; j < n; ++j) want[e + map + ".weight"][static_cast<std::size_t>(h * n + j)] += d * in[j];
+      };
+      const double* in = &x.plane[0][static_cast<std::size_t>(at * D)];
+      std::vector<double> hidden(static_cast<std::size_t>(H)), dh(hidden), gate(hidden), up(hidden);
+      for (int h = 0; h < H; ++h) {
+        gate[h] = linear("gate", h, D, in), up[h] = linear("up", h, D, in);
+        hidden[h] = value(Act{}, gate[h]) * up[h], dh[h] = 0;
+      }
+      for (int o = 0; o < O; ++o) {
+        worst = std::max(worst, std::abs(linear("down", o, H, hidden.data()) - y.at(at, o)));
+        grown("down", o, H, hidden.data(), dy.at(at, o));
+        for (int h = 0; h < H; ++h)
+          dh[h] += p.at(e + "down.weight")[static_cast<std::size_t>(o * H + h)] * dy.at(at, o);
+      }
+      for (int h = 0; h < H; ++h) {
+        const double d_gate = dh[h] * up[h] * slope(Act{}, gate[h]), d_up = dh[h] * value(Act{}, gate[h]);
+        grown("gate", h, D, in, d_gate), grown("up", h, D, in, d_up);
+        for (int j = 0; j < D; ++j)
+          want_dx[static_cast<std::size_t>(at * D + j)] +=
+              d_gate * p.at(e + "gate.weight")[static_cast<std::size_t>(h * D + j)] +
+              d_up * p.at(e + "up.weight")[static_cast<std::size_t>(h * D + j)];
+      }
+    }
+  CHECK(worst < 1e-11);
+  for (int repeat = 1; repeat <= 2; ++repeat) {  // gradients of parameters are added to
+    c.w.module().forward(c.w.ctx(), s.work, x.get(), y.get(), s.expert);
+    c.w.module().backward(c.w.ctx(), s.work, dy.get(), dx.get(), s.expert, true);
+    for (const auto& [name, g] : grads_of(c.w)) {
+      auto times = want.at(name);
+      for (double& v : times) v *= repeat;
+      CHECK_MESSAGE(norm_ratio(g, times) < 1e-7, name);
+    }
+  }
+  got_dx.assign(dx.plane[0].begin(), dx.plane[0].end());
+  CHECK(norm_ratio(got_dx, want_dx) < 1e-7);
+}
+
 }  // namespace
+
+TEST_CASE("a gated MLP per expert: with and without bias, several tiles, experts without rows, wide outputs") {
+  check_gated<act::silu, false>(4, {0, 1, 3}, {255, 256, 257}, 3, 4, 2, 2);
+  check_gated<act::gelu_erf, true>(3, {0, 0, 2}, {1, 513, 7}, 5, 3, 5, 3);
+  check_gated<act::silu, true>(2, {1}, {19}, 4, 35, 3, 1);
+  check_gated<act::relu, false>(2, {}, {}, 4, 3, 4, 2);
+}
+
+TEST_CASE("the cost of an expert is what its maps cost") {
+  using mlp = expert::mlp<>::module<double, cpu>;
+  using gated = expert::gated_mlp<act::silu, true>::module<double, cpu>;
+  static_assert(mlp::count_one({8, 384, 1536, 10}) == polymoe::cost{384 * 1536 + 1536 + 1536 * 10 + 10,
+                                                                    384 * 1536 + 1536 + 1536 * 10 + 10,
+                                                                    384 * 1536 + 1536 * 10, 384 * 1536 + 1536 * 10});
+  static_assert(gated::count_one({8, 5, 7, 5}).macs == 3 * 35);
+  static_assert(gated::count_one({8, 5, 7, 5}).params == 3 * 35 + 2 * 7 + 5);
+  CHECK(refuses([] { expert_case<expert::mlp<>>({2, 3, 0, 3}, 1, 8, 1); }, {"expert mlp", "hidden is 0"}));
+  CHECK(refuses([] { expert_case<expert::gated_mlp<>>({2, 3, -1, 3}, 1, 8, 1); }, {"gated_mlp", "hidden is -1"}));
+}
 
 TEST_CASE("an MLP per expert: run lengths around the tile, experts without rows, several runs per expert") {
   check_mlp<act::gelu_tanh>(4, {0, 1, 3}, {255, 256, 257}, 3, 4, 2, 2);

@@ -78,7 +78,100 @@ double dot(const std::vector<double>& a, const std::vector<double>& b) {
   return s;
 }
 
+/// Gives both cases the same numbers: parameters, inputs, output gradients and a direction, all of which float has.
+template <class A, class B>
+void same_numbers(A& a, B& b, std::uint64_t seed) {
+  const auto copy = [](auto& from, auto& to) {
+    for (std::size_t i = 0; i < from.size(); ++i) to[i] = static_cast<double>(from[i]);
+  };
+  for (int plane = 0; plane < 2; ++plane) {
+    if (plane == 1)
+      for (std::size_t i = 0; i < a.x.plane[1].size(); ++i)
+        a.x.plane[1][i] = static_cast<float>(noise(seed, i)), a.dy.plane[1][i] = static_cast<float>(noise(seed + 1, i));
+    copy(a.x.plane[plane], b.x.plane[plane]), copy(a.dy.plane[plane], b.dy.plane[plane]);
+  }
+  for (const auto& e : a.w.entries())
+    for (index i = 0; i < e.size; ++i) {
+      auto &v = a.w.values().ptr[0][e.offset + i], &t = a.w.values().ptr[1][e.offset + i];
+      t = static_cast<float>(noise(seed ^ polymoe::stream_id(e.name), static_cast<std::uint64_t>(i)));
+      b.w.values().ptr[0][e.offset + i] = static_cast<double>(v);
+      b.w.values().ptr[1][e.offset + i] = static_cast<double>(t);
+    }
+  a.w.refresh(), b.w.refresh();
+}
+/// Value and tangent plane of everything a call gives, by name.
+template <class Case>
+named both_planes(Case& c) {
+  c.forward(), c.backward();
+  named out;
+  for (int plane = 0; plane < 2; ++plane) {
+    const std::string of = plane ? " tangent" : " value";
+    for (const auto& e : c.w.entries())
+      for (index i = 0; i < e.size; ++i)
+        out[e.name + of].push_back(static_cast<double>(c.w.grads().ptr[plane][e.offset + i]));
+    for (const auto x : c.y.plane[plane]) out["y" + of].push_back(static_cast<double>(x));
+    for (const auto x : c.dx.plane[plane]) out["dx" + of].push_back(static_cast<double>(x));
+    const auto loss = c.w.module().balance_loss(c.w.saved());
+    out["balance loss" + of].push_back(static_cast<double>(plane ? loss.t : loss.v));
+  }
+  return out;
+}
+
 }  // namespace
+
+// A rounding of float is off by at most u = 2^-24 of its result, and a second-order quantity is a sum of terms that
+// each went through some tens of them, on the way forward and back.  Independent roundings add up like their squares:
+// about sqrt(60) u.  Where terms cancel what is left is smaller than they were: 32 u leaves room for a factor of 4.
+TEST_CASE("dual<float> through a whole layer: every value and tangent against dual<double>") {
+  for (const std::uint64_t seed : {71u, 72u, 73u}) {
+    hessian_case<dual<float>> low(seed);
+    hessian_case<dual<double>> high(seed);
+    same_numbers(low, high, seed);
+    const auto got = both_planes(low), want = both_planes(high);
+    REQUIRE(high.stats().overflow > 0);
+    REQUIRE(decisions(low.plan()) == decisions(high.plan()));
+    for (const auto& [name, v] : want) {
+      const double error = norm_ratio(got.at(name), v);
+      CHECK_MESSAGE(error < 32 * 0x1p-24, name, ": ", error);
+      double size = 0;
+      for (const double n : v) size += n * n;
+      CHECK_MESSAGE(size > 0, name);
+    }
+  }
+}
+
+TEST_CASE("the tangent of the output and of the balance losses equals their central differences") {
+  for (const std::uint64_t seed : {71u, 72u, 73u}) {
+    hessian_case<double> plain(seed);
+    hessian_case<dual<double>> tangent(seed);
+    const auto v = direction(plain, seed);
+    hessian_times(tangent, v);
+    plain.forward();
+    REQUIRE(plain.stats().overflow > 0);
+    const auto before = decisions(plain.plan());
+    const auto x = plain.x.plane[0];
+    const std::vector<double> values(plain.w.values().ptr[0], plain.w.values().ptr[0] + plain.w.values().cols);
+    const double h = 1e-6;
+    const auto at = [&](double step) {
+      for (std::size_t i = 0; i < x.size(); ++i) plain.x.plane[0][i] = x[i] + step * v[i];
+      for (std::size_t i = 0; i < values.size(); ++i) plain.w.values().ptr[0][i] = values[i] + step * v[x.size() + i];
+      plain.w.refresh();
+      plain.forward();
+      REQUIRE(decisions(plain.plan()) == before);
+      auto out = plain.y.plane[0];
+      out.push_back(plain.w.module().balance_loss(plain.w.saved()));
+      return out;
+    };
+    auto difference = at(h);
+    const auto down = at(-h);
+    for (std::size_t i = 0; i < difference.size(); ++i) difference[i] = (difference[i] - down[i]) / (2 * h);
+    auto jvp = tangent.y.plane[1];
+    jvp.push_back(tangent.w.module().balance_loss(tangent.w.saved()).t);
+    CHECK(std::abs(jvp.back()) > 1e-3);
+    CHECK(jvp.back() == doctest::Approx(difference.back()).epsilon(1e-6));
+    CHECK(norm_ratio(difference, jvp) < 1e-7);
+  }
+}
 
 TEST_CASE("the tangent of the gradients equals central differences of the gradients") {
   for (const std::uint64_t seed : {71u, 72u, 73u}) {

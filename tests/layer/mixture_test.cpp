@@ -1,5 +1,6 @@
 // Mixtures: every expert for every unit.  Against the reference, against top_k<E>, and as the head of paper B; bad
-// rows. sanitize: yes
+// rows.
+// sanitize: yes
 #include "support/moe_layer.hpp"
 
 namespace moe_test {

@@ -1,5 +1,6 @@
 // Whole layers of token choice with noise, drops and balance losses: forward against the reference and against the
-// dense expansion of the plan, every gradient against central differences. sanitize: yes
+// dense expansion of the plan, every gradient against central differences.
+// sanitize: yes
 #include "support/moe_layer.hpp"
 
 namespace moe_test {

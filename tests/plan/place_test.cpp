@@ -1,6 +1,8 @@
 // Places: every overflow and priority policy against an allocator written a second time (support/moe_reference.hpp),
 // over sizes, group cuts, layouts, capacities, ties and hot experts; and plan_violation on every plan and on broken
-// ones. sanitize: yes
+// ones.
+// sanitize: yes
+// thread: yes
 #include <algorithm>
 #include <set>
 
@@ -26,6 +28,7 @@ struct placed {
   polymoe::place_memory memory;
   tensor<double> scores, gate;
   std::vector<std::vector<int>> ints;
+  std::vector<polymoe::priority_key> order;
   std::vector<unsigned char> bad;
   int bad_count = 0;
 
@@ -49,7 +52,8 @@ struct placed {
     p.token = take(p.max_slots);
     p.slot_of = take(T * K), p.expert_of = take(T * K);
     if (fallback) p.fallback_slot = take(T);
-    memory.wish = take(T * K), memory.position = take(T * K), memory.order = take(T * K), memory.pending = take(T * K);
+    order.resize(static_cast<std::size_t>(T * K) + 1), memory.order = order.data();
+    memory.wish = take(T * K), memory.position = take(T * K), memory.pending = take(T * K);
     memory.proposed = take(index{T} * K * Capacity::overflow_policy::rounds);
     gate = tensor<double>(1, p.max_slots, 0.5);
     p.gate = gate.get();

@@ -50,12 +50,15 @@ void poison_saved(Case& c) {
   for (const auto* v : {&r.logits, &r.raw, &r.scores, &r.partial, &r.totals, &r.cotangents, &r.values, &r.d_gate,
                         &r.d_skip, &r.plan.gate, &r.plan.skip, &r.d_logits, &r.d_raw, &r.pieces})
     spoil(*v);
-  spoil(a.gathered), spoil(a.out), spoil(a.expert.pre), spoil(a.expert.hidden);
+  spoil(a.gathered), spoil(a.out);
+  if constexpr (requires { a.expert.kept; })
+    for (const auto& v : a.expert.kept) spoil(v);
   auto& p = r.plan;
   const auto units = static_cast<std::size_t>(r.max_units);
   if (p.token) std::memset(p.token, 0xFF, static_cast<std::size_t>(p.max_slots) * sizeof(int));
-  for (int* ints : {p.slot_of, p.expert_of, r.place.wish, r.place.position, r.place.order, r.place.pending})
+  for (int* ints : {p.slot_of, p.expert_of, r.place.wish, r.place.position, r.place.pending})
     if (ints) std::memset(ints, 0xFF, units * static_cast<std::size_t>(p.k) * sizeof(int));
+  if (r.place.order) std::memset(static_cast<void*>(r.place.order), 0xFF, units * static_cast<std::size_t>(p.k) * sizeof(*r.place.order));
   std::memset(p.begin, 0xFF, static_cast<std::size_t>(p.all_experts + 1) * sizeof(int));
   std::memset(p.bad, 0xFF, units);
 }

@@ -68,7 +68,7 @@ TEST_CASE("check_capacity accepts the shipped policies") {
   CHECK(check_capacity<capacity::bounded<overflow::fallback>>().ok);
   CHECK(check_capacity<capacity::bounded<overflow::reroute<3>, priority::probability>>().ok);
   for (const float factor : {1e-3f, 0.1f, 1.0f, 1.05f, 2.0f, 100.0f, 1e6f})
-    for (const float eval : {0.0f, 2.0f})
+    for (const std::optional<float> eval : {std::optional<float>{}, std::optional<float>{2.0f}})
       for (const polymoe::index multiple : {1, 4, 128}) {
         capacity::bounded<> c;
         c.factor = factor, c.eval_factor = eval, c.multiple_of = multiple;
@@ -89,6 +89,12 @@ TEST_CASE("check_capacity finds broken policies") {
   refuses<moody>("equal questions");
   refuses<limited_unlimited>("unlimited");
   refuses<odd_overflow>("rounds");
+}
+TEST_CASE("check_capacity asks a policy whether its numbers make sense") {
+  const auto r = check_capacity(capacity::bounded<>{.multiple_of = 0});
+  CHECK_FALSE(r.ok);
+  CHECK_MESSAGE(r.text.find("multiple_of is 0") != std::string::npos, r.text);
+  CHECK_THROWS_AS(check_capacity(capacity::bounded<>{}, {.multiple = 0}), polymoe::error);
 }
 TEST_CASE("check_capacity: a multiple that the policy does not name is said by the caller") {
   struct fours : base {

@@ -3,6 +3,9 @@
 //   unlimited                              dropless: every choice has a place
 //   bounded<Overflow, Priority, Rounding>  C = round(factor * n * K / E) or an absolute number, raised to a multiple
 //
+// A policy has `limited`, `overflow_policy`, `priority_policy` and slots(query); one that has `void validate() const`
+// is asked to throw `polymoe::error` for numbers that make no sense, before anything is built from them.
+//
 // Overflow: drop (a residual carries the unit on), drop_to_zero (the same where no residual exists, asked for by name),
 // identity (the unit itself serves as the expert's output), fallback (one more expert takes all overflow), reroute<R>
 // (R rounds of next-best experts, then drop).
@@ -10,27 +13,58 @@
 // routing: units by their largest score), probability (each expert keeps its largest scores, Megatron "probs").
 #pragma once
 
+#include <optional>
+
 #include "../core/error.hpp"
 
 namespace polymoe::inline v0 {
 
 namespace overflow {
 enum class kind { drop, drop_to_zero, identity, fallback, reroute };
-struct drop { static constexpr kind value = kind::drop; static constexpr int rounds = 0; static constexpr const char* name = "drop"; };
-struct drop_to_zero { static constexpr kind value = kind::drop_to_zero; static constexpr int rounds = 0; static constexpr const char* name = "drop_to_zero"; };
-struct identity { static constexpr kind value = kind::identity; static constexpr int rounds = 0; static constexpr const char* name = "identity"; };
-struct fallback { static constexpr kind value = kind::fallback; static constexpr int rounds = 0; static constexpr const char* name = "fallback"; };
+struct drop {
+  static constexpr kind value = kind::drop;
+  static constexpr int rounds = 0;
+  static constexpr const char* name = "drop";
+};
+struct drop_to_zero {
+  static constexpr kind value = kind::drop_to_zero;
+  static constexpr int rounds = 0;
+  static constexpr const char* name = "drop_to_zero";
+};
+struct identity {
+  static constexpr kind value = kind::identity;
+  static constexpr int rounds = 0;
+  static constexpr const char* name = "identity";
+};
+struct fallback {
+  static constexpr kind value = kind::fallback;
+  static constexpr int rounds = 0;
+  static constexpr const char* name = "fallback";
+};
 /// At most `Rounds` rounds: every unplaced choice proposes its next-best expert not already chosen; places are given in
 /// priority order.
 template <int Rounds = 4>
-struct reroute { static constexpr kind value = kind::reroute; static constexpr int rounds = Rounds; static constexpr const char* name = "reroute"; };
+struct reroute {
+  static constexpr kind value = kind::reroute;
+  static constexpr int rounds = Rounds;
+  static constexpr const char* name = "reroute";
+};
 }  // namespace overflow
 
 namespace priority {
 enum class kind { position, gate, probability };
-struct position { static constexpr kind value = kind::position; static constexpr const char* name = "position"; };
-struct gate { static constexpr kind value = kind::gate; static constexpr const char* name = "gate"; };
-struct probability { static constexpr kind value = kind::probability; static constexpr const char* name = "probability"; };
+struct position {
+  static constexpr kind value = kind::position;
+  static constexpr const char* name = "position";
+};
+struct gate {
+  static constexpr kind value = kind::gate;
+  static constexpr const char* name = "gate";
+};
+struct probability {
+  static constexpr kind value = kind::probability;
+  static constexpr const char* name = "probability";
+};
 }  // namespace priority
 
 /// What a capacity policy is asked.
@@ -60,17 +94,36 @@ struct bounded {
   using overflow_policy = Overflow;
   using priority_policy = Priority;
 
-  float factor = 1.25f;      ///< capacity factor in training
-  float eval_factor = 0.0f;  ///< in evaluation; 0 means the same as in training
-  index absolute = 0;        ///< when positive: this many slots, factors ignored
-  index multiple_of = 1;     ///< raised to a multiple of this
+  float factor = 1.25f;                             ///< capacity factor in training
+  std::optional<float> eval_factor = std::nullopt;  ///< in evaluation; without it the same as in training
+  std::optional<index> absolute = std::nullopt;     ///< this many slots instead, in both modes
+  index multiple_of = 1;                            ///< raised to a multiple of this
+
+  static constexpr float max_factor = 1e6f;
+  static constexpr index max_multiple = index{1} << 20;
+
+  /// Throws unless factors lie in (0, 1e6], `absolute` is not negative and `multiple_of` lies in [1, 2^20].
+  constexpr void validate() const {
+    // Written so that NaN fails.
+    if (!(factor > 0 && factor <= max_factor))
+      detail::fail("capacity factor ", factor, " is outside (0, ", max_factor, "]");
+    if (eval_factor && !(*eval_factor > 0 && *eval_factor <= max_factor))
+      detail::fail("capacity factor ", *eval_factor, " in evaluation is outside (0, ", max_factor, "]");
+    if (absolute && *absolute < 0) detail::fail("capacity absolute is ", *absolute, " slots, it must not be negative");
+    if (multiple_of < 1 || multiple_of > max_multiple)
+      detail::fail("capacity multiple_of is ", multiple_of, ", it must lie in [1, ", max_multiple, "]");
+  }
 
   /// Slots of one expert in one group, never more than the units of the group (rounded up to the multiple).
   constexpr index slots(const capacity_query& q) const {
-    const double f = q.training || eval_factor <= 0.0f ? factor : eval_factor;
-    index c = absolute;
-    if (c <= 0) {
-      const double exact = f * static_cast<double>(q.tokens) * static_cast<double>(q.k) / static_cast<double>(q.experts);
+    validate();
+    index c = 0;
+    if (absolute) {
+      c = *absolute;
+    } else {
+      const double f = q.training ? factor : eval_factor.value_or(factor);
+      const double exact =
+          f * static_cast<double>(q.tokens) * static_cast<double>(q.k) / static_cast<double>(q.experts);
       // Rounding the factor to float adds at most 6e-8 of it: ceil(0.1f * 10) must not become 2.
       const double wanted = Round == rounding::up ? exact - 6e-8 * exact : exact - 0.5;
       c = static_cast<index>(wanted);
@@ -78,7 +131,7 @@ struct bounded {
     }
     if (c > q.tokens) c = q.tokens;
     if (c < 0) c = 0;
-    return round_up(c, multiple_of < 1 ? 1 : multiple_of);
+    return round_up(c, multiple_of);
   }
 };
 

@@ -40,8 +40,15 @@
 #if defined(_OPENMP) && !defined(__CUDA_ARCH__)
 #define POLYMOE_PRAGMA(x) _Pragma(#x)
 #define POLYMOE_SIMD POLYMOE_PRAGMA(omp simd)
+// The same for a loop that sums into the given variables, or keeps the largest or smallest in one.
+#define POLYMOE_SIMD_SUM(...) POLYMOE_PRAGMA(omp simd reduction(+ : __VA_ARGS__))
+#define POLYMOE_SIMD_MAX(x) POLYMOE_PRAGMA(omp simd reduction(max : x))
+#define POLYMOE_SIMD_MIN(x) POLYMOE_PRAGMA(omp simd reduction(min : x))
 #else
 #define POLYMOE_SIMD
+#define POLYMOE_SIMD_SUM(...)
+#define POLYMOE_SIMD_MAX(x)
+#define POLYMOE_SIMD_MIN(x)
 #endif
 
 // A short loop to be unrolled n times; nvcc does not know the pragma.

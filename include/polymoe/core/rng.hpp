@@ -55,7 +55,7 @@ struct random_stream {
     const auto b = bits(i);
     const float u = (static_cast<float>(b.a >> 8) + 1.0f) * 0x1p-24f;  // (0, 1]
     const float v = static_cast<float>(b.b >> 8) * 0x1p-24f;
-    return math::sqrt(-2.0f * math::log(u)) * math::cos(6.28318530717958647692f * v);
+    return math::sqrt(-2.0f * math::log(u)) * math::cos_turns(v);
   }
   /// Uniform integer in [0, n).
   POLYMOE_HD constexpr std::uint32_t below(std::uint64_t i, std::uint32_t n) const {

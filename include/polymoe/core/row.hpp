@@ -1,7 +1,9 @@
 // row<Lanes, Tier, Scalar>: one number per expert for one routed unit, spread over the lanes of a group.
 //
 // This is all a router policy sees: map, zip, sum, max, index_of, at.  `Tier` bounds the number of experts at compile
-// time, `n` is how many there are.  Elements beyond n are never read or written by policies.
+// time, `n` is how many there are.  Elements beyond n are never read or written by policies.  A `Full` row has exactly
+// Tier experts, so that its loops have a length the compiler knows.
+// Functions given to a row are called for its elements in any order, several at a time: they have no side effects.
 #pragma once
 
 #include "lanes.hpp"
@@ -9,11 +11,12 @@
 
 namespace polymoe::inline v0 {
 
-template <class Lanes, int Tier, class Scalar>
+template <class Lanes, int Tier, class Scalar, bool Full = false>
 struct row {
   using lanes = Lanes;
   using scalar = Scalar;
   static constexpr int tier = Tier;
+  static constexpr bool full = Full;
   static constexpr int per_lane = (Tier + Lanes::width - 1) / Lanes::width;
 
   Lanes g;
@@ -23,7 +26,7 @@ struct row {
   /// Number of this lane's elements that can be present.
   POLYMOE_HD int local() const {
     if constexpr (Lanes::width == 1)
-      return n;
+      return Full ? Tier : n;
     else
       return per_lane;
   }
@@ -40,6 +43,7 @@ struct row {
   POLYMOE_HD row like(F f) const {
     row out;
     out.g = g, out.n = n;
+    POLYMOE_SIMD
     for (int i = 0; i < local(); ++i)
       if (present(i)) out.v[i] = f(expert(i));
     return out;
@@ -52,6 +56,7 @@ struct row {
   POLYMOE_HD row map(F f) const {
     row out;
     out.g = g, out.n = n;
+    POLYMOE_SIMD
     for (int i = 0; i < local(); ++i)
       if (present(i)) out.v[i] = f(v[i], expert(i));
     return out;
@@ -61,15 +66,18 @@ struct row {
   POLYMOE_HD row zip(const row& o, F f) const {
     row out;
     out.g = g, out.n = n;
+    POLYMOE_SIMD
     for (int i = 0; i < local(); ++i)
       if (present(i)) out.v[i] = f(v[i], o.v[i], expert(i));
     return out;
   }
   POLYMOE_HD void add(const row& o) {
+    POLYMOE_SIMD
     for (int i = 0; i < local(); ++i)
       if (present(i)) v[i] += o.v[i];
   }
   POLYMOE_HD void add_scaled(Scalar a, const row& o) {
+    POLYMOE_SIMD
     for (int i = 0; i < local(); ++i)
       if (present(i)) v[i] += a * o.v[i];
   }
@@ -87,8 +95,14 @@ struct row {
   template <class F>
   POLYMOE_HD Scalar sum(F f) const {
     Scalar s(0);
-    for (int i = 0; i < local(); ++i)
-      if (present(i)) s += f(v[i], expert(i));
+    if constexpr (is_dual<Scalar>) {
+      for (int i = 0; i < local(); ++i)
+        if (present(i)) s += f(v[i], expert(i));
+    } else {
+      POLYMOE_SIMD_SUM(s)
+      for (int i = 0; i < local(); ++i)
+        if (present(i)) s += f(v[i], expert(i));
+    }
     return g.sum(s);
   }
   POLYMOE_HD Scalar sum() const {
@@ -97,15 +111,22 @@ struct row {
   /// Largest element (of the value part for dual numbers); -infinity in an empty row.
   POLYMOE_HD Scalar max() const {
     Scalar m(-__builtin_inff());
-    for (int i = 0; i < local(); ++i)
-      if (present(i)) m = v[i] > m ? v[i] : m;
+    if constexpr (is_dual<Scalar>) {
+      for (int i = 0; i < local(); ++i)
+        if (present(i)) m = v[i] > m ? v[i] : m;
+    } else {
+      POLYMOE_SIMD_MAX(m)
+      for (int i = 0; i < local(); ++i)
+        if (present(i)) m = v[i] > m ? v[i] : m;
+    }
     return g.max(m);
   }
   /// Lowest expert whose element equals m in value: ties go to the lower index on every backend.  n when there is none.
   POLYMOE_HD int index_of(Scalar m) const {
     int e = n;
-    for (int i = local(); i-- > 0;)
-      if (present(i) && value_of(v[i]) == value_of(m)) e = expert(i);
+    POLYMOE_SIMD_MIN(e)
+    for (int i = 0; i < local(); ++i)
+      if (present(i)) e = value_of(v[i]) == value_of(m) && expert(i) < e ? expert(i) : e;
     return g.min(e);
   }
   /// Expert e's element, on every lane.
@@ -121,10 +142,11 @@ struct row {
   }
   /// False when any element is infinite or NaN.
   POLYMOE_HD bool finite() const {
-    bool bad = false;
+    int bad = 0;
+    POLYMOE_SIMD_SUM(bad)
     for (int i = 0; i < local(); ++i)
-      if (present(i)) bad = bad || !math::is_finite(v[i]);
-    return !g.any(bad);
+      if (present(i)) bad += math::is_finite(v[i]) ? 0 : 1;
+    return !g.any(bad != 0);
   }
 };
 
@@ -145,7 +167,7 @@ template <int K, class Row>
 POLYMOE_HD choice<K> largest(const Row& scores) {
   choice<K> c;
   c.n = K < scores.n ? K : scores.n;
-  if constexpr (Row::lanes::width == 1) {
+  if constexpr (Row::lanes::width == 1 && !(Row::full && K <= 4)) {
     // One thread: an insertion into a sorted list of K; strict comparison keeps the lower index among equals.
     typename Row::scalar best[K] = {};
     int held = 0;

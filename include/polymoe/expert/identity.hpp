@@ -1,7 +1,7 @@
 // expert::identity: y = x, no parameters.  For tests, for measuring routing alone, and as a "do nothing" expert.
 #pragma once
 
-#include "mlp.hpp"
+#include "tiled.hpp"
 
 namespace polymoe::inline v0 {
 namespace detail {

@@ -7,6 +7,7 @@
 // d_gate, then call backward once.
 #pragma once
 
+#include "../backend/cpu/logits.hpp"
 #include "../backend/cpu/route.hpp"
 #include "../core/cost.hpp"
 #include "spec.hpp"
@@ -110,7 +111,7 @@ class routing {
       p.expert_of = b.saved.template take_raw<int>(max_units * K);
       s.place.wish = b.saved.template take_raw<int>(max_units * K);
       s.place.position = b.saved.template take_raw<int>(max_units * K);
-      s.place.order = b.saved.template take_raw<int>(max_units * K);
+      s.place.order = b.saved.template take_raw<priority_key>(max_units * K);
       s.place.pending = b.saved.template take_raw<int>(max_units * K);
       s.place.proposed = b.saved.template take_raw<int>(max_units * K * Capacity::overflow_policy::rounds);
     }
@@ -140,16 +141,16 @@ class routing {
     const auto need = [&](std::size_t library) {
       b.need_worker(library + row_buffer_bytes());
     };
-    need(logits_.worker_bytes()), need(back_.worker_bytes()), need(outer_.worker_bytes());
+    b.need_worker(logits_.worker_bytes()), need(back_.worker_bytes()), need(outer_.worker_bytes());
     return s;
   }
 
   void refresh(context<Backend>& c) {
     worker w = c.stream.at(0);
-    logits_.pack(weight_.value, true, packed_, w);
+    logits_.pack(weight_.value, packed_, w);
     back_.pack(weight_.value, false, packed_back_, w);
     if constexpr (learned_noise) {
-      logits_.pack(noise_weight_.value, true, packed_ + logits_.packed_bytes(), w);
+      logits_.pack(noise_weight_.value, packed_ + logits_.packed_bytes(), w);
       back_.pack(noise_weight_.value, false, packed_back_ + back_.packed_bytes(), w);
     }
   }
@@ -236,13 +237,7 @@ class routing {
     require(c.experts <= max_experts, "routing: experts is ", c.experts, ", the largest supported number is ", max_experts);
     require(all_experts || Router::k <= c.experts, "routing: the router takes K = ", Router::k, " experts per unit, there are only ", c.experts);
     require(c.group_size >= 0, "routing: group_size is ", c.group_size, ", it must not be negative");
-    if constexpr (requires { c.capacity.factor; }) {
-      require(c.capacity.factor > 0 && c.capacity.factor <= 1e6f && c.capacity.eval_factor <= 1e6f && c.capacity.absolute >= 0,
-              "routing: capacity factor ", c.capacity.factor, " (evaluation ", c.capacity.eval_factor, ", absolute ",
-              c.capacity.absolute, ") is outside (0, 1e6]");
-      require(c.capacity.multiple_of <= (index{1} << 20), "routing: capacity multiple_of is ", c.capacity.multiple_of,
-              ", the largest sensible value is ", index{1} << 20);
-    }
+    if constexpr (requires { c.capacity.validate(); }) c.capacity.validate();
     return c;
   }
   static constexpr index piece_rows = 2048;
@@ -297,8 +292,7 @@ class routing {
 
   void multiply_rows(context<Backend>& c, view<const T> x, const std::byte* packed, view<C> y) const {
     parallel_rows(c.stream, x.rows, 256, [&](index first, index n, worker& w) {
-      worker lib = library_worker(w);
-      logits_.run(lib, rows_as_compute(w, x.rows_at(first, n), nullptr), packed, {}, y.rows_at(first, n));
+      logits_.run(w, x.rows_at(first, n), packed, y.rows_at(first, n));
     });
   }
   void input_gradient(context<Backend>& c, const saved& s, view<const C> d, const std::byte* packed, view<T> dr, bool add) const {
@@ -343,7 +337,8 @@ class routing {
   std::byte* packed_ = nullptr;
   std::byte* packed_back_ = nullptr;
   std::uint64_t noise_stream_ = 0;
-  Plain logits_, back_;
+  polymoe::backend::logits_product<T, Maths> logits_;
+  Plain back_;
   planar_outer_product<C, Maths> outer_;
 };
 

@@ -107,6 +107,27 @@ POLYMOE_HD Row clean_scores_of(const Router& router, const route_values& v, cons
   return r.scores;
 }
 
+/// How decided a unit is: entropy of its scores (normalised to sum 1), and best score minus second best.
+template <class S>
+struct row_decision {
+  S entropy, margin;
+};
+template <class Row>
+POLYMOE_HD row_decision<typename Row::scalar> decision_of(const Row& scores) {
+  using S = typename Row::scalar;
+  row_decision<S> d{S(0), S(0)};
+  const S sum = scores.sum();
+  const S weighted = scores.sum([](S s, int) { return s > S(0) ? s * math::log(s) : S(0); });
+  // H = log(sum) - (1 / sum) sum_e s log s.
+  if (sum > S(0)) d.entropy = math::log(sum) - weighted / sum;
+  if (scores.n > 1) {
+    const S best = scores.max();
+    const int at = scores.index_of(best);
+    d.margin = best - scores.map([=](S s, int e) { return e == at ? S(-1e30f) : s; }).max();
+  }
+  return d;
+}
+
 /// Gradients of the two projections of one unit.
 template <class Row>
 struct row_vjp {

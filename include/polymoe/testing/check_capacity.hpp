@@ -4,6 +4,7 @@
 //   order      more tokens in a group never mean fewer slots of an expert
 //   sizes      the same up to 2^30 tokens, 1024 experts and 16 choices: nothing wraps
 //   purity     equal questions get equal answers, in training and in evaluation
+//   validate   where a policy has it, it accepts these run-time values
 //   overflow   rounds agree with the kind (only reroute has them), and an unlimited policy has a place for every token
 #pragma once
 
@@ -13,8 +14,8 @@
 namespace polymoe::inline v0::testing {
 
 struct capacity_options {
-  /// Slots may exceed the tokens up to this multiple.  0: the policy's own multiple_of where it has one, else 1.
-  index multiple = 0;
+  /// Slots may exceed the tokens up to this multiple; without it the policy's own multiple_of where it has one, else 1.
+  std::optional<index> multiple = std::nullopt;
 };
 
 namespace detail {
@@ -22,17 +23,25 @@ namespace detail {
 template <class Capacity>
 class capacity_check {
  public:
-  capacity_check(const Capacity& c, const capacity_options& o) : capacity_(c), multiple_(o.multiple) {
-    if (multiple_ <= 0) {
-      multiple_ = 1;
-      if constexpr (requires {
-                      { c.multiple_of } -> std::convertible_to<index>;
-                    })
-        if (c.multiple_of > 1) multiple_ = c.multiple_of;
-    }
+  capacity_check(const Capacity& c, const capacity_options& o) : capacity_(c) {
+    if (o.multiple)
+      multiple_ = *o.multiple;
+    else if constexpr (requires {
+                         { c.multiple_of } -> std::convertible_to<index>;
+                       })
+      multiple_ = c.multiple_of;
+    require(!o.multiple || multiple_ >= 1, "check_capacity: the multiple is ", multiple_, ", it must be at least 1");
   }
 
   report run() {
+    if constexpr (requires { capacity_.validate(); }) {
+      try {
+        capacity_.validate();
+      } catch (const error& e) {
+        book_.expect(false, "validate accepts the values of the policy", e.what());
+        return book_.result();
+      }
+    }
     std::vector<index> tokens;
     for (index t = 0; t <= 70; ++t) tokens.push_back(t);
     for (index t = 127; t <= 1030; t += 43) tokens.push_back(t);
@@ -81,7 +90,7 @@ class capacity_check {
   }
 
   const Capacity& capacity_;
-  index multiple_;
+  index multiple_ = 1;
   ledger book_{"check_capacity"};
 };
 

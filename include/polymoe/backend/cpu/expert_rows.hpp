@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "convert.hpp"
 #include "planar.hpp"
 
 namespace polymoe::inline v0 {
@@ -65,13 +66,9 @@ template <class T, class Act>
 void activate(view<const T> a, view<T> h, Act act) {
   for (index r = 0; r < a.rows; ++r) {
     if constexpr (is_dual<T>) {
-      for (index j = 0; j < a.cols; ++j) h.set(r, j, act(a.get(r, j)));
+      polymoe::backend::map_row(a, h, r, [=](compute_t<T> x) { return act(x); });
     } else {
-      const auto* in = a.row(r);
-      auto* out = h.row(r);
-      using C = compute_t<T>;
-      POLYMOE_SIMD
-      for (index j = 0; j < a.cols; ++j) store(out[j], act(static_cast<C>(in[j])));
+      polymoe::backend::map_row(a.row(r), h.row(r), a.cols, [=](compute_t<T> x) { return act(x); });
     }
   }
 }
@@ -80,13 +77,13 @@ template <class T, class Act>
 void activate_backward(view<const T> d, view<T> a, Act act) {
   for (index r = 0; r < a.rows; ++r) {
     if constexpr (is_dual<T>) {
-      for (index j = 0; j < a.cols; ++j) a.set(r, j, d.get(r, j) * act.grad(a.get(r, j)));
-    } else {
-      const auto* in = d.row(r);
-      auto* out = a.row(r);
       using C = compute_t<T>;
-      POLYMOE_SIMD
-      for (index j = 0; j < a.cols; ++j) store(out[j], static_cast<C>(in[j]) * act.grad(static_cast<C>(out[j])));
+      polymoe::backend::map_row(d, view<const T>(a), a, r, [=](C g, C x) { return g * act.grad(x); });
+    } else {
+      using C = compute_t<T>;
+      const auto* gradient = d.row(r);
+      polymoe::backend::map_row(gradient, static_cast<decltype(gradient)>(a.row(r)), a.row(r), a.cols,
+                                [=](C g, C x) { return g * act.grad(x); });
     }
   }
 }

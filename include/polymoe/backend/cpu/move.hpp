@@ -37,10 +37,18 @@ template <class T, class W>
 void weighted_rows(view<const T> from, const index* rows, const W* w, int n, view<T> to, index to_row) {
   using C = compute_t<T>;
   if constexpr (is_dual<T>) {
-    for (index j = 0; j < to.cols; ++j) {
-      C sum(0);
-      for (int i = 0; i < n; ++i) sum += w[i] * from.get(rows[i], j);
-      to.set(to_row, j, sum);
+    // (w x)' = w x' + w' x, plane by plane.
+    using R = real_t<T>;
+    R *out_v = to.row(to_row, 0), *out_t = to.row(to_row, 1);
+    std::fill_n(out_v, to.cols, R(0)), std::fill_n(out_t, to.cols, R(0));
+    for (int i = 0; i < n; ++i) {
+      const R *v = from.row(rows[i], 0), *t = from.row(rows[i], 1);
+      const R wv = w[i].v, wt = w[i].t;
+      POLYMOE_SIMD
+      for (index j = 0; j < to.cols; ++j) {
+        out_v[j] += wv * v[j];
+        out_t[j] += wv * t[j] + wt * v[j];
+      }
     }
   } else {
     constexpr index width = 128;
@@ -64,9 +72,15 @@ template <class T>
 compute_t<T> row_dot(view<const T> a, index ra, view<const T> b, index rb) {
   using C = compute_t<T>;
   if constexpr (is_dual<T>) {
-    C sum(0);
-    for (index j = 0; j < a.cols; ++j) sum += a.get(ra, j) * b.get(rb, j);
-    return sum;
+    using R = real_t<T>;
+    const R *av = a.row(ra, 0), *at = a.row(ra, 1), *bv = b.row(rb, 0), *bt = b.row(rb, 1);
+    R v = 0, t = 0;
+    POLYMOE_SIMD_SUM(v, t)
+    for (index j = 0; j < a.cols; ++j) {
+      v += av[j] * bv[j];
+      t += at[j] * bv[j] + av[j] * bt[j];
+    }
+    return C(v, t);
   } else {
     C lane[16] = {};
     const auto *x = a.row(ra), *y = b.row(rb);

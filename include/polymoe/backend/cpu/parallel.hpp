@@ -2,13 +2,21 @@
 //
 // Work is cut into tiles whose number depends on sizes only; workers take tiles in any order.  Each tile is computed by
 // one worker from start to end, so results have the same bits for any number of threads.
+//
+// Threads come from OpenMP.  With POLYMOE_STD_THREADS they are std::threads made for each loop: slower, the same bits,
+// and every synchronisation can be seen by a thread sanitizer (GCC's OpenMP library is not built for one).
 #pragma once
 
 #include <exception>
 
 #include "../../core/context.hpp"
 
-#if defined(_OPENMP)
+#if defined(POLYMOE_STD_THREADS)
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <vector>
+#elif defined(_OPENMP)
 #include <omp.h>
 #endif
 
@@ -16,7 +24,10 @@ namespace polymoe::inline v0 {
 
 /// Number of threads the machine offers.
 inline int hardware_threads() {
-#if defined(_OPENMP)
+#if defined(POLYMOE_STD_THREADS)
+  const unsigned n = std::thread::hardware_concurrency();
+  return n > 0 ? static_cast<int>(n) : 1;
+#elif defined(_OPENMP)
   return omp_get_num_procs();
 #else
   return 1;
@@ -56,7 +67,31 @@ using cpu = backend::cpu_with<maths::automatic>;
 /// Calls f(tile, worker) for every tile in [0, tiles).  The first exception thrown by a tile is rethrown here.
 template <class Stream, class F>
 void parallel_for(const Stream& s, index tiles, F f) {
-#if defined(_OPENMP)
+#if defined(POLYMOE_STD_THREADS)
+  if (s.threads > 1 && tiles > 1) {
+    // Relaxed: a thread that takes a tile learns nothing about the other tiles, just as the loop promises.
+    std::atomic<index> next{0};
+    std::exception_ptr first;
+    std::mutex first_guard;
+    const auto work = [&](int id) {
+      worker w = s.at(id);
+      for (index i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tiles;) {
+        try {
+          f(i, w);
+        } catch (...) {
+          const std::lock_guard<std::mutex> lock(first_guard);
+          if (!first) first = std::current_exception();
+        }
+      }
+    };
+    std::vector<std::thread> team;
+    for (int id = 1; id < s.threads; ++id) team.emplace_back(work, id);
+    work(0);
+    for (std::thread& t : team) t.join();
+    if (first) std::rethrow_exception(first);
+    return;
+  }
+#elif defined(_OPENMP)
   if (s.threads > 1 && tiles > 1) {
     std::exception_ptr first;
 #pragma omp parallel num_threads(s.threads)

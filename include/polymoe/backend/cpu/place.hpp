@@ -12,16 +12,32 @@
 
 namespace polymoe::inline v0 {
 
+/// A unit or a choice and the score that orders it.
+struct priority_key {
+  double score;
+  int id;
+  /// Larger scores first, lower ids first among equals.
+  friend bool operator<(const priority_key& a, const priority_key& b) {
+    return a.score > b.score || (a.score == b.score && a.id < b.id);
+  }
+};
+
 /// Working memory of `place`, sized by K * T choices.
 struct place_memory {
   int* wish = nullptr;      ///< [T * K] expert wished for, -1 for none
   int* position = nullptr;  ///< [T * K] position in the run
-  int* order = nullptr;     ///< [T * K] units or choices sorted by priority
+  priority_key* order = nullptr;  ///< [T * K] units or choices sorted by priority
   int* pending = nullptr;   ///< [T * K] choices without a place
   int* proposed = nullptr;  ///< [T * K * rounds] experts proposed in earlier rounds
 };
 
 namespace detail {
+
+/// The score of choice c; units without wishes come last.
+template <class C>
+double score_of(const view<C>& scores, const place_memory& m, int c, int k) {
+  return m.wish[c] < 0 ? -1e300 : static_cast<double>(value_of(scores.get(c / k, m.wish[c])));
+}
 
 /// Calls f(choice index) for the choices of units [t0, t1) in priority order.
 template <class Priority, class C, class F>
@@ -31,28 +47,16 @@ void in_priority_order(const sparse_plan<C>& p, const view<C>& scores, const pla
     for (int j = 0; j < k; ++j)
       for (int t = t0; t < t1; ++t) f(t * k + j);
   } else if constexpr (Priority::value == priority::kind::gate) {
-    int* order = m.order + index{t0} * k;
-    for (int i = 0; i < n; ++i) order[i] = t0 + i;
-    const auto best = [&](int t) {
-      return m.wish[t * k] < 0 ? -1e30 : static_cast<double>(value_of(scores.get(t, m.wish[t * k])));
-    };
-    std::sort(order, order + n, [&](int a, int b) {
-      const auto x = best(a), y = best(b);
-      return x > y || (x == y && a < b);
-    });
+    priority_key* order = m.order + index{t0} * k;
+    for (int i = 0; i < n; ++i) order[i] = {detail::score_of(scores, m, (t0 + i) * k, k), t0 + i};
+    std::sort(order, order + n);
     for (int j = 0; j < k; ++j)
-      for (int i = 0; i < n; ++i) f(order[i] * k + j);
+      for (int i = 0; i < n; ++i) f(order[i].id * k + j);
   } else {
-    int* order = m.order + index{t0} * k;
-    for (int i = 0; i < n * k; ++i) order[i] = t0 * k + i;
-    const auto score = [&](int c) {
-      return m.wish[c] < 0 ? -1e30 : static_cast<double>(value_of(scores.get(c / k, m.wish[c])));
-    };
-    std::sort(order, order + n * k, [&](int a, int b) {
-      const auto x = score(a), y = score(b);
-      return x > y || (x == y && a < b);
-    });
-    for (int i = 0; i < n * k; ++i) f(order[i]);
+    priority_key* order = m.order + index{t0} * k;
+    for (int i = 0; i < n * k; ++i) order[i] = {detail::score_of(scores, m, t0 * k + i, k), t0 * k + i};
+    std::sort(order, order + index{n} * k);
+    for (int i = 0; i < n * k; ++i) f(order[i].id);
   }
 }
 

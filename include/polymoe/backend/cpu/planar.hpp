@@ -42,6 +42,12 @@ class planar_product {
       product_.run(wk, x.ptr[0], x.stride, x.rows, w1, nullptr, y.ptr[1], y.stride, true);
     }
   }
+  /// One plane, output in master numbers.
+  void run_to_master(worker& wk, view<const T> x, const std::byte* packed, view<M> y, bool accumulate = false) const
+    requires(planes == 1)
+  {
+    product_.run_to_master(wk, x.ptr[0], x.stride, x.rows, packed, nullptr, y.ptr[0], y.stride, accumulate);
+  }
 
  private:
   maths::product<R, Maths> product_;

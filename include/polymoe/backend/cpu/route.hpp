@@ -6,7 +6,7 @@
 
 #include "../../combine/combine.hpp"
 #include "../../layer/stats.hpp"
-#include "../../router/route_row.hpp"
+#include "../../router/reload_row.hpp"
 #include "place.hpp"
 #include "planar.hpp"
 
@@ -39,27 +39,48 @@ namespace detail {
 
 inline constexpr index route_tile = 64;
 
-/// Calls f with the smallest row tier that holds E experts.
-template <class F>
+/// A row length known when the code is compiled: exactly N experts (Full), or at most N.
+template <int N, bool Full = false>
+struct row_tier {
+  template <class C>
+  using row_of = row<scalar_group, N, C, Full>;
+  static constexpr int value = N;
+};
+/// Calls f with the row tier for E experts: the usual numbers have code of their own in float, where it pays.
+template <class C, class F>
 void with_tier(index experts, F f) {
-  if (experts <= 32)
-    f(std::integral_constant<int, 32>{});
-  else if (experts <= 128)
-    f(std::integral_constant<int, 128>{});
-  else
-    f(std::integral_constant<int, max_experts>{});
+  if constexpr (std::is_same_v<C, float>) {
+    if (experts == 8) return f(row_tier<8, true>{});
+    if (experts == 16) return f(row_tier<16, true>{});
+    if (experts == 32) return f(row_tier<32, true>{});
+  }
+  if (experts <= 32) return f(row_tier<32>{});
+  if (experts <= 128) return f(row_tier<128>{});
+  f(row_tier<max_experts>{});
 }
 
-template <int Tier, class C>
-row<scalar_group, Tier, C> load_row(const view<C>& m, index t, int experts) {
-  row<scalar_group, Tier, C> r;
-  r.n = experts;
-  for (int e = 0; e < experts; ++e) r.v[e] = m.get(t, e);
+template <class Row, class C>
+Row load_row(const view<C>& m, index t, int experts) {
+  Row r;
+  r.n = Row::full ? Row::tier : experts;
+  if constexpr (is_dual<C>) {
+    for (int e = 0; e < r.n; ++e) r.v[e] = m.get(t, e);
+  } else {
+    const C* from = m.row(t);
+    POLYMOE_SIMD
+    for (int e = 0; e < r.local(); ++e) r.v[e] = from[e];
+  }
   return r;
 }
 template <class Row, class C>
 void store_row(const Row& r, const view<C>& m, index t) {
-  for (int e = 0; e < r.n; ++e) m.set(t, e, r.v[e]);
+  if constexpr (is_dual<C>) {
+    for (int e = 0; e < r.n; ++e) m.set(t, e, r.v[e]);
+  } else {
+    C* to = m.row(t);
+    POLYMOE_SIMD
+    for (int e = 0; e < r.local(); ++e) to[e] = r.v[e];
+  }
 }
 
 /// Tiles of rows that never cross a group border.
@@ -76,6 +97,23 @@ struct row_tiles {
   }
 };
 
+/// f(tile, its group, first unit, end, a row of zeros) for every tile of units, with the row type that fits E.
+template <class C, class Stream, class F>
+void over_row_tiles(const Stream& stream, const sparse_plan<C>& p, F f) {
+  const row_tiles tiles(p);
+  with_tier<C>(p.experts, [&]<class Tier>(Tier) {
+    using Row = typename Tier::template row_of<C>;
+    parallel_for(stream, tiles.count(), [&](index tile, worker&) {
+      index first = 0, end = 0;
+      tiles.bounds(tile, &first, &end);
+      Row zero;
+      zero.n = Row::full ? Row::tier : p.experts;
+      for (int e = 0; e < zero.local(); ++e) zero.v[e] = C(0);
+      f(tile, tile / tiles.per_group, first, end, zero);
+    });
+  });
+}
+
 }  // namespace detail
 
 /// Rows through the router: scores, wishes, balance shares and statistics.
@@ -84,56 +122,42 @@ void route_rows(const Stream& stream, const Router& router, const Balance& balan
   sparse_plan<C>& p = m.plan;
   const int E = p.experts;
   const detail::row_tiles tiles(p);
-  detail::with_tier(E, [&]<class Tier>(Tier) {
-    using Row = row<scalar_group, Tier::value, C>;
-    parallel_for(stream, tiles.count(), [&](index tile, worker&) {
-      index first = 0, end = 0;
-      tiles.bounds(tile, &first, &end);
-      constexpr int columns = Balance::columns;
-      Row zero;
-      zero.n = E;
-      for (int e = 0; e < E; ++e) zero.v[e] = C(0);
-      Row acc[columns > 0 ? columns : 1];
-      for (int c = 0; c < columns; ++c) acc[c] = zero;
-      double* stats = m.tile_stats + tile * (E + 2);
-      std::fill(stats, stats + E + 2, 0.0);
-      for (index t = first; t < end; ++t) {
-        const Row logits = detail::load_row<Tier::value>(m.logits, t, E);
-        const Row raw = m.raw.ptr[0] ? detail::load_row<Tier::value>(m.raw, t, E) : logits;
-        auto r = route_row(router, m.route, logits, raw, t);
-        r.finite = r.finite && r.scores.finite();
-        p.bad[t] = !r.finite;
-        if (!r.finite) {
-          detail::store_row(zero, m.scores, t);
-          if constexpr (Router::k != every_expert)
-            for (int j = 0; j < p.k; ++j) m.place.wish[t * p.k + j] = -1;
-          continue;
-        }
-        detail::store_row(r.scores, m.scores, t);
-        if (m.noisy.ptr[0]) detail::store_row(r.noisy, m.noisy, t);
+  detail::over_row_tiles(stream, p, [&]<class Row>(index tile, index, index first, index end, const Row& zero) {
+    constexpr int columns = Balance::columns;
+    Row acc[columns > 0 ? columns : 1];
+    for (int c = 0; c < columns; ++c) acc[c] = zero;
+    Row mass = zero;
+    double entropy = 0, margin = 0;
+    for (index t = first; t < end; ++t) {
+      const Row logits = detail::load_row<Row>(m.logits, t, E);
+      const Row raw = m.raw.ptr[0] ? detail::load_row<Row>(m.raw, t, E) : logits;
+      auto r = route_row(router, m.route, logits, raw, t);
+      r.finite = r.finite && r.scores.finite();
+      p.bad[t] = !r.finite;
+      if (!r.finite) {
+        detail::store_row(zero, m.scores, t);
         if constexpr (Router::k != every_expert)
-          for (int j = 0; j < p.k; ++j) m.place.wish[t * p.k + j] = r.chosen.expert[j];
-        if (columns > 0 && m.balanced) {
-          const Row clean = Balance::needs_clean_scores ? clean_scores_of(router, m.route, r) : r.scores;
-          balance.partial(make_row_info<Balance>(r, clean), acc);
-        }
-        // Statistics: gate mass per expert, entropy of the normalised scores, best minus second.
-        double sum = 0, best = -1e300, second = -1e300, weighted = 0;
-        for (int e = 0; e < E; ++e) {
-          const double s = static_cast<double>(value_of(r.scores.v[e]));
-          stats[e] += s;
-          sum += s;
-          if (s > 0) weighted += s * static_cast<double>(math::log(static_cast<float>(s)));
-          if (s > best) second = best, best = s;
-          else if (s > second) second = s;
-        }
-        // H = log(sum) - (1/sum) sum_e s log s.
-        if (sum > 0) stats[E] += std::log(sum) - weighted / sum;
-        if (E > 1) stats[E + 1] += best - second;
+          for (int j = 0; j < p.k; ++j) m.place.wish[t * p.k + j] = -1;
+        continue;
       }
-      for (int c = 0; c < columns; ++c)
-        for (int e = 0; e < E; ++e) m.partial.set(tile, index{c} * E + e, acc[c].v[e]);
-    });
+      detail::store_row(r.scores, m.scores, t);
+      if (m.noisy.ptr[0]) detail::store_row(r.noisy, m.noisy, t);
+      if constexpr (Router::k != every_expert)
+        for (int j = 0; j < p.k; ++j) m.place.wish[t * p.k + j] = r.chosen.expert[j];
+      if (columns > 0 && m.balanced) {
+        const Row clean = Balance::needs_clean_scores ? clean_scores_of(router, m.route, r) : r.scores;
+        balance.partial(make_row_info<Balance>(r, clean), acc);
+      }
+      mass.add(r.scores);
+      const auto decision = decision_of(r.scores);
+      entropy += static_cast<double>(value_of(decision.entropy));
+      margin += static_cast<double>(value_of(decision.margin));
+    }
+    double* stats = m.tile_stats + tile * (E + 2);
+    for (int e = 0; e < E; ++e) stats[e] = static_cast<double>(value_of(mass.v[e]));
+    stats[E] = entropy, stats[E + 1] = margin;
+    for (int c = 0; c < columns; ++c)
+      for (int e = 0; e < E; ++e) m.partial.set(tile, index{c} * E + e, acc[c].v[e]);
   });
 
   // Totals per group, in tile order; then values and cotangents of the balance losses.
@@ -232,7 +256,7 @@ void route_weights(const Stream& stream, const Combine& combine, route_memory<C>
     for (index t = first; t < first + n; ++t) {
       if (p.skip.ptr[0]) p.skip.set(0, t, C(0));
       if constexpr (Router::k == every_expert) {
-        detail::with_tier(p.experts, [&]<class Tier>(Tier) {
+        detail::with_tier<C>(p.experts, [&]<class Tier>(Tier) {
           chosen_scores<Tier::value, C> c;
           C weight[Tier::value];
           c.n = p.experts;
@@ -263,25 +287,13 @@ void route_weights(const Stream& stream, const Combine& combine, route_memory<C>
 
 namespace detail {
 /// The row of unit t as the forward left it: nothing is drawn or scored again.
-template <int Tier, class Router, class C>
-routed_row<row<scalar_group, Tier, C>, choices_of<Router>> reload_row(const Router& router, const route_memory<C>& m,
-                                                                      const row<scalar_group, Tier, C>& logits,
-                                                                      const row<scalar_group, Tier, C>& raw, index t) {
-  using Row = row<scalar_group, Tier, C>;
-  routed_row<Row, choices_of<Router>> r;
-  r.logits = logits;
-  r.noisy = m.noisy.ptr[0] ? load_row<Tier>(m.noisy, t, logits.n) : logits;
-  if constexpr (has_noise<Router, Row>) r.noise_std = router.noise_std(raw);
-  else r.noise_std = logits.filled(C(0));
-  const C inverse_tau(m.route.inverse_temperature);
-  r.scaled = m.route.inverse_temperature == 1.0f ? r.noisy : r.noisy.map([=](C z, int) { return z * inverse_tau; });
-  r.scores = load_row<Tier>(m.scores, t, logits.n);
-  r.chosen.n = 0;
-  if constexpr (Router::k != every_expert) {
-    r.chosen.n = Router::k;
-    for (int j = 0; j < Router::k; ++j) r.chosen.expert[j] = m.place.wish[t * Router::k + j];
-  }
-  return r;
+template <class Router, class Row, class C>
+routed_row<Row, choices_of<Router>> reload_row(const Router& router, const route_memory<C>& m, const Row& logits,
+                                               const Row& raw, index t) {
+  const Row noisy = m.noisy.ptr[0] ? load_row<Row>(m.noisy, t, logits.n) : logits;
+  const int* wish = nullptr;
+  if constexpr (Router::k != every_expert) wish = m.place.wish + t * Router::k;
+  return reloaded_row(router, m.route, logits, raw, noisy, load_row<Row>(m.scores, t, logits.n), wish);
 }
 }  // namespace detail
 
@@ -292,70 +304,56 @@ void route_rows_backward(const Stream& stream, const Router& router, const Balan
                          const route_memory<C>& m, view<C> d_logits, view<C> d_raw) {
   const sparse_plan<C>& p = m.plan;
   const int E = p.experts;
-  const detail::row_tiles tiles(p);
-  detail::with_tier(E, [&]<class Tier>(Tier) {
-    using Row = row<scalar_group, Tier::value, C>;
-    parallel_for(stream, tiles.count(), [&](index tile, worker&) {
-      index first = 0, end = 0;
-      tiles.bounds(tile, &first, &end);
-      constexpr int columns = Balance::columns;
-      Row zero;
-      zero.n = E;
-      for (int e = 0; e < E; ++e) zero.v[e] = C(0);
-      Row cot[columns > 0 ? columns : 1];
-      for (int c = 0; c < columns; ++c) {
-        cot[c].n = E;
-        for (int e = 0; e < E; ++e)
-          cot[c].v[e] = m.balanced ? m.cotangents.get(tile / tiles.per_group, index{c} * E + e) : C(0);
+  detail::over_row_tiles(stream, p, [&]<class Row>(index, index group, index first, index end, const Row& zero) {
+    constexpr int columns = Balance::columns;
+    Row cot[columns > 0 ? columns : 1];
+    for (int c = 0; c < columns; ++c) {
+      cot[c] = zero;
+      if (m.balanced)
+        for (int e = 0; e < E; ++e) cot[c].v[e] = m.cotangents.get(group, index{c} * E + e);
+    }
+    for (index t = first; t < end; ++t) {
+      if (p.bad[t]) {
+        detail::store_row(zero, d_logits, t);
+        if (d_raw.ptr[0]) detail::store_row(zero, d_raw, t);
+        continue;
       }
-      for (index t = first; t < end; ++t) {
-        if (p.bad[t]) {
-          detail::store_row(zero, d_logits, t);
-          if (d_raw.ptr[0]) detail::store_row(zero, d_raw, t);
-          continue;
+      const Row logits = detail::load_row<Row>(m.logits, t, E);
+      const Row raw = m.raw.ptr[0] ? detail::load_row<Row>(m.raw, t, E) : logits;
+      const auto r = detail::reload_row(router, m, logits, raw, t);
+      row_grad<Row> g{zero, zero, zero, zero, zero};
+      // Gates: back through the combine rule, onto the experts that really served.
+      if constexpr (Router::k == every_expert) {
+        chosen_scores<Row::tier, C> c;
+        C d_weight[Row::tier], d_score[Row::tier];
+        c.n = E;
+        for (int e = 0; e < E; ++e) {
+          c.score[e] = r.scores.v[e], c.kept[e] = true;
+          d_weight[e] = m.d_gate.get(0, index{e} * p.tokens + t);
         }
-        const Row logits = detail::load_row<Tier::value>(m.logits, t, E);
-        const Row raw = m.raw.ptr[0] ? detail::load_row<Tier::value>(m.raw, t, E) : logits;
-        const auto r = detail::reload_row<Tier::value>(router, m, logits, raw, t);
-        row_grad<Row> g{zero, zero, zero, zero, zero};
-        // Gates: back through the combine rule, onto the experts that really served.
-        if constexpr (Router::k == every_expert) {
-          chosen_scores<Tier::value, C> c;
-          C d_weight[Tier::value], d_score[Tier::value];
-          c.n = E;
-          for (int e = 0; e < E; ++e) {
-            c.score[e] = r.scores.v[e], c.kept[e] = true;
-            d_weight[e] = m.d_gate.get(0, index{e} * p.tokens + t);
-          }
-          combine.vjp(c, d_weight, d_score);
-          for (int e = 0; e < E; ++e) g.scores.v[e] += d_score[e];
-        } else {
-          constexpr int K = Router::k;
-          const auto c = detail::chosen_of<K>(m, t, K);
-          C d_weight[K], d_score[K];
-          for (int j = 0; j < K; ++j) {
-            d_weight[j] = C(0);
-            if (!c.kept[j]) continue;
-            if (m.place.position[t * K + j] >= 0) d_weight[j] = m.d_gate.get(0, p.slot_of[t * K + j]);
-            else if (p.fallback_slot) d_weight[j] = m.d_gate.get(0, p.fallback_slot[t]);
-            else if (p.skip.ptr[0]) d_weight[j] = m.d_skip.get(0, t);
-          }
-          combine.vjp(c, d_weight, d_score);
-          for (int j = 0; j < K; ++j) {
-            const int e = p.expert_of[t * K + j] >= 0 ? p.expert_of[t * K + j] : m.place.wish[t * K + j];
-            g.scores.add_at(e, d_score[j]);
-          }
+        combine.vjp(c, d_weight, d_score);
+        for (int e = 0; e < E; ++e) g.scores.v[e] += d_score[e];
+      } else {
+        constexpr int K = Router::k;
+        const auto c = detail::chosen_of<K>(m, t, K);
+        C d_weight[K], d_score[K];
+        for (int j = 0; j < K; ++j) {
+          d_weight[j] = C(0);
+          if (!c.kept[j]) continue;
+          if (m.place.position[t * K + j] >= 0) d_weight[j] = m.d_gate.get(0, p.slot_of[t * K + j]);
+          else if (p.fallback_slot) d_weight[j] = m.d_gate.get(0, p.fallback_slot[t]);
+          else if (p.skip.ptr[0]) d_weight[j] = m.d_skip.get(0, t);
         }
-        const bool clean = columns > 0 && m.balanced && Balance::needs_clean_scores;
-        if (columns > 0 && m.balanced) {
-          const Row clean_scores = clean ? clean_scores_of(router, m.route, r) : r.scores;
-          balance.add_grad(make_row_info<Balance>(r, clean_scores), cot, g);
+        combine.vjp(c, d_weight, d_score);
+        for (int j = 0; j < K; ++j) {
+          const int e = p.expert_of[t * K + j] >= 0 ? p.expert_of[t * K + j] : m.place.wish[t * K + j];
+          g.scores.add_at(e, d_score[j]);
         }
-        const auto d = route_row_vjp(router, m.route, r, raw, g, clean, t);
-        detail::store_row(d.logits, d_logits, t);
-        if (d_raw.ptr[0]) detail::store_row(d.raw, d_raw, t);
       }
-    });
+      const auto d = routed_row_vjp(router, balance, m.route, r, raw, cot, m.balanced, g, t);
+      detail::store_row(d.logits, d_logits, t);
+      if (d_raw.ptr[0]) detail::store_row(d.raw, d_raw, t);
+    }
   });
 }
 

@@ -7,14 +7,6 @@
 
 #include "parallel.hpp"
 
-#if defined(_OPENMP)
-#define POLYMOE_SIMD_SUM(...) POLYMOE_PRAGMA(omp simd reduction(+ : __VA_ARGS__))
-#define POLYMOE_SIMD_MAX(x) POLYMOE_PRAGMA(omp simd reduction(max : x))
-#else
-#define POLYMOE_SIMD_SUM(...)
-#define POLYMOE_SIMD_MAX(x)
-#endif
-
 namespace polymoe::inline v0 {
 namespace simd {
 

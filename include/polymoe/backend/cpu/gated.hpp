@@ -1,0 +1,47 @@
+// The elementwise part of gated experts on the CPU, forward and backward, as loops that compile to vector code.
+#pragma once
+
+#include "../../core/view.hpp"
+
+namespace polymoe::inline v0::detail {
+
+/// h = act(a) * b element by element; one rounding, to T.
+template <class T, class Act>
+void activate_gated(view<const T> a, view<const T> b, view<T> h, Act act) {
+  for (index r = 0; r < a.rows; ++r) {
+    if constexpr (is_dual<T>) {
+      for (index j = 0; j < a.cols; ++j) h.set(r, j, act(a.get(r, j)) * b.get(r, j));
+    } else {
+      const auto *in = a.row(r), *up = b.row(r);
+      auto* out = h.row(r);
+      using C = compute_t<T>;
+      POLYMOE_SIMD
+      for (index j = 0; j < a.cols; ++j) store(out[j], act(static_cast<C>(in[j])) * static_cast<C>(up[j]));
+    }
+  }
+}
+/// With d the gradient of h: a becomes d * b * act'(a), b becomes d * act(a).
+template <class T, class Act>
+void activate_gated_backward(view<const T> d, view<T> a, view<T> b, Act act) {
+  for (index r = 0; r < a.rows; ++r) {
+    if constexpr (is_dual<T>) {
+      for (index j = 0; j < a.cols; ++j) {
+        const auto dh = d.get(r, j), x = a.get(r, j), up = b.get(r, j);
+        a.set(r, j, dh * up * act.grad(x));
+        b.set(r, j, dh * act(x));
+      }
+    } else {
+      const auto* in = d.row(r);
+      auto *gate = a.row(r), *up = b.row(r);
+      using C = compute_t<T>;
+      POLYMOE_SIMD
+      for (index j = 0; j < a.cols; ++j) {
+        const C dh = static_cast<C>(in[j]), x = static_cast<C>(gate[j]), u = static_cast<C>(up[j]);
+        store(gate[j], dh * u * act.grad(x));
+        store(up[j], dh * act(x));
+      }
+    }
+  }
+}
+
+}  // namespace polymoe::inline v0::detail
