@@ -19,6 +19,10 @@ POLYMOE_KERNEL POLYMOE_LAUNCH_BOUNDS(256, 1) void every_wrapper(T* out, index* w
 
   T* tile = device::shared<T>();
   int* tail = device::shared<int>(256 * sizeof(T));
+  if (device::thread_rank() == 0) device::copy_async(tile, out, 16);
+  device::copy_commit();
+  device::copy_wait<0>();
+  device::sync_block();
   tile[device::thread_rank()] = out[i];
   tail[device::thread_rank()] = narrow[i];
   device::sync_block();
@@ -57,6 +61,8 @@ void start(T* out, index* wide, int* narrow, unsigned* word, device::stream_hand
   const std::size_t bytes = 256 * (sizeof(T) + sizeof(int));
   device::clear(word, 16 * sizeof(unsigned), stream);
   device::copy(out, out + 8, 8 * sizeof(T), stream);
+  require(bytes <= device::shared_limit() && bytes <= device::shared_of_multiprocessor(), "every_wrapper: ", bytes,
+          " bytes of shared memory");
   const int blocks = device::max_cooperative_blocks(every_wrapper<T>, 256, bytes);
   device::launch({.kernel = "every_wrapper",
                   .grid = std::min(blocks, device::multiprocessors()),

@@ -172,6 +172,42 @@ unsigned match(T x, unsigned members = full_warp, location where = location::cur
   return same;
 }
 
+// Runs `action` once with what every lane of the warp handed over; all 32 lanes take part.  The host half of matrix
+// instructions (kernel/mma.cuh); it does not exist in device code.
+inline void collective(void* mine, on_host::warp_action action, location where = location::current()) {
+  on_host::fiber& f = on_host::self("a warp collective");
+  f.action = action;
+  on_host::running->wait_warp(on_host::wait_for::collective, full_warp, 0, &mine, sizeof mine, where);
+}
+
+// A copy happens as late as it may, when it is waited for; until then its target reads as NaN.
+inline void copy_async(void* to, const void* from, int bytes, location where = location::current()) {
+  on_host::fiber& f = on_host::self("copy_async");
+  const on_host::block& b = *f.home;
+  auto* target = static_cast<std::byte*>(to);
+  if (target < b.shared || target + 16 > b.shared + b.shared_bytes)
+    on_host::running->fail("copy_async at ", on_host::text_of(where), " writes outside the ", b.shared_bytes,
+                           " bytes of shared memory");
+  if (reinterpret_cast<std::uintptr_t>(to) % 16 != 0 || (bytes > 0 && reinterpret_cast<std::uintptr_t>(from) % 16 != 0))
+    on_host::running->fail("copy_async at ", on_host::text_of(where), ": an address is not a multiple of 16");
+  if (bytes < 0 || bytes > 16)
+    on_host::running->fail("copy_async at ", on_host::text_of(where), ": ", bytes, " bytes, allowed are 0 to 16");
+  std::memset(target, 0xFF, 16);
+  f.copies.push_back({target, from, bytes, f.copy_group});
+}
+inline void copy_commit() { ++on_host::self("copy_commit").copy_group; }
+template <int Groups>
+void copy_wait() {
+  on_host::fiber& f = on_host::self("copy_wait");
+  std::size_t n = 0;
+  for (; n < f.copies.size() && f.copies[n].group < f.copy_group - Groups; ++n) {
+    const on_host::pending_copy& c = f.copies[n];
+    std::memset(c.to, 0, 16);
+    if (c.bytes > 0) std::memcpy(c.to, c.from, static_cast<std::size_t>(c.bytes));
+  }
+  f.copies.erase(f.copies.begin(), f.copies.begin() + static_cast<std::ptrdiff_t>(n));
+}
+
 inline int popcount(unsigned x) { return std::popcount(x); }
 inline int popcount(unsigned long long x) { return std::popcount(x); }
 inline int find_first(unsigned x) { return x ? std::countr_zero(x) + 1 : 0; }
@@ -234,12 +270,31 @@ void launch(const launch_shape& shape, void (*kernel)(Params...), Args&&... args
       shape, [](void* p) { (*static_cast<decltype(call)*>(p))(); }, &call);
 }
 
+inline std::size_t shared_limit() { return on_host::machine::of_this_thread().options.shared_limit; }
+// As on NVIDIA GPUs: the system keeps 1 KiB of a multiprocessor's shared memory for every block.
+inline std::size_t shared_of_multiprocessor() { return shared_limit() + 1024; }
 inline int multiprocessors() { return on_host::machine::of_this_thread().options.multiprocessors; }
 template <class... Params>
 int max_cooperative_blocks(void (*)(Params...), int /*threads*/, std::size_t /*shared_bytes*/) {
   const auto& options = on_host::machine::of_this_thread().options;
   return options.multiprocessors * options.blocks_per_multiprocessor;
 }
+inline void* allocate(std::size_t bytes) {
+  if (bytes == 0) return nullptr;
+  void* p = ::operator new(bytes, std::align_val_t{256});
+  std::memset(p, 0xFF, bytes);
+  return p;
+}
+inline void release(void* p) noexcept {
+  if (p) ::operator delete(p, std::align_val_t{256});
+}
+inline void upload(void* to, const void* from, std::size_t bytes, stream_handle) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+inline void download(void* to, const void* from, std::size_t bytes, stream_handle) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+inline void wait(stream_handle) {}
 inline void clear(void* p, std::size_t bytes, stream_handle) {
   if (bytes > 0) std::memset(p, 0, bytes);
 }

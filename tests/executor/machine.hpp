@@ -129,6 +129,8 @@ inline void machine::start_block(std::size_t slot, index rank) {
     f.position = {t % extent.x, t / extent.x % extent.y, t / extent.x / extent.y};
     f.finished = false;
     f.kind = wait_for::nothing;
+    f.copies.clear();
+    f.copy_group = 0;
     f.self.prepare(stacks_.at(i, options.stack_bytes), &machine::main_of_fiber);
     b.threads[static_cast<std::size_t>(t)] = &f;
   }
@@ -322,6 +324,16 @@ inline void machine::complete_warp(block& b, int first, unsigned members, wait_f
   unsigned votes = 0;
   for (int i = 0; i < device::warp_size; ++i)
     if ((members >> i & 1u) && lane(i).source) votes |= 1u << i;
+  if (kind == wait_for::collective) {
+    void* lanes[32] = {};
+    for (int i = 0; i < device::warp_size; ++i) {
+      if (lane(i).action != lane(0).action)
+        fail("the lanes of a warp meet in two different collectives, at ", text_of(lane(0).where), " and ",
+             text_of(lane(i).where));
+      std::memcpy(&lanes[i], lane(i).in, sizeof lanes[i]);
+    }
+    lane(0).action(lanes);
+  }
   const bool backward = options.threads == order::shuffled && (dice_() & 1u);
   for (int n = 0; n < device::warp_size; ++n) {
     const int i = backward ? device::warp_size - 1 - n : n;

@@ -1,142 +1,103 @@
-// The CUDA router kernel, run on the CPU by the host executor, against the CPU backend: same wishes, same bad rows, equal
-// scores and balance shares up to rounding.
-#include "host_executor.hpp"
-
-#include <doctest/doctest.h>
-#include <polymoe/backend/cuda/dispatch/route.cuh>
-#include <polymoe/polymoe.hpp>
+// The CUDA router, run on the CPU by the host executor, against the CPU backend: logits, scores, wishes, plan, weights,
+// balance losses, statistics and all gradients, for every row tier, in double, float and bf16.  The policies are in
+// route_policies_test.cpp, the ways to give places in place_kernel_test.cpp.
+// timeout: 600
+#include "route_harness.hpp"
 
 namespace {
-using polymoe::every_expert;
+using namespace route_test;
+namespace loss = polymoe::balance;
+namespace overflow = polymoe::overflow;
+namespace score = polymoe::score;
 
-template <class Router, class Balance>
-void compare(int tokens, int experts, int group_size, bool ties, std::uint64_t seed) {
-  using C = float;
-  constexpr int K = polymoe::choices_of<Router>;
-  const Router router{};
-  const Balance balance{};
-  const auto T = static_cast<std::size_t>(tokens), E = static_cast<std::size_t>(experts);
-  const auto draw = polymoe::random_root{seed}.stream(1, 0);
-  std::vector<C> logits(T * E), raw(T * E);
-  for (std::size_t i = 0; i < T * E; ++i) {
-    logits[i] = ties ? static_cast<C>(draw.below(i, 3)) : draw.normal(i);
-    raw[i] = draw.normal(i + T * E);
-  }
-  if (tokens > 5) logits[5 * E] = std::nanf("");
-  const bool learned = polymoe::projections<Router> > 1;
+template <class T, int K>
+struct plain : polymoe::spec {
+  using scalar = T;
+  using router = polymoe::top_k<K>;
+  using capacity = polymoe::capacity::bounded<overflow::drop>;
+  using balance = loss::sum<loss::switch_loss, loss::z_loss>;
+};
+/// The router of examples/custom_router.cpp: nothing in it knows about lanes.
+struct priced_sigmoid {
+  static constexpr int k = 2;
+  static constexpr const char* name = "priced_sigmoid";
+  float price = 0.05f;
 
-  polymoe::route_memory<C> cpu;
-  auto& p = cpu.plan;
-  p.tokens = tokens, p.experts = p.all_experts = experts, p.group_size = group_size, p.k = K;
-  p.groups = (tokens + group_size - 1) / group_size;
-  const int per_group = (group_size + 63) / 64, tiles = p.groups * per_group, columns = Balance::columns;
-  std::vector<C> scores(T * E), partial(static_cast<std::size_t>(tiles * columns * experts) + 1), totals(partial.size()),
-      cot(partial.size()), values(Balance::terms + 1);
-  std::vector<C> work(static_cast<std::size_t>(2 * columns * experts) + 1);
-  std::vector<double> stats(static_cast<std::size_t>(tiles) * (E + 2));
-  std::vector<int> wish(T * K, -7);
-  std::vector<unsigned char> bad(T, 9);
-  const polymoe::index t64 = tokens, e64 = experts;
-  cpu.logits = {logits.data(), t64, e64};
-  if (learned) cpu.raw = {raw.data(), t64, e64};
-  cpu.scores = {scores.data(), t64, e64};
-  cpu.partial = {partial.data(), tiles, columns * e64};
-  cpu.totals = {totals.data(), p.groups, columns * e64};
-  cpu.cotangents = {cot.data(), p.groups, columns * e64};
-  cpu.values = {values.data(), 1, Balance::terms + 1};
-  cpu.work = work.data();
-  cpu.tile_stats = stats.data();
-  cpu.place.wish = wish.data();
-  p.bad = bad.data();
-  cpu.route.noise = 1;
-  cpu.route.inverse_temperature = 0.7f;
-  cpu.route.draw = polymoe::random_root{seed}.stream(2, 3);
-  cpu.balanced = true;
-  polymoe::route_rows(polymoe::cpu::stream{}, router, balance, cpu);
-
-  const float nan = std::nanf("");
-  std::vector<C> d_scores(T * E, nan), d_partial(partial.size(), nan), d_stats(stats.size(), nan);
-  std::vector<int> d_wish(T * K, -9);
-  std::vector<unsigned char> d_bad(T, 7);
-  polymoe::route_rows_args<C> a;
-  a.logits = logits.data(), a.raw = learned ? raw.data() : nullptr, a.scores = d_scores.data();
-  a.wish = d_wish.data(), a.bad = d_bad.data(), a.partial = d_partial.data(), a.stats = d_stats.data();
-  a.tokens = tokens, a.experts = experts, a.group_size = group_size, a.tiles_per_group = per_group;
-  a.balanced = true, a.values = cpu.route;
-  polymoe::executor::scope with{{.seed = seed}};
-  polymoe::route_rows_cuda(nullptr, router, balance, a);
-
-  CHECK(d_bad == bad);
-  // The warp sums a row in another order than one thread does; wishes may differ only where scores are equal to rounding.
-  int differing = 0;
-  double worst = 0, size = 0;
-  for (std::size_t i = 0; i < T * E; ++i) {
-    worst = std::max(worst, std::abs(double(d_scores[i]) - scores[i]));
-    size = std::max(size, std::abs(double(scores[i])));
-  }
-  CHECK(worst <= 2e-6 * size);
-  if (Router::k != every_expert) {
-    for (std::size_t t = 0; t < T; ++t)
-      for (int j = 0; j < K; ++j) {
-        const int x = d_wish[t * K + static_cast<std::size_t>(j)], y = wish[t * K + static_cast<std::size_t>(j)];
-        if (x == y) continue;
-        REQUIRE((x >= 0 && y >= 0));
-        if (std::abs(scores[t * E + static_cast<std::size_t>(x)] - scores[t * E + static_cast<std::size_t>(y)]) > 4e-6 * size) ++differing;
-      }
-    CHECK(differing == 0);
-  }
-  for (int i = 0; i < tiles * columns * experts; ++i)
-    CHECK(d_partial[static_cast<std::size_t>(i)] == doctest::Approx(partial[static_cast<std::size_t>(i)]).epsilon(2e-4).scale(1));
-  for (std::size_t i = 0; i < stats.size(); ++i) CHECK(d_stats[i] == doctest::Approx(stats[i]).epsilon(1e-3).scale(1));
-
-  // Another block order gives the same bits.
-  const auto first = d_partial;
-  polymoe::executor::scope again{{.seed = seed + 1}};
-  polymoe::route_rows_cuda(nullptr, router, balance, a);
-  CHECK(std::equal(first.begin(), first.begin() + tiles * columns * experts, d_partial.begin()));
-}
-
-using both_loads = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load_shazeer, polymoe::balance::switch_loss>;
-}  // namespace
-
-TEST_CASE("router kernel: top-2 softmax equals the CPU backend") {
-  using R = polymoe::top_k<2, polymoe::score::softmax>;
-  using B = polymoe::balance::sum<polymoe::balance::switch_loss, polymoe::balance::z_loss>;
-  for (const int E : {2, 3, 8, 31, 32, 33, 64, 65, 257, 1000}) compare<R, B>(130, E, 130, false, 11);
-  for (const bool ties : {false, true}) compare<R, B>(77, 9, 20, ties, 12);
-}
-TEST_CASE("router kernel: noisy top-4 with load losses equals the CPU backend") {
-  using R = polymoe::top_k<4, polymoe::score::noisy_learned<>>;
-  for (const int E : {4, 5, 17, 63, 128}) compare<R, both_loads>(70, E, 35, false, 21);
-}
-TEST_CASE("router kernel: mixture equals the CPU backend") {
-  using R = polymoe::mixture<polymoe::score::softmax>;
-  using B = polymoe::balance::sum<polymoe::balance::kl_from_uniform>;
-  for (const int E : {1, 8, 33}) compare<R, B>(65, E, 65, false, 31);
-}
-
-namespace {
-/// A router of a user: nothing in it knows about lanes.
-struct shifted_sigmoid {
-  static constexpr int k = 3;
-  static constexpr const char* name = "shifted_sigmoid";
   template <class Row>
   POLYMOE_HD Row scores(const Row& z) const {
     using S = typename Row::scalar;
-    return z.map([](S x, int e) { return polymoe::math::sigmoid(x - S(0.01f * static_cast<float>(e % 7))); });
+    const S p(price);
+    return z.map([=](S x, int e) { return polymoe::math::sigmoid(x - p * S(static_cast<float>(e))); });
   }
   template <class Row>
-  POLYMOE_HD polymoe::choice<3> select(const Row& s) const {
-    return polymoe::largest<3>(s);
+  POLYMOE_HD polymoe::choice<k> select(const Row& scores) const {
+    return polymoe::largest<k>(scores);
   }
   template <class Row>
-  POLYMOE_HD Row vjp(const Row& z, const Row& d) const {
+  POLYMOE_HD Row vjp(const Row& z, const Row& d_scores) const {
     using S = typename Row::scalar;
-    return scores(z).zip(d, [](S p, S g, int) { return p * (S(1) - p) * g; });
+    return scores(z).zip(d_scores, [](S p, S d, int) { return p * (S(1) - p) * d; });
   }
+};
+struct custom : polymoe::spec {
+  using scalar = double;
+  using router = priced_sigmoid;
 };
 }  // namespace
 
-TEST_CASE("router kernel: a custom router runs unchanged") {
-  for (const int E : {3, 8, 40, 200}) compare<shifted_sigmoid, polymoe::balance::sum<>>(66, E, 66, false, 41);
+TEST_CASE("router: every row tier, double") {
+  tally n;
+  for (const int E : {2, 3, 8, 31, 32, 33, 64, 65}) {
+    check<plain<double, 2>, 1024>(
+        {.T = 130, .E = E, .D = 5, .factor = 0.8f, .seed = static_cast<std::uint64_t>(E), .repeat = E < 40}, n);
+    check<plain<double, 2>, 1024>(
+        {.T = 63, .E = E, .D = 17, .group_size = 20, .padded = true, .kind = inputs::bad, .seed = 2}, n);
+  }
+  // Wide rows keep the fibers busy: one of each.
+  check<plain<double, 2>, 1024>({.T = 65, .E = 257, .D = 5, .factor = 0.5f, .seed = 3}, n);
+  check<plain<double, 2>, 1024>({.T = 65, .E = 129, .D = 33, .kind = inputs::ties, .seed = 3}, n);
+  check<plain<double, 2>, 1024>(
+      {.T = 67, .E = 1000, .D = 4, .group_size = 65, .padded = true, .kind = inputs::bad, .seed = 4}, n);
+  CHECK(n.dropped > 100);
+}
+TEST_CASE("router: float, wishes apart only where scores are equal to rounding") {
+  tally n;
+  for (const int E : {2, 8, 33, 64})
+    for (const inputs kind : {inputs::random, inputs::bad})
+      check<plain<float, 2>, 64>({.T = 66, .E = E, .D = 40, .factor = 0.8f, .kind = kind, .seed = 6, .repeat = E < 40},
+                                 n);
+  check<plain<float, 2>, 64>({.T = 700, .E = 8, .D = 12, .seed = 6, .repeat = false}, n);
+  CHECK(n.differing_wishes <= 2);
+}
+TEST_CASE("router: a bf16 input has logits as exact as a float one") {
+  tally n;
+  for (const int E : {4, 31})
+    check<plain<polymoe::bf16, 2>, 32>({.T = 65, .E = E, .D = 40, .factor = 0.8f, .kind = inputs::bad, .seed = 7}, n);
+  CHECK(n.differing_wishes <= 2);
+}
+TEST_CASE("router: a single expert, and as many choices as experts") {
+  tally n;
+  check<plain<double, 1>, 32, false>({.T = 65, .E = 1, .seed = 13}, n);
+  check<plain<double, 3>, 32>({.T = 65, .E = 3, .factor = 0.7f, .seed = 13}, n);
+}
+TEST_CASE("router: many tiles in one group, where sums take a warp") {
+  tally n;
+  check<plain<double, 3>, 32>(
+      {.T = 1300, .E = 5, .D = 3, .factor = 0.9f, .kind = inputs::bad, .seed = 14, .repeat = false}, n);
+  CHECK(n.dropped > 0);
+}
+TEST_CASE("router: a router of a user runs unchanged") {
+  tally n;
+  for (const int E : {2, 8, 40})
+    check<custom, 64>({.T = 66, .E = E, .kind = inputs::bad, .seed = 15}, n, {.price = 0.1f});
+}
+TEST_CASE("router: a temperature that is not positive routes nothing") {
+  polymoe::step_state step;
+  polymoe::route_args<float> a;
+  a.step = &step;
+  CHECK(polymoe::route_values_of(a).inverse_temperature == 1.0f);
+  for (const float t : {0.0f, -1.0f, std::nanf("")}) {
+    step.temperature = t;
+    CHECK(std::isnan(polymoe::route_values_of(a).inverse_temperature));
+  }
 }

@@ -47,10 +47,11 @@ struct statistics {
 namespace detail {
 
 enum class wait_for : int { nothing, block, grid, word, sync_warp, shuffle_xor, shuffle_up, shuffle_down, shuffle_idx,
-                            ballot, any, all, match };
+                            ballot, any, all, match, collective };
 inline const char* name_of(wait_for w) {
   constexpr const char* names[] = {"nothing", "block barrier", "grid barrier", "word", "sync_warp", "shuffle_xor",
-                                   "shuffle_up", "shuffle_down", "shuffle_idx", "ballot", "any", "all", "match"};
+                                   "shuffle_up", "shuffle_down", "shuffle_idx", "ballot", "any", "all", "match",
+                                   "warp collective"};
   return names[static_cast<int>(w)];
 }
 
@@ -100,6 +101,17 @@ struct dice {
 
 struct block;
 
+/// What a warp collective runs, once, when all lanes are there: lanes[i] is what lane i handed over.
+using warp_action = void (*)(void* const (&lanes)[32]);
+
+/// A copy to shared memory that has been started and not waited for.
+struct pending_copy {
+  std::byte* to = nullptr;
+  const void* from = nullptr;
+  int bytes = 0;  ///< read from `from`; the rest of the 16 are zeros
+  int group = 0;
+};
+
 /// One CUDA thread.
 struct fiber {
   static constexpr std::size_t payload = 64;
@@ -114,6 +126,9 @@ struct fiber {
   const unsigned* word = nullptr;
   unsigned value = 0;
   location where{};
+  warp_action action = nullptr;
+  std::vector<pending_copy> copies{};  ///< in the order they were started
+  int copy_group = 0;                  ///< groups committed so far
   alignas(16) std::byte in[payload];
   alignas(16) std::byte out[payload];
 };

@@ -18,13 +18,19 @@
 #include <cstring>
 #include <tuple>
 #define POLYMOE_LAUNCH_BOUNDS(...) __launch_bounds__(__VA_ARGS__)
+// A const kernel parameter whose address may be taken without a copy of it on every thread's stack.
+#define POLYMOE_GRID_CONSTANT __grid_constant__
 #define POLYMOE_UNROLL _Pragma("unroll")
+#define POLYMOE_UNROLL_PRAGMA(x) _Pragma(#x)
+#define POLYMOE_UNROLL_BY(n) POLYMOE_UNROLL_PRAGMA(unroll n)  // n iterations at a time; 1: none
 #else
 #if !defined(POLYMOE_HOST_EXECUTOR)
 #error "polymoe: .cuh headers need nvcc; without it include tests/executor/host_executor.hpp before them"
 #endif
 #define POLYMOE_LAUNCH_BOUNDS(...)
+#define POLYMOE_GRID_CONSTANT
 #define POLYMOE_UNROLL
+#define POLYMOE_UNROLL_BY(n) static_assert((n) > 0, "polymoe: a loop is unrolled by one iteration at least");
 #endif
 
 namespace polymoe::inline v0::device {
@@ -221,6 +227,22 @@ __device__ inline int popcount(unsigned long long x) { return __popcll(x); }
 __device__ inline int find_first(unsigned x) { return __ffs(static_cast<int>(x)); }
 __device__ inline int find_first(unsigned long long x) { return __ffsll(static_cast<long long>(x)); }
 
+// ---- copies to shared memory ----------------------------------------------------------------------------------------
+
+/// Starts copying 16 bytes from global to shared memory, both aligned to 16: the first `bytes` (0 to 16) are read, the
+/// rest are zeros.  Seen by this thread after copy_wait(), by the block after a barrier behind it.
+__device__ inline void copy_async(void* to, const void* from, int bytes) {
+  const auto target = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(from), "r"(bytes) : "memory");
+}
+/// Ends a group: the copies this thread started since the last one.
+__device__ inline void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/// Waits until all but the last `Groups` groups of this thread have arrived.
+template <int Groups>
+__device__ inline void copy_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Groups) : "memory");
+}
+
 // ---- shared memory and atomics --------------------------------------------------------------------------------------
 
 /// The block's dynamic shared memory from byte `offset` on; the start is aligned to 1024 bytes.  Uninitialised.
@@ -335,6 +357,22 @@ void launch(const launch_shape& shape, void (*kernel)(Params...), Args&&... args
   detail::launch_values(shape, kernel, values, std::index_sequence_for<Params...>{});
 }
 
+/// Largest dynamic shared memory of a block of the current device, in bytes.
+inline std::size_t shared_limit() {
+  int device = 0, bytes = 0;
+  detail::check(cudaGetDevice(&device), "cudaGetDevice");
+  detail::check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+                "shared memory of a block");
+  return static_cast<std::size_t>(bytes);
+}
+/// Shared memory of a multiprocessor of the current device; every resident block takes 1 KiB beside its own.
+inline std::size_t shared_of_multiprocessor() {
+  int device = 0, bytes = 0;
+  detail::check(cudaGetDevice(&device), "cudaGetDevice");
+  detail::check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device),
+                "shared memory of a multiprocessor");
+  return static_cast<std::size_t>(bytes);
+}
 /// Multiprocessors of the current device: the natural size of a persistent grid.
 inline int multiprocessors() {
   int device = 0, count = 0;
@@ -354,6 +392,32 @@ int max_cooperative_blocks(void (*kernel)(Params...), int threads, std::size_t s
   detail::check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, entry, threads, shared_bytes), "occupancy");
   return each * multiprocessors();
 }
+
+/// Device memory filled with 0xFF bytes, so that reads of what nobody wrote are seen; null for 0 bytes.  Waits.
+inline void* allocate(std::size_t bytes) {
+  void* p = nullptr;
+  if (bytes == 0) return p;
+  detail::check(cudaMalloc(&p, bytes), "allocating ", bytes, " bytes of device memory");
+  detail::check(cudaMemset(p, 0xFF, bytes), "filling ", bytes, " bytes");
+  return p;
+}
+inline void release(void* p) noexcept {
+  if (p) cudaFree(p);
+}
+/// Copies host memory to device memory in stream order; `from` may be reused when it returns.
+inline void upload(void* to, const void* from, std::size_t bytes, stream_handle stream) {
+  if (bytes == 0) return;
+  detail::check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), "uploading ", bytes, " bytes");
+  detail::check(cudaStreamSynchronize(stream), "uploading ", bytes, " bytes");
+}
+/// Copies device memory to host memory and waits for it.
+inline void download(void* to, const void* from, std::size_t bytes, stream_handle stream) {
+  if (bytes == 0) return;
+  detail::check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream), "downloading ", bytes, " bytes");
+  detail::check(cudaStreamSynchronize(stream), "downloading ", bytes, " bytes");
+}
+/// Waits for everything in the stream; errors of earlier kernels surface here.
+inline void wait(stream_handle stream) { detail::check(cudaStreamSynchronize(stream), "waiting for the stream"); }
 
 /// Writes zeros to device memory, in stream order.
 inline void clear(void* p, std::size_t bytes, stream_handle stream) {

@@ -1,26 +1,205 @@
-// route_rows on CUDA: picks the row tier for the number of experts and launches the router kernel.
+// The router on CUDA: picks the row tier for the number of experts and launches the steps of forward and backward.
+//
+// Nothing here waits, allocates or reads a count: a call is one cooperative launch (two around the sort of an ordered
+// priority), or a launch per step, all of sizes known on the host, and can be captured in a graph.
 #pragma once
 
 #include "../kernel/route.cuh"
+#include "../kernel/route_backward.cuh"
 
 namespace polymoe::inline v0 {
 
-/// Launches over all tiles; asynchronous.  The caller's pointers must be device memory.
-template <class Router, class Balance, class C>
-void route_rows_cuda(device::stream_handle stream, const Router& router, const Balance& balance, const route_rows_args<C>& a) {
-  require(a.experts >= 1 && a.experts <= max_experts, "route_rows: ", a.experts, " experts, supported are 1 to ", max_experts);
-  if (a.tokens == 0) return;
-  const int groups = (a.tokens + a.group_size - 1) / a.group_size;
-  const device::launch_shape shape{.kernel = "route_rows", .grid = groups * a.tiles_per_group, .block = 32 * route_warps,
-                                   .shared = route_rows_shared<Balance, C>(a.experts), .stream = stream};
-  const auto run = [&]<int Tier>() {
-    device::launch(shape, route_rows_kernel<Router, Balance, Tier, C>, router, balance, a);
+namespace detail {
+template <int N>
+struct route_tier {
+  static constexpr int value = N;
+};
+/// f(tier) with the smallest row tier that holds E experts; tiers beyond the one for `Most` are not compiled.
+template <int Most, class F>
+auto with_route_tier(int experts, F f) {
+  static_assert(Most >= 1 && Most <= max_experts, "polymoe: the router has kernels for 1 to 1024 experts");
+  require(experts >= 1 && experts <= Most, "route: ", experts, " experts, these kernels were compiled for 1 to ", Most);
+  if constexpr (Most > 32)
+    if (experts <= 32) return f(route_tier<32>{});
+  if constexpr (Most > 64)
+    if (experts > 32 && experts <= 64) return f(route_tier<64>{});
+  if constexpr (Most > 128)
+    if (experts > 64 && experts <= 128) return f(route_tier<128>{});
+  if constexpr (Most > 256)
+    if (experts > 128 && experts <= 256) return f(route_tier<256>{});
+  constexpr int last = Most <= 32 ? 32 : (Most <= 64 ? 64 : (Most <= 128 ? 128 : (Most <= 256 ? 256 : max_experts)));
+  return f(route_tier<last>{});
+}
+
+template <class Router, class Capacity, class Balance, class C>
+std::size_t route_sort_bytes(const sparse_plan<C>& p, const route_sort& sort) {
+  using schedule = route_schedule<Router, Capacity>;
+  if constexpr (!schedule::ordered) {
+    return 0;
+  } else {
+    require(sort.bytes && sort.run,
+            "route: this priority needs a sort; pass device::radix_sort() of dispatch/sort.cuh");
+    const int items = p.tokens * (schedule::by_choice ? schedule::K : 1), groups = group_bits(p.groups);
+    if constexpr (group_in_key<C>)
+      return sort.bytes(items, 32 + groups);
+    else
+      return std::max(sort.bytes(items, 64), p.groups > 1 ? sort.bytes(items, groups) : std::size_t{0});
+  }
+}
+
+/// Sorts the keys of units or choices; s.order becomes their ids.
+template <class Router, class Capacity, class C>
+void sort_route_items(device::stream_handle stream, const sparse_plan<C>& p, const route_sort& sort,
+                      route_scratch<C>& s) {
+  using schedule = route_schedule<Router, Capacity>;
+  constexpr int per_unit = schedule::by_choice ? schedule::K : 1;
+  const int items = p.tokens * per_unit, groups = group_bits(p.groups);
+  s.order = s.ids[1];
+  if (items == 0) return;
+  sort.run(stream, s.sort, s.sort_bytes, s.keys[0], s.keys[1], s.ids[0], s.ids[1], items,
+           group_in_key<C> ? 32 + groups : 64);
+  if constexpr (!group_in_key<C>) {
+    if (p.groups <= 1) return;
+    const int blocks =
+        static_cast<int>(std::min<index>(ceil_div(items, route_tuning::threads), route_tuning::most_blocks));
+    device::launch({.kernel = "route_group_keys", .grid = blocks, .block = route_tuning::threads, .stream = stream},
+                   route_group_keys_kernel<std::uint64_t>, s.ids[1], s.keys[0], items, p.group_size * per_unit);
+    sort.run(stream, s.sort, s.sort_bytes, s.keys[0], s.keys[1], s.ids[1], s.ids[0], items, groups);
+    s.order = s.ids[0];
+  }
+}
+
+/// The largest number of blocks that some step has work for.
+template <class Router, class Capacity, class Balance, class C>
+int route_grid(const sparse_plan<C>& p, const route_scratch<C>& s) {
+  using schedule = route_schedule<Router, Capacity>;
+  const index warps = route_tuning::warps, E = p.experts, G = p.groups;
+  const auto lists = [&](index n, index length) {
+    return ceil_div(n, length <= route_tuning::short_list ? route_tuning::threads : warps);
   };
-  if (a.experts <= 32) run.template operator()<32>();
-  else if (a.experts <= 64) run.template operator()<64>();
-  else if (a.experts <= 128) run.template operator()<128>();
-  else if (a.experts <= 256) run.template operator()<256>();
-  else run.template operator()<max_experts>();
+  index most = std::max<index>(s.tiles, G);
+  most = std::max(most, lists(G * Balance::columns * E, s.tiles_per_group));
+  if (!schedule::mixture) most = std::max(most, lists(G * E, s.item_tiles));
+  return static_cast<int>(std::clamp<index>(most, 1, route_tuning::most_blocks));
+}
+}  // namespace detail
+
+/// Bytes of `workspace` for calls with the sizes of `plan`, or smaller ones.  `sort` is asked where the priority sorts.
+template <class Router, class Capacity, class Balance, class C>
+std::size_t route_workspace_bytes(const sparse_plan<C>& plan, const route_sort& sort = {}) {
+  arena dry;
+  cut_route_scratch<Router, Capacity, Balance>(plan, dry);
+  return dry.used() + detail::route_sort_bytes<Router, Capacity, Balance>(plan, sort);
+}
+
+/// Launches of a forward call, without those inside a sort: cooperative, or one per step.
+template <class Router, class Capacity, class C = float>
+constexpr int route_launches(bool cooperative) {
+  using schedule = route_schedule<Router, Capacity>;
+  // Double scores of several groups take a second key.
+  const int sorting = schedule::ordered && !group_in_key<C> ? 1 : 0;
+  return (cooperative ? (schedule::ordered ? 2 : 1) : schedule::steps) + sorting;
+}
+/// Launches of a backward call: rows, products, sum of the pieces.
+template <class Router>
+constexpr int route_backward_launches() {
+  return 3;
+}
+
+/// Largest grid of a cooperative forward launch on the current device.  For use at bind: it asks the driver.
+template <class Router, class Capacity, class Balance, class Combine, int Most = max_experts, class T>
+int route_cooperative_blocks(const route_args<T>& args) {
+  return detail::with_route_tier<Most>(args.plan.experts, [&]<class Tier>(Tier) {
+    return device::max_cooperative_blocks(
+        route_forward_kernel<Router, Capacity, Balance, Combine, Tier::value, T>, route_tuning::threads,
+        route_shared<Router, Balance, Tier::value, compute_t<T>>::bytes(args.plan.experts));
+  });
+}
+
+/// From router input to plan, weights, balance values and statistics; asynchronous.  `Most` bounds the experts, where
+/// they are known to be few: fewer kernels are compiled.
+template <class Router, class Capacity, class Balance, class Combine, int Most = max_experts, class T>
+void route_forward_cuda(device::stream_handle stream, const Router& router, const Balance& balance,
+                        const Combine& combine, const route_args<T>& args, const route_sort& sort = {}) {
+  using C = compute_t<T>;
+  using schedule = route_schedule<Router, Capacity>;
+  static_assert(std::is_same_v<C, float> || std::is_same_v<C, double>,
+                "polymoe: the CUDA router computes in float or double");
+  const sparse_plan<C>& p = args.plan;
+  require(schedule::mixture || schedule::K <= p.experts, "route: the router takes K = ", schedule::K,
+          " experts per unit, there are only ", p.experts);
+  require(!schedule::fallback || p.all_experts == p.experts + 1, "route: a fallback expert makes ", p.experts + 1,
+          " experts, the plan has ", p.all_experts);
+  route_call<Router, Balance, Combine, T> call{router, balance, combine, {}, args, {}};
+  for (int i = 0; i < Balance::terms; ++i) call.weights.of[i] = balance.weight_of(i);
+  arena work(args.workspace, args.workspace_bytes);
+  call.scratch = cut_route_scratch<Router, Capacity, Balance>(p, work);
+  call.scratch.sort = static_cast<std::byte*>(args.workspace) + work.used();
+  call.scratch.sort_bytes = args.workspace_bytes - work.used();
+  if constexpr (schedule::ordered)
+    require(sort.run, "route: this priority needs a sort; pass device::radix_sort() of dispatch/sort.cuh");
+
+  detail::with_route_tier<Most>(p.experts, [&]<class Tier>(Tier) {
+    const int grid = detail::route_grid<Router, Capacity, Balance>(p, call.scratch);
+    const bool cooperative = args.cooperative_blocks > 0;
+    const auto run = [&](int first, int last) {
+      const device::launch_shape shape{.kernel = "route_forward",
+                                       .grid = cooperative ? std::min(grid, args.cooperative_blocks) : grid,
+                                       .block = route_tuning::threads,
+                                       .shared = route_shared<Router, Balance, Tier::value, C>::bytes(p.experts),
+                                       .stream = stream,
+                                       .cooperative = cooperative && last - first > 1};
+      device::launch(shape, route_forward_kernel<Router, Capacity, Balance, Combine, Tier::value, T>, call, first,
+                     last);
+    };
+    const auto steps = [&](int first, int last) {
+      if (cooperative) return run(first, last);
+      for (int i = first; i < last; ++i) run(i, i + 1);
+    };
+    if constexpr (schedule::ordered) {
+      steps(0, 1);
+      detail::sort_route_items<Router, Capacity>(stream, p, sort, call.scratch);
+      steps(1, schedule::steps);
+    } else {
+      steps(0, schedule::steps);
+    }
+  });
+}
+
+/// Gradients of the router from those of the weights (d_gate, d_skip) and of the balance losses; asynchronous.
+template <class Router, class Capacity, class Balance, class Combine, int Most = max_experts, class T>
+void route_backward_cuda(device::stream_handle stream, const Router& router, const Balance& balance,
+                         const Combine& combine, const route_backward_args<T>& b) {
+  using C = compute_t<T>;
+  const route_args<T>& a = b.forward;
+  const int units = a.plan.tokens, E = a.plan.experts;
+  if (units == 0) return;
+  detail::with_route_tier<Most>(E, [&]<class Tier>(Tier) {
+    using lanes = route_lanes<Tier::value>;
+    const index blocks = std::min<index>(ceil_div(units, lanes::units), route_tuning::most_blocks);
+    device::launch({.kernel = "route_backward_rows",
+                    .grid = static_cast<int>(blocks),
+                    .block = route_tuning::threads,
+                    .shared = route_backward_shared<Router, Tier::value, C>(),
+                    .stream = stream},
+                   route_backward_rows_kernel<Router, Capacity, Balance, Combine, Tier::value, T>,
+                   route_backward_call<Router, Balance, Combine, T>{router, balance, combine, b});
+  });
+  constexpr int matrices = projections<Router>;
+  const route_products products(E, a.dim, units, matrices, b.d_input != nullptr);
+  device::launch({.kernel = "route_products",
+                  .grid = static_cast<int>(products.blocks()),
+                  .block = route_tuning::threads,
+                  .shared = product_shape::bytes(sizeof(C)),
+                  .stream = stream},
+                 route_products_kernel<matrices, T>, b, products);
+  const index cells = matrices * index{E} * a.dim;
+  device::launch(
+      {.kernel = "route_pieces",
+       .grid = static_cast<int>(std::min<index>(ceil_div(cells, route_tuning::threads), route_tuning::most_blocks)),
+       .block = route_tuning::threads,
+       .stream = stream},
+      route_pieces_kernel<matrices, T>, b);
 }
 
 }  // namespace polymoe

@@ -1,114 +1,257 @@
-// The router kernel: one warp per unit, from logits to scores, wishes, balance shares and statistics.
+// The router's forward on CUDA: logits, rows, places, weights, balance losses and statistics, as steps between
+// barriers.
 //
-// A block owns one tile of at most 64 units of one group, the same tiles as the CPU backend (row_tiles).  Its warps take
-// the tile's units in turn and keep balance sums in registers; at the end the warps' sums are added in warp order through
-// shared memory, so a tile's share has the same bits in every run.  The row itself goes through route_row(), the text
-// that the CPU runs with one lane.
+// One kernel holds all steps.  A cooperative launch runs them all with a barrier of the grid between two; where that is
+// not to be had, every step is a launch of its own of the same kernel.  Work is cut by sizes only and every sum has a
+// fixed order, so both ways, any grid and any order of blocks give the same bits.
+//
+//   rows      per tile of 64 units: logits, the row through route_row() (the text the CPU runs with one lane), shares
+//   of
+//             balance and statistics; by position also the histogram of wishes
+//   ...       places, see place.cuh; sums over tiles run beside the first scan
+//   offsets   first slots; balance values and cotangents, a block per group
+//   finish    slots, units, weights; statistics and the values of the call
 #pragma once
 
-#include "../../../router/route_row.hpp"
-#include "../warp_group.cuh"
+#include "logits.cuh"
+#include "route_finish.cuh"
 
 namespace polymoe::inline v0 {
 
-inline constexpr int route_warps = 4;
-inline constexpr int route_tile_units = 64;
-
-/// Pointers and sizes of one launch; matrices are contiguous rows of E numbers.
-template <class C>
-struct route_rows_args {
-  const C* logits = nullptr;   ///< [T, E]
-  const C* raw = nullptr;      ///< [T, E] second projection, or null
-  C* scores = nullptr;         ///< [T, E]
-  int* wish = nullptr;         ///< [T, K] (null for routers that use every expert)
-  unsigned char* bad = nullptr;///< [T]
-  C* partial = nullptr;        ///< [tiles, columns * E]
-  C* stats = nullptr;          ///< [tiles, E + 2] gate mass, entropy, margin
-  int tokens = 0, experts = 0, group_size = 0, tiles_per_group = 0;
-  bool balanced = false;
-  route_values values{};
+/// Layout of dynamic shared memory; the parts of one step share it with those of the others.
+template <class Router, class Balance, int Tier, class C>
+struct route_shared {
+  static constexpr std::size_t reserved = route_exchange_bytes;
+  static constexpr int units = route_lanes<Tier>::units;
+  static constexpr std::size_t mixture_bytes =
+      Router::k == every_expert ? static_cast<std::size_t>(round_up(sizeof(mixture_choice<Tier, C>), 16)) : 0;
+  /// Sums of one tile per unit in flight: columns + 1 rows; then entropy and margin, then the mixture's choices.
+  POLYMOE_HD static constexpr std::size_t decisions(int experts) {
+    return reserved + static_cast<std::size_t>(
+                          round_up(static_cast<index>(sizeof(C)) * units * (Balance::columns + 1) * experts, 16));
+  }
+  POLYMOE_HD static constexpr std::size_t choices(int experts) {
+    return decisions(experts) + static_cast<std::size_t>(units) * 2 * sizeof(double);
+  }
+  POLYMOE_HD static constexpr std::size_t counts(int experts) {
+    return choices(experts) + static_cast<std::size_t>(units) * mixture_bytes;
+  }
+  static constexpr std::size_t bytes(int experts) {
+    const auto larger = [](std::size_t a, std::size_t b) { return a > b ? a : b; };
+    const std::size_t rows = counts(experts) + static_cast<std::size_t>(units) * sizeof(int);
+    const std::size_t histograms =
+        reserved + static_cast<std::size_t>(route_tuning::warps) * static_cast<std::size_t>(experts) * sizeof(int);
+    const std::size_t totals =
+        reserved + 2 * sizeof(C) * static_cast<std::size_t>(Balance::columns) * static_cast<std::size_t>(experts);
+    return larger(larger(rows, histograms), larger(totals, reserved + product_shape::bytes(sizeof(C))));
+  }
 };
 
-/// Bytes of dynamic shared memory.
-template <class Balance, class C>
-constexpr std::size_t route_rows_shared(int experts) {
-  const int rows = Balance::columns + 1;
-  return sizeof(C) * static_cast<std::size_t>(route_warps) * static_cast<std::size_t>(rows * experts + 2);
+template <class Router, class Capacity, class Balance, class Combine, int Tier, class T>
+struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
+  using C = compute_t<T>;
+  using lanes = route_lanes<Tier>;
+  using Row = row<typename lanes::type, Tier, C>;
+  using base = finish_phases<Router, Capacity, Balance, Combine, T>;
+  using schedule = route_schedule<Router, Capacity>;
+  using layout = route_shared<Router, Balance, Tier, C>;
+  static constexpr int K = schedule::K, columns = Balance::columns;
+  using base::a, base::w, base::call, base::balanced, base::shared_numbers;
+
+  POLYMOE_DEVICE explicit route_phases(const route_call<Router, Balance, Combine, T>& c) : base(c) {}
+
+  // ---- rows ----
+
+  POLYMOE_DEVICE void rows() const {
+    const int E = a.plan.experts;
+    if (device::block_index().x == 0) {
+      for (int e = device::thread_rank(); e < a.plan.all_experts; e += route_tuning::threads) w.run_total[e] = 0;
+      for (int e = device::thread_rank(); e < E; e += route_tuning::threads) a.wished[e] = 0;
+      if (device::thread_rank() == 0) *w.moved = 0;
+    }
+    const route_values values = route_values_of(a);
+    for (int tile = device::block_index().x; tile < w.tiles; tile += device::grid_size().x) {
+      const unit_tile u = this->tile_of(tile);
+      logits_tile<T>(shared_numbers(), a.input, a.input_stride, a.dim, a.weight, a.logits, E, u.first, u.end);
+      if constexpr (projections < Router >> 1)
+        logits_tile<T>(shared_numbers(), a.input, a.input_stride, a.dim, a.noise_weight, a.raw, E, u.first, u.end);
+      device::sync_block();
+      rows_of_tile(values, tile, u);
+      if constexpr (!schedule::mixture && !schedule::ordered) {
+        device::sync_block();
+        this->count_unit_tile(tile, 0);
+      }
+      device::sync_block();
+    }
+  }
+
+  POLYMOE_NOINLINE POLYMOE_DEVICE void rows_of_tile(const route_values& values, int tile, const unit_tile& u) const {
+    const int E = a.plan.experts, slot = lanes::unit();
+    C* const sums = shared_numbers() + index{slot} * (columns + 1) * E;  // columns of balance, then gate mass
+    double* const decisions = device::shared<double>(layout::decisions(E)) + 2 * slot;
+    int* const counts = device::shared<int>(layout::counts(E)) + slot;
+    const Row zero = zero_route_row<Row>(E);
+    for (int c = 0; c <= columns; ++c) store_route_row(zero, sums + index{c} * E);
+    double entropy = 0, margin = 0;
+    int finite = 0;
+    for (int t = u.first + slot; t < u.end; t += lanes::units) {
+      const Row logits = load_route_row<Row>(a.logits + index{t} * E, E);
+      const Row raw = projections<Router> > 1 ? load_route_row<Row>(a.raw + index{t} * E, E) : logits;
+      auto r = route_row(call.router, values, logits, raw, index{t});
+      r.finite = r.finite && r.scores.finite();
+      store_route_row(r.finite ? r.scores : zero, a.scores + index{t} * E);
+      if constexpr (has_noise<Router, Row>) store_route_row(r.noisy, a.noisy + index{t} * E);
+      if (logits.g.lane() == 0) {
+        a.plan.bad[t] = !r.finite;
+        if constexpr (!schedule::mixture)
+          for (int j = 0; j < K; ++j) a.wish[index{t} * K + j] = r.finite ? r.chosen.expert[j] : -1;
+      }
+      if constexpr (schedule::ordered) store_keys(t, u.group, r);
+      if constexpr (schedule::mixture) weigh_all(t, r);
+      if (!r.finite) continue;
+      ++finite;
+      if constexpr (columns > 0) {
+        if (balanced()) {
+          Row share[columns];
+          for (int c = 0; c < columns; ++c) share[c] = zero;
+          const Row clean = Balance::needs_clean_scores ? clean_scores_of(call.router, values, r) : r.scores;
+          call.balance.partial(make_row_info<Balance>(r, clean), share);
+          POLYMOE_UNROLL
+          for (int c = 0; c < columns; ++c) add_to(sums + index{c} * E, share[c]);
+        }
+      }
+      add_to(sums + index{columns} * E, r.scores);
+      const auto decision = decision_of(r.scores);
+      entropy += static_cast<double>(decision.entropy), margin += static_cast<double>(decision.margin);
+    }
+    if (zero.g.lane() == 0) decisions[0] = entropy, decisions[1] = margin, *counts = finite;
+
+    // The units in flight add their sums in order.
+    device::sync_block();
+    const C* const all = shared_numbers();
+    for (int i = device::thread_rank(); i < (columns + 1) * E; i += route_tuning::threads) {
+      C s(0);
+      for (int k = 0; k < lanes::units; ++k) s += all[index{k} * (columns + 1) * E + i];
+      if (i < columns * E)
+        w.partial[index{tile} * columns * E + i] = s;
+      else
+        w.tile_stats[index{tile} * (E + 2) + i - columns * E] = static_cast<double>(s);
+    }
+    if (device::thread_rank() == 0) {
+      double sum[2] = {0, 0};
+      int n = 0;
+      for (int k = 0; k < lanes::units; ++k) {
+        sum[0] += decisions[2 * k], sum[1] += decisions[2 * k + 1];
+        n += counts[k];
+      }
+      double* const to = w.tile_stats + index{tile} * (E + 2) + E;
+      to[0] = sum[0], to[1] = sum[1];
+      w.tile_finite[tile] = n;
+    }
+  }
+  POLYMOE_DEVICE static void add_to(C* sums, const Row& r) {
+    POLYMOE_UNROLL
+    for (int i = 0; i < Row::per_lane; ++i)
+      if (r.present(i)) sums[r.expert(i)] += r.v[i];
+  }
+  /// Keys for sorting units by their first score, or choices by theirs.
+  template <class R>
+  POLYMOE_DEVICE void store_keys(int t, int group, const R& r) const {
+    for (int j = 0; j < (schedule::by_choice ? K : 1); ++j) {
+      const C score = r.finite ? r.scores.at(r.chosen.expert[j]) : C(0);
+      const index id = schedule::by_choice ? index{t} * K + j : index{t};
+      if (r.logits.g.lane() == 0)
+        w.keys[0][id] = order_key(score, r.finite, group), w.ids[0][id] = static_cast<int>(id);
+    }
+  }
+  /// The weights of a mixture: every expert serves.
+  template <class R>
+  POLYMOE_DEVICE void weigh_all(int t, const R& r) const {
+    using choice_type = mixture_choice<Tier, C>;
+    const int E = a.plan.experts;
+    auto* const m = reinterpret_cast<choice_type*>(device::shared<std::byte>(layout::choices(E)) +
+                                                   lanes::unit() * layout::mixture_bytes);
+    if (r.finite) {
+      lanes::sync();
+      POLYMOE_UNROLL
+      for (int i = 0; i < Row::per_lane; ++i)
+        if (r.scores.present(i)) m->c.score[r.scores.expert(i)] = r.scores.v[i], m->c.kept[r.scores.expert(i)] = true;
+      lanes::sync();
+      if (r.scores.g.lane() == 0) {
+        m->c.n = E;
+        call.combine.weigh(m->c, m->weight);
+      }
+      lanes::sync();
+    }
+    POLYMOE_UNROLL
+    for (int i = 0; i < Row::per_lane; ++i)
+      if (r.scores.present(i))
+        a.plan.gate.set(0, index{r.scores.expert(i)} * a.plan.tokens + t,
+                        r.finite ? m->weight[r.scores.expert(i)] : C(0));
+  }
+
+  // ---- the step ----
+
+  POLYMOE_DEVICE void run(int i) const {
+    const auto at = schedule::at(i);
+    switch (at.step) {
+      case route_step::rows:
+        return rows();
+      case route_step::scan:
+        if constexpr (!schedule::mixture) this->scan(at.round);
+        if (at.round == 0) this->sums();
+        return;
+      case route_step::count:
+        if constexpr (schedule::ordered) this->count(at.round);
+        return;
+      case route_step::place:
+        if constexpr (!schedule::mixture && (!schedule::place_in_finish || schedule::rounds > 0)) this->place(at.round);
+        return;
+      case route_step::propose:
+        if constexpr (schedule::ordered && schedule::rounds > 0) this->propose(at.round);
+        return;
+      case route_step::overflow:
+        if constexpr (schedule::fallback) this->overflow();
+        return;
+      case route_step::overflow_scan:
+        if constexpr (schedule::fallback) this->overflow_scan();
+        return;
+      case route_step::offsets:
+        if constexpr (schedule::mixture) {
+          this->begin_of_mixture();
+        } else {
+          this->offsets();
+        }
+        this->balance_of_groups();
+        return;
+      case route_step::finish:
+        return this->finish();
+    }
+  }
+};
+
+/// Steps [first, last) of the call; more than one only in a cooperative launch.
+template <class Router, class Capacity, class Balance, class Combine, int Tier, class T>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads, route_tuning::least_blocks(Tier))
+    route_forward_kernel(const POLYMOE_GRID_CONSTANT route_call<Router, Balance, Combine, T> call, int first,
+                         int last) {
+  using phases = route_phases<Router, Capacity, Balance, Combine, Tier, T>;
+  // Never true.  A policy that forgot POLYMOE_HD is named by the compiler only where a kernel calls it directly.
+  if (call.args.plan.tokens < 0)
+    call.args.scores[0] = call.router.scores(zero_route_row<typename phases::Row>(call.args.plan.experts)).v[0];
+  const phases p(call);
+  for (int i = first; i < last; ++i) {
+    if (i > first) device::sync_grid(call.args.barrier);
+    p.run(i);
+  }
 }
 
-template <class Router, class Balance, int Tier, class C>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * route_warps)
-route_rows_kernel(Router router, Balance balance, route_rows_args<C> a) {
-  using Row = row<warp_group, Tier, C>;
-  constexpr int K = choices_of<Router>;
-  constexpr int columns = Balance::columns;
-  const int warp = device::thread_index().x / 32, tile = device::block_index().x, E = a.experts;
-  const int group = tile / a.tiles_per_group;
-  const int group_end = (group + 1) * a.group_size < a.tokens ? (group + 1) * a.group_size : a.tokens;
-  const int first = group * a.group_size + tile % a.tiles_per_group * route_tile_units;
-  const int end = first + route_tile_units < group_end ? first + route_tile_units : group_end;
-
-  Row zero;
-  zero.n = E;
-  for (int i = 0; i < Row::per_lane; ++i) zero.v[i] = C(0);
-  // Never true.  A policy that forgot POLYMOE_HD is named by the compiler only where a kernel calls it directly.
-  if (a.tokens < 0) a.scores[0] = router.scores(zero).v[0];
-  Row acc[columns > 0 ? columns : 1];
-  for (int c = 0; c < columns; ++c) acc[c] = zero;
-  Row mass = zero;
-  C entropy(0), margin(0);
-
-  for (int t = first + warp; t < end; t += route_warps) {
-    Row logits = zero, raw = zero;
-    for (int i = 0; i < Row::per_lane; ++i)
-      if (logits.present(i)) {
-        logits.v[i] = a.logits[index{t} * E + logits.expert(i)];
-        raw.v[i] = a.raw ? a.raw[index{t} * E + logits.expert(i)] : logits.v[i];
-      }
-    auto r = route_row(router, a.values, logits, raw, index{t});
-    r.finite = r.finite && r.scores.finite();
-    const bool writer = logits.g.lane() == 0;
-    if (writer) {
-      a.bad[t] = !r.finite;
-      if constexpr (Router::k != every_expert)
-        for (int j = 0; j < K; ++j) a.wish[index{t} * K + j] = r.finite ? r.chosen.expert[j] : -1;
-    }
-    for (int i = 0; i < Row::per_lane; ++i)
-      if (logits.present(i)) a.scores[index{t} * E + logits.expert(i)] = r.finite ? r.scores.v[i] : C(0);
-    if (!r.finite) continue;
-    if constexpr (columns > 0) {
-      if (a.balanced) {
-        const Row clean = Balance::needs_clean_scores ? clean_scores_of(router, a.values, r) : r.scores;
-        balance.partial(make_row_info<Balance>(r, clean), acc);
-      }
-    }
-    mass.add(r.scores);
-    const C sum = r.scores.sum();
-    const C weighted = r.scores.sum([](C s, int) { return s > C(0) ? s * math::log(s) : C(0); });
-    if (sum > C(0)) entropy += math::log(sum) - weighted / sum;
-    if (E > 1) {
-      const C best = r.scores.max();
-      const int at = r.scores.index_of(best);
-      margin += best - r.scores.map([=](C s, int e) { return e == at ? C(-1e30f) : s; }).max();
-    }
-  }
-
-  // Warps add their sums in warp order.
-  constexpr int rows = columns + 1;
-  C* mine = device::shared<C>() + warp * (rows * E + 2);
-  for (int i = 0; i < Row::per_lane; ++i)
-    if (mass.present(i)) {
-      for (int c = 0; c < columns; ++c) mine[c * E + mass.expert(i)] = acc[c].v[i];
-      mine[columns * E + mass.expert(i)] = mass.v[i];
-    }
-  if (mass.g.lane() == 0) mine[rows * E] = entropy, mine[rows * E + 1] = margin;
-  device::sync_block();
-  for (int i = device::thread_index().x; i < rows * E + 2; i += 32 * route_warps) {
-    C s(0);
-    for (int w = 0; w < route_warps; ++w) s += device::shared<C>()[w * (rows * E + 2) + i];
-    if (i < columns * E) a.partial[index{tile} * columns * E + i] = s;
-    else a.stats[index{tile} * (E + 2) + i - columns * E] = s;
-  }
+/// Double scores leave no room for the group in their key: the ids, sorted by score, get their group as the next key.
+/// A template, so that a header may hold it.
+template <class Key>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads)
+    route_group_keys_kernel(const int* ids, Key* keys, int n, int per_group) {
+  over_threads(n, [&](index i) { keys[i] = static_cast<Key>(ids[i] / per_group); });
 }
 
 }  // namespace polymoe

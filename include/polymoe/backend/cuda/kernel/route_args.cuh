@@ -1,0 +1,262 @@
+// What the router's kernels work on: the caller's pointers and sizes, the scratch of one call, and its order of steps.
+#pragma once
+
+#include "../../../capacity/capacity.hpp"
+#include "../../../combine/combine.hpp"
+#include "../../../core/context.hpp"
+#include "../../../layer/stats.hpp"
+#include "../../../plan/sparse_plan.hpp"
+#include "../../../router/order_key.hpp"
+#include "../../../router/reload_row.hpp"
+#include "../block_group.cuh"
+#include "../tuning/route.hpp"
+
+namespace polymoe::inline v0 {
+
+/// One routing call.  Every pointer is device memory of the caller; matrices are contiguous unless a stride is named.
+/// The sizes in `plan` (layout, tokens, experts, all_experts, groups, group_size, k, capacity, max_slots) are set by
+/// the host, its arrays are written by forward.  Of a plan with the identity layout only begin, gate, bad and bad_count
+/// are.
+template <class T>
+struct route_args {
+  using C = compute_t<T>;
+  using M = master_t<T>;
+
+  const T* input = nullptr;  ///< [T, D] router input, rows `input_stride` apart
+  index input_stride = 0;
+  index dim = 0;                    ///< D
+  const M* weight = nullptr;        ///< [E, D]
+  const M* noise_weight = nullptr;  ///< [E, D] second projection, null when there is one
+
+  // Written by forward, read by backward.
+  sparse_plan<C> plan{};
+  C* logits = nullptr;      ///< [T, E] clean
+  C* raw = nullptr;         ///< [T, E] second projection, or null
+  C* noisy = nullptr;       ///< [T, E] with noise; null for routers without
+  C* scores = nullptr;      ///< [T, E]
+  C* totals = nullptr;      ///< [G, columns * E] balance totals
+  C* cotangents = nullptr;  ///< [G, columns * E]
+  C* values = nullptr;      ///< [terms + 1] per loss, unweighted mean over groups; last: weighted sum
+  int* wish = nullptr;      ///< [T, K] expert wished for, -1 for none
+  int* position = nullptr;  ///< [T, K] position in the run, -1 for none
+
+  routing_stats* stats = nullptr;  ///< [1] filled with the three arrays below as its members
+  double* gate_mass = nullptr;     ///< [E]
+  index* wished = nullptr;         ///< [E]
+  index* served = nullptr;         ///< [E]
+
+  // State of the loss-free bias, null without.
+  const float* bias = nullptr;  ///< [E] added to scores for the selection
+  float* load = nullptr;        ///< [E] += wishes, in training
+
+  // Values of the call.
+  const step_state* step = nullptr;  ///< device memory; null means the defaults
+  run_mode mode = run_mode::train;
+  random_root random{};
+  std::uint64_t noise_stream = 0;  ///< id of the noise stream
+
+  // Scratch, see route_workspace_bytes.
+  void* workspace = nullptr;
+  std::size_t workspace_bytes = 0;
+
+  /// With a barrier (two words zeroed once) and a grid that fits the device (see route_cooperative_blocks), all steps
+  /// run in one cooperative launch; with 0 blocks every step is a launch of its own.
+  device::grid_barrier barrier{};
+  int cooperative_blocks = 0;
+};
+
+/// The order of a stable sort of 64-bit keys with their ids; see dispatch/sort.cuh, which has the only one.
+struct route_sort {
+  /// Bytes of scratch for `n` keys compared in their lowest `bits` bits.
+  std::size_t (*bytes)(int n, int bits) = nullptr;
+  /// keys_out, ids_out = keys, ids in ascending order; `keys` and `ids` keep their values.
+  void (*run)(device::stream_handle stream, void* scratch, std::size_t bytes, const std::uint64_t* keys,
+              std::uint64_t* keys_out, const int* ids, int* ids_out, int n, int bits) = nullptr;
+};
+
+/// The values of a call that are the same for all rows, read from the step in device memory.  A temperature that is not
+/// positive makes every row a bad one: a kernel cannot refuse it, and nothing may be routed by it.
+template <class T>
+POLYMOE_HD route_values route_values_of(const route_args<T>& a) {
+  const step_state s = a.step ? *a.step : step_state{};
+  route_values v;
+  v.inverse_temperature = s.temperature > 0 ? 1.0f / s.temperature : __builtin_nanf("");
+  v.noise = a.mode == run_mode::train ? s.noise : 0.0f;
+  v.draw =
+      a.random.stream(a.noise_stream, static_cast<std::uint64_t>(s.step) << 20 | static_cast<std::uint64_t>(s.micro));
+  v.bias = a.bias;
+  return v;
+}
+
+enum class route_step { rows, count, scan, place, propose, overflow, overflow_scan, offsets, finish };
+
+/// What the policies ask of the steps, and the steps in order.  A barrier of the whole grid, or a new launch, lies
+/// between two steps.
+template <class Router, class Capacity>
+struct route_schedule {
+  using Overflow = typename Capacity::overflow_policy;
+  static constexpr bool mixture = Router::k == every_expert;
+  static constexpr int K = choices_of<Router>;
+  static constexpr auto kind = Overflow::value;
+  static constexpr auto priority_kind = Capacity::priority_policy::value;
+  static constexpr bool limited = Capacity::limited && !mixture;
+  static constexpr bool fallback = limited && kind == overflow::kind::fallback;
+  static constexpr bool identity = limited && kind == overflow::kind::identity;
+  static constexpr int rounds = limited ? Overflow::rounds : 0;
+  /// Places are given in another order than by position, so the items have to be sorted first.
+  static constexpr bool ordered = limited && priority_kind != priority::kind::position;
+  static constexpr bool by_choice = ordered && priority_kind == priority::kind::probability;
+  /// Units that hold their choices in one tile can give the last places while they finish.
+  static constexpr bool place_in_finish = !mixture && !ordered && !fallback;
+
+  struct at_step {
+    route_step step;
+    int round;
+  };
+  static constexpr int steps = mixture   ? 4
+                               : ordered ? 4 + 4 * rounds + (fallback ? 2 : 0) + 2
+                                         : 2 + 2 * rounds + (fallback ? 2 : 0) + 2;
+  /// The i-th step.  By position one step gives the places of a round, proposes for the next and counts it.
+  POLYMOE_HD static constexpr at_step at(int i) {
+    if (i == 0) return {route_step::rows, 0};
+    if (i == steps - 1) return {route_step::finish, rounds};
+    if (i == steps - 2) return {route_step::offsets, 0};
+    if constexpr (mixture) {
+      return {route_step::scan, 0};
+    } else if constexpr (ordered) {
+      if (fallback && i == steps - 3) return {route_step::overflow_scan, 0};
+      if (fallback && i == steps - 4) return {route_step::overflow, 0};
+      const int round = i / 4, in_round = i % 4;
+      if (in_round == 0) return {route_step::propose, round};
+      return {in_round == 1 ? route_step::count : (in_round == 2 ? route_step::scan : route_step::place), round};
+    } else {
+      if (fallback && i == steps - 3) return {route_step::overflow_scan, 0};
+      return {i % 2 == 1 ? route_step::scan : route_step::place, (i - 1) / 2};
+    }
+  }
+};
+
+/// Scratch of one call.
+template <class C>
+struct route_scratch {
+  C* partial = nullptr;          ///< [tiles, columns * E] balance shares
+  double* tile_stats = nullptr;  ///< [tiles, E + 2] gate mass, entropy, margin
+  int* tile_finite = nullptr;    ///< [tiles] units that are not bad
+  int* group_finite = nullptr;   ///< [G]
+  C* group_values = nullptr;     ///< [G, terms]
+  double* decision = nullptr;    ///< [2] sums of entropy and margin
+  int* run_total = nullptr;      ///< [all_experts] occupied slots of each expert
+  index* moved = nullptr;        ///< [1] choices placed by rerouting
+  int* runs = nullptr;           ///< [G, E, item tiles] wishes of a tile, then the position of its first item
+  int* proposed = nullptr;       ///< [T * K, rounds] experts proposed by rerouting, -1 for none
+  int* overflow = nullptr;       ///< [tiles] units with overflow, then their number before the tile
+  std::uint64_t* keys[2] = {};   ///< [T] or [T * K] priority of units or choices
+  int* ids[2] = {};
+  const int* order = nullptr;  ///< ids, sorted
+  void* sort = nullptr;
+  std::size_t sort_bytes = 0;
+
+  int tiles_per_group = 0, tiles = 0, item_tiles = 0;  ///< item tiles are counted per group
+};
+
+/// Cuts `work` into the arrays of a call; with a dry arena only its use is of interest.
+template <class Router, class Capacity, class Balance, class C>
+route_scratch<C> cut_route_scratch(const sparse_plan<C>& p, arena& work) {
+  using schedule = route_schedule<Router, Capacity>;
+  const index E = p.experts, G = p.groups, K = schedule::K;
+  route_scratch<C> s;
+  s.tiles_per_group = static_cast<int>(ceil_div(p.group_size, route_tuning::tile_units));
+  s.tiles = static_cast<int>(G * s.tiles_per_group);
+  s.item_tiles = static_cast<int>(schedule::by_choice ? ceil_div(index{p.group_size} * K, route_tuning::tile_units)
+                                                      : K * s.tiles_per_group);
+  s.partial = work.template take_raw<C>(s.tiles * Balance::columns * E);
+  s.tile_stats = work.template take_raw<double>(s.tiles * (E + 2));
+  s.tile_finite = work.template take_raw<int>(s.tiles);
+  s.group_finite = work.template take_raw<int>(G);
+  s.group_values = work.template take_raw<C>(G * Balance::terms);
+  s.decision = work.template take_raw<double>(2);
+  s.run_total = work.template take_raw<int>(p.all_experts);
+  s.moved = work.template take_raw<index>(1);
+  if constexpr (!schedule::mixture) s.runs = work.template take_raw<int>(G * E * s.item_tiles);
+  if constexpr (schedule::rounds > 0) s.proposed = work.template take_raw<int>(index{p.tokens} * K * schedule::rounds);
+  if constexpr (schedule::fallback) s.overflow = work.template take_raw<int>(s.tiles);
+  if constexpr (schedule::ordered) {
+    const index items = index{p.tokens} * (schedule::by_choice ? K : 1);
+    for (int i = 0; i < 2; ++i) {
+      s.keys[i] = work.template take_raw<std::uint64_t>(items);
+      s.ids[i] = work.template take_raw<int>(items);
+    }
+  }
+  return s;
+}
+
+/// Bytes at the start of shared memory that are left to rows spread over a block.
+inline constexpr std::size_t route_exchange_bytes = block_group<route_tuning::threads>::exchange_bytes;
+
+/// The group of a row's lanes: a warp, or the block for long rows.
+template <int Tier>
+struct route_lanes {
+  static constexpr bool in_block = Tier > route_tuning::warp_row_experts;
+  using type = std::conditional_t<in_block, block_group<route_tuning::threads>, warp_group>;
+  /// Units a block works on at a time.
+  static constexpr int units = in_block ? 1 : route_tuning::warps;
+  /// Bytes at the start of shared memory that belong to the lanes.
+  static constexpr std::size_t reserved = in_block ? route_exchange_bytes : 0;
+  /// Which of the block's units this thread works on.
+  POLYMOE_DEVICE static int unit() { return in_block ? 0 : device::warp(); }
+  POLYMOE_DEVICE static void sync() {
+    if constexpr (in_block)
+      device::sync_block();
+    else
+      device::sync_warp();
+  }
+};
+
+/// A row of [T, E] numbers at `from`.
+template <class Row>
+POLYMOE_DEVICE Row load_route_row(const typename Row::scalar* from, int experts) {
+  Row r;
+  r.n = experts;
+  POLYMOE_UNROLL
+  for (int i = 0; i < Row::per_lane; ++i) r.v[i] = r.present(i) ? from[r.expert(i)] : typename Row::scalar(0);
+  return r;
+}
+template <class Row>
+POLYMOE_DEVICE void store_route_row(const Row& r, typename Row::scalar* to) {
+  POLYMOE_UNROLL
+  for (int i = 0; i < Row::per_lane; ++i)
+    if (r.present(i)) to[r.expert(i)] = r.v[i];
+}
+template <class Row>
+POLYMOE_DEVICE Row zero_route_row(int experts) {
+  Row r;
+  r.n = experts;
+  POLYMOE_UNROLL
+  for (int i = 0; i < Row::per_lane; ++i) r.v[i] = typename Row::scalar(0);
+  return r;
+}
+
+/// Shared memory of a combine rule over all experts (mixtures): one unit's scores, weights and gradients.
+template <int Tier, class C>
+struct mixture_choice {
+  chosen_scores<Tier, C> c;
+  C weight[Tier];
+  C d_score[Tier];
+};
+
+/// The scores of unit t's choices and whether each is served, as the CPU's chosen_of.
+template <int K, class T>
+POLYMOE_DEVICE chosen_scores<K, compute_t<T>> served_choices(const route_args<T>& a, index t) {
+  using C = compute_t<T>;
+  chosen_scores<K, C> c;
+  c.n = K;
+  POLYMOE_UNROLL
+  for (int j = 0; j < K; ++j) {
+    const int e = a.plan.expert_of[t * K + j], wish = a.wish[t * K + j], by = e >= 0 ? e : wish;
+    c.kept[j] = e >= 0;
+    c.score[j] = by >= 0 ? a.scores[t * a.plan.experts + by] : C(0);
+  }
+  return c;
+}
+
+}  // namespace polymoe

@@ -1,0 +1,215 @@
+// The router's backward on CUDA, in three launches:
+//
+//   rows      one warp (or block) per unit: gate gradients through the combine rule onto the experts that served,
+//   balance
+//             gradients, back to the logits; the texts of router/ that the CPU runs with one lane
+//   products  dW_r in fixed pieces of units, and d_input, as tiles of one launch
+//   pieces    the pieces added to the gradient in order
+//
+// Rows of bad units give nothing: their logit gradients are zero, and their inputs, which may hold anything, count as
+// zero in dW_r.
+#pragma once
+
+#include "logits.cuh"
+#include "route_args.cuh"
+
+namespace polymoe::inline v0 {
+
+template <class T>
+struct route_backward_args {
+  using C = compute_t<T>;
+  using M = master_t<T>;
+  route_args<T> forward{};         ///< as the forward call had them
+  const C* d_gate = nullptr;       ///< [S]
+  const C* d_skip = nullptr;       ///< [T], null without identity overflow
+  C* d_logits = nullptr;           ///< [T, E] written
+  C* d_raw = nullptr;              ///< [T, E] written; null with one projection
+  C* pieces = nullptr;             ///< [projections, route_tuning::pieces(T), E, D] scratch
+  M* weight_grad = nullptr;        ///< [E, D] +=
+  M* noise_weight_grad = nullptr;  ///< [E, D] +=, null with one projection
+  T* d_input = nullptr;            ///< [T, D] written or added to; null where nobody asks
+  index d_input_stride = 0;
+  bool accumulate = false;  ///< d_input += instead of =
+};
+
+template <class Router, class Balance, class Combine, class T>
+struct route_backward_call {
+  Router router;
+  Balance balance;
+  Combine combine;
+  route_backward_args<T> args;
+};
+
+/// Bytes of dynamic shared memory of the rows kernel.
+template <class Router, int Tier, class C>
+constexpr std::size_t route_backward_shared() {
+  std::size_t bytes = route_lanes<Tier>::reserved;
+  if (Router::k == every_expert)
+    bytes += static_cast<std::size_t>(route_lanes<Tier>::units) *
+             static_cast<std::size_t>(round_up(sizeof(mixture_choice<Tier, C>), 16));
+  return bytes;
+}
+
+template <class Router, class Capacity, class Balance, class Combine, int Tier, class T>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads, route_tuning::least_blocks(Tier))
+    route_backward_rows_kernel(const POLYMOE_GRID_CONSTANT route_backward_call<Router, Balance, Combine, T> call) {
+  using C = compute_t<T>;
+  using lanes = route_lanes<Tier>;
+  using Row = row<typename lanes::type, Tier, C>;
+  using schedule = route_schedule<Router, Capacity>;
+  constexpr int K = schedule::K, columns = Balance::columns;
+  const route_args<T>& a = call.args.forward;
+  const route_backward_args<T>& b = call.args;
+  const int E = a.plan.experts, units = a.plan.tokens;
+  const Row zero = zero_route_row<Row>(E);
+  // Never true; see route_forward_kernel.
+  if (units < 0) a.scores[0] = call.router.vjp(zero, zero).v[0];
+  const route_values values = route_values_of(a);
+  const bool balanced = columns > 0 && a.mode == run_mode::train;
+
+  for (index t = index{device::block_index().x} * lanes::units + lanes::unit(); t < units;
+       t += index{device::grid_size().x} * lanes::units) {
+    if (a.plan.bad[t]) {
+      store_route_row(zero, b.d_logits + t * E);
+      if constexpr (projections < Router >> 1) store_route_row(zero, b.d_raw + t * E);
+      continue;
+    }
+    const Row logits = load_route_row<Row>(a.logits + t * E, E);
+    const Row raw = projections<Router> > 1 ? load_route_row<Row>(a.raw + t * E, E) : logits;
+    const Row noisy = has_noise<Router, Row> ? load_route_row<Row>(a.noisy + t * E, E) : logits;
+    const auto r = reloaded_row(call.router, values, logits, raw, noisy, load_route_row<Row>(a.scores + t * E, E),
+                                a.wish + (schedule::mixture ? 0 : t * K));
+    row_grad<Row> g{zero, zero, zero, zero, zero};
+    if constexpr (schedule::mixture) {
+      auto* const m = reinterpret_cast<mixture_choice<Tier, C>*>(
+          device::shared<std::byte>(lanes::reserved) + lanes::unit() * round_up(sizeof(mixture_choice<Tier, C>), 16));
+      lanes::sync();
+      for (int i = 0; i < Row::per_lane; ++i)
+        if (zero.present(i)) {
+          const int e = zero.expert(i);
+          m->c.score[e] = r.scores.v[i], m->c.kept[e] = true;
+          m->weight[e] = b.d_gate[index{e} * units + t];
+        }
+      lanes::sync();
+      if (zero.g.lane() == 0) {
+        m->c.n = E;
+        call.combine.vjp(m->c, m->weight, m->d_score);
+      }
+      lanes::sync();
+      for (int i = 0; i < Row::per_lane; ++i)
+        if (zero.present(i)) g.scores.v[i] = m->d_score[zero.expert(i)];
+    } else {
+      const chosen_scores<K, C> c = served_choices<K>(a, t);
+      C d_weight[K], d_score[K] = {};
+      POLYMOE_UNROLL
+      for (int j = 0; j < K; ++j) {
+        d_weight[j] = C(0);
+        if (!c.kept[j]) continue;
+        if (a.position[t * K + j] >= 0)
+          d_weight[j] = b.d_gate[a.plan.slot_of[t * K + j]];
+        else if (schedule::fallback)
+          d_weight[j] = b.d_gate[a.plan.fallback_slot[t]];
+        else if (schedule::identity)
+          d_weight[j] = b.d_skip[t];
+      }
+      call.combine.vjp(c, d_weight, d_score);
+      POLYMOE_UNROLL
+      for (int j = 0; j < K; ++j) {
+        const int served = a.plan.expert_of[t * K + j];
+        g.scores.add_at(served >= 0 ? served : r.chosen.expert[j], d_score[j]);
+      }
+    }
+    Row cot[columns > 0 ? columns : 1];
+    for (int i = 0; i < columns; ++i)
+      cot[i] = balanced ? load_route_row<Row>(a.cotangents + (t / a.plan.group_size * columns + i) * E, E) : zero;
+    const auto d = routed_row_vjp(call.router, call.balance, values, r, raw, cot, balanced, g, t);
+    store_route_row(d.logits, b.d_logits + t * E);
+    if constexpr (projections < Router >> 1) store_route_row(d.raw, b.d_raw + t * E);
+  }
+}
+
+/// How the tiles of both products are numbered: dW_r by (matrix, piece, experts, width), then d_input by (units,
+/// width).
+struct route_products {
+  static constexpr int rows = product_shape::rows,
+                       columns = product_shape::column_threads * product_shape::most_columns;
+  int expert_tiles = 0, width_rows = 0, pieces = 0, width_columns = 0;
+  index weight_blocks = 0, input_blocks = 0;
+
+  route_products() = default;
+  route_products(int experts, index dim, index units, int matrices, bool input)
+      : expert_tiles(static_cast<int>(ceil_div(experts, columns))),
+        width_rows(static_cast<int>(ceil_div(dim, rows))),
+        pieces(route_tuning::pieces(units)),
+        width_columns(static_cast<int>(ceil_div(dim, columns))),
+        weight_blocks(index{matrices} * pieces * expert_tiles * width_rows),
+        input_blocks(input ? ceil_div(units, rows) * width_columns : 0) {}
+  index blocks() const { return weight_blocks + input_blocks; }
+};
+
+template <int Matrices, class T>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads)
+    route_products_kernel(route_backward_args<T> b, route_products n) {
+  using C = compute_t<T>;
+  const route_args<T>& a = b.forward;
+  const int E = a.plan.experts;
+  const index units = a.plan.tokens, dim = a.dim, block = device::block_index().x;
+  C* const shared = device::shared<C>();
+  if (block < n.weight_blocks) {
+    // Width runs along the rows of the tile: it is the longer side, and neighbours in memory.
+    const index d0 = block % n.width_rows * n.rows, at = block / n.width_rows;
+    const int e0 = static_cast<int>(at % n.expert_tiles) * n.columns;
+    const index piece = at / n.expert_tiles % n.pieces, matrix = at / n.expert_tiles / n.pieces;
+    const index per = route_tuning::units_of_piece(units), first = piece * per;
+    const index count = first >= units ? 0 : (units - first < per ? units - first : per);
+    const C* const d = matrix == 0 ? b.d_logits : b.d_raw;
+    C* const out = b.pieces + (matrix * n.pieces + piece) * E * dim;
+    with_product_columns(E - e0, [&]<class N>(N) {
+      product_tile<C, N::value, false, false>(
+          shared, count,
+          [&](int m, index k) {
+            const index t = first + k;
+            return d0 + m < dim && !a.plan.bad[t] ? static_cast<C>(a.input[t * a.input_stride + d0 + m]) : C(0);
+          },
+          [&](index k, int e) { return e0 + e < E ? d[(first + k) * E + e0 + e] : C(0); },
+          [&](int m, int e, C x) {
+            if (d0 + m < dim && e0 + e < E) out[index{e0 + e} * dim + d0 + m] = x;
+          });
+    });
+    return;
+  }
+  const index at = block - n.weight_blocks, d0 = at % n.width_columns * n.columns, t0 = at / n.width_columns * n.rows;
+  // Both projections are one product of twice the depth: the sum is rounded to the input's type once.
+  product_tile<C, product_shape::most_columns, true, false>(
+      shared, index{Matrices} * E,
+      [&](int m, index k) {
+        if (t0 + m >= units) return C(0);
+        return Matrices == 1 || k < E ? b.d_logits[(t0 + m) * E + k] : b.d_raw[(t0 + m) * E + k - E];
+      },
+      [&](index k, int d) {
+        if (d0 + d >= dim) return C(0);
+        return static_cast<C>(Matrices == 1 || k < E ? a.weight[k * dim + d0 + d]
+                                                     : a.noise_weight[(k - E) * dim + d0 + d]);
+      },
+      [&](int m, int d, C x) {
+        if (t0 + m >= units || d0 + d >= dim) return;
+        T& to = b.d_input[(t0 + m) * b.d_input_stride + d0 + d];
+        store(to, b.accumulate ? x + static_cast<C>(to) : x);
+      });
+}
+
+template <int Matrices, class T>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads) route_pieces_kernel(route_backward_args<T> b) {
+  using C = compute_t<T>;
+  const index cells = b.forward.dim * b.forward.plan.experts, pieces = route_tuning::pieces(b.forward.plan.tokens);
+  const index stride = index{device::grid_size().x} * route_tuning::threads;
+  for (index i = index{device::block_index().x} * route_tuning::threads + device::thread_rank(); i < Matrices * cells;
+       i += stride) {
+    const index matrix = i / cells, cell = i % cells;
+    C sum(0);
+    for (index piece = 0; piece < pieces; ++piece) sum += b.pieces[(matrix * pieces + piece) * cells + cell];
+    (matrix == 0 ? b.weight_grad : b.noise_weight_grad)[cell] += sum;
+  }
+}
+
+}  // namespace polymoe
