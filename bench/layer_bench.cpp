@@ -152,6 +152,12 @@ result run_row(const row_shape& r, const char* dtype, const settings& o) {
           ms.add("stage.gather_backward", lap());
       router.backward(c, moe.dx.v, routing, true), ms.add("stage.router_backward", lap());
     });
+    cases.push_back([&](samples& ms) {
+      auto& b = s->loop.saved();
+      lap_clock lap;
+      s->loop.module().activations(s->loop.ctx(), work, b), ms.add("activation.forward", lap());
+      s->loop.module().activations_backward(s->loop.ctx(), work, b), ms.add("activation.backward", lap());
+    });
     cases.push_back([&](samples& ms) { s->dense.run("dense", ms); });
     cases.push_back([&](samples& ms) {
       auto& b = s->loop.saved();
@@ -190,7 +196,8 @@ std::vector<std::pair<std::string, double>> derive(const result& x) {
                                                 {"gflops.both", gflops(3 * f, m["layer.both"])}};
   if (!m.has("ceiling.forward")) return d;
   const double moving = m["stage.router"] + m["stage.gather"] + m["stage.combine"], weight = m["weight_gradient"];
-  const auto pass = [&](const std::string& name, double layer_ms, double expert_ms) {
+  // The products' own time in a pass: the experts' time less what the activations take alone.
+  const auto pass = [&](const std::string& name, double layer_ms, double expert_ms, double other_ms) {
     const double top = m["ceiling." + name];
     d.insert(d.end(), {{"ms.layer." + name, layer_ms},
                        {"ms.experts." + name, expert_ms},
@@ -198,11 +205,12 @@ std::vector<std::pair<std::string, double>> derive(const result& x) {
                        {"gflops.experts." + name, gflops(f, expert_ms)},
                        {"gflops.ceiling." + name, gflops(f, top)},
                        {"of_ceiling.layer." + name, top / layer_ms},
-                       {"of_ceiling.experts." + name, top / expert_ms}});
+                       {"of_ceiling.experts." + name, top / expert_ms},
+                       {"of_ceiling.products." + name, top / (expert_ms - other_ms)}});
   };
-  pass("forward", m["layer.forward"], m["stage.experts"]);
-  pass("data_gradient", m["layer.backward"] - weight, m["stage.experts_backward"] - weight);
-  pass("weight_gradient", weight, weight);
+  pass("forward", m["layer.forward"], m["stage.experts"], m["activation.forward"]);
+  pass("data_gradient", m["layer.backward"] - weight, m["stage.experts_backward"] - weight, m["activation.backward"]);
+  pass("weight_gradient", weight, weight, 0);
   d.insert(d.end(), {{"routing_share", moving / (moving + m["stage.experts"])},
                      {"stages_over_layer", (moving + m["stage.experts"]) / m["layer.forward"]}});
   for (const char* peer : {"dense", "loop"})
@@ -236,16 +244,17 @@ void print(const result& x, const settings& o) {
     timed("loop over experts forward", "loop.forward", f, d["loop_over_ours.forward"]);
     timed("loop over experts both", "loop.both", 3 * f, d["loop_over_ours.both"]);
     if (m.has("dual.both")) timed("Hessian-vector product", "dual.both", 0, d["hvp_over_gradient"]);
+    timed("  activations alone", "activation.forward", 0, 0);
     for (const char* name : {"router", "gather", "experts", "combine", "combine_backward", "experts_backward",
                              "gather_backward", "router_backward"})
       timed((std::string("  stage ") + name).c_str(), std::string("stage.") + name, 0, 0);
     std::printf("  router + gather + combine: %.1f %% of forward (stages add up to %.2f of the layer)\n",
                 100 * d["routing_share"], d["stages_over_layer"]);
-    std::printf("  GFLOP/s               layer  experts  ceiling   layer/ceiling  experts/ceiling\n");
+    std::printf("  GFLOP/s               layer  experts  ceiling   layer/ceiling  experts/ceiling  products/ceiling\n");
     for (const std::string pass : {"forward", "data_gradient", "weight_gradient"})
-      std::printf("    %-16s %8.1f %8.1f %8.1f %15.3f %16.3f\n", pass.c_str(), d["gflops.layer." + pass],
+      std::printf("    %-16s %8.1f %8.1f %8.1f %15.3f %16.3f %17.3f\n", pass.c_str(), d["gflops.layer." + pass],
                   d["gflops.experts." + pass], d["gflops.ceiling." + pass], d["of_ceiling.layer." + pass],
-                  d["of_ceiling.experts." + pass]);
+                  d["of_ceiling.experts." + pass], d["of_ceiling.products." + pass]);
   }
   std::fflush(stdout);
 }

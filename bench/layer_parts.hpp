@@ -234,6 +234,19 @@ class expert_loop {
       });
     }
   }
+  /// The activations of the experts alone, tile by tile as the layer runs them.
+  void activations(polymoe::context<cpu>& c, const polymoe::expert_work& work, saved& s) const {
+    polymoe::parallel_for(c.stream, work.tile_count, [&](index i, worker&) {
+      const polymoe::expert_run& t = work.tiles[i];
+      polymoe::detail::activate<T>(s.pre.rows_at(t.y_row, t.rows), s.hidden.rows_at(t.y_row, t.rows), act{});
+    });
+  }
+  void activations_backward(polymoe::context<cpu>& c, const polymoe::expert_work& work, saved& s) const {
+    polymoe::parallel_for(c.stream, work.tile_count, [&](index i, worker&) {
+      const polymoe::expert_run& t = work.tiles[i];
+      polymoe::detail::activate_backward<T>(s.d_hidden.rows_at(t.y_row, t.rows), s.pre.rows_at(t.y_row, t.rows), act{});
+    });
+  }
   /// The second half of the experts' backward, as the layer runs it.
   void weight_gradients(polymoe::context<cpu>& c, const polymoe::expert_work& work, saved& s) const {
     const index first = fc1_.tasks();

@@ -60,9 +60,18 @@ macro(polymoe_program_setup)
       check_cxx_compiler_flag(-march=native POLYMOE_HAS_MARCH_NATIVE)
       if(POLYMOE_HAS_MARCH_NATIVE)
         list(APPEND polymoe_host_flags -march=native)
+        # Compilers halve the vectors of CPUs that have 64-byte ones, for the sake of older ones.
+        check_cxx_compiler_flag("-march=native -mprefer-vector-width=512" POLYMOE_HAS_WIDE_VECTORS)
+        if(POLYMOE_HAS_WIDE_VECTORS)
+          list(APPEND polymoe_host_flags -mprefer-vector-width=512)
+        endif()
       endif()
     endif()
-    if(POLYMOE_SANITIZE)
+    if(POLYMOE_SANITIZE STREQUAL "thread")
+      # Our loop runs on std::thread there: the threads of GCC's OpenMP synchronise where the sanitizer cannot see it.
+      list(APPEND polymoe_host_flags -O1 -g1 -fno-omit-frame-pointer -fsanitize=thread -DPOLYMOE_STD_THREADS=1)
+      target_link_options(polymoe_flags INTERFACE -fsanitize=thread)
+    elseif(POLYMOE_SANITIZE)
       list(APPEND polymoe_host_flags -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined
            -fno-sanitize-recover=all)
       target_link_options(polymoe_flags INTERFACE -fsanitize=address,undefined)
@@ -77,6 +86,7 @@ macro(polymoe_program_setup)
   polymoe_program_library(JPEG JPEG::JPEG POLYMOE_WITH_JPEG=1)
   polymoe_program_library(CLI11 CLI11::CLI11 "")
   polymoe_program_library(nlohmann_json nlohmann_json::nlohmann_json "")
+  polymoe_spec_libraries()
 
   if(POLYMOE_CUDA)
     add_library(polymoe_kernels INTERFACE)
@@ -86,6 +96,47 @@ macro(polymoe_program_setup)
       "$<$<COMPILE_LANG_AND_ID:CUDA,NVIDIA>:--Werror=cross-execution-space-call;-Xcompiler=-Wall>")
   endif()
 endmacro()
+
+# polymoe_spec_libraries(): compiled layers that several programs share.
+#   polymoe_specs_<name>  one library per examples/specs/<name>.cpp and tests/specs/<name>.cpp; it defines
+#                         POLYMOE_SPECS_<NAME>, which turns on the extern templates (polymoe/specs.hpp)
+#   polymoe_specs         all of them
+# Each is built only if a program links it.
+function(polymoe_spec_libraries)
+  if(POLYMOE_SANITIZE)
+    return()  # instrumented programs instantiate their layers themselves
+  endif()
+  file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/examples/specs/*.cpp"
+       "${PROJECT_SOURCE_DIR}/tests/specs/*.cpp")
+  add_library(polymoe_specs INTERFACE)
+  foreach(source IN LISTS sources)
+    get_filename_component(name "${source}" NAME_WE)
+    string(TOUPPER ${name} macro)
+    add_library(polymoe_specs_${name} STATIC EXCLUDE_FROM_ALL "${source}")
+    target_link_libraries(polymoe_specs_${name} PUBLIC polymoe_programs)
+    target_compile_definitions(polymoe_specs_${name} PUBLIC POLYMOE_SPECS_${macro}=1)
+    if(source MATCHES "/tests/specs/")  # optimised like the tests, those of examples/ like the examples
+      target_compile_options(polymoe_specs_${name} PRIVATE $<$<CONFIG:Release>:-O2>)
+    endif()
+    target_link_libraries(polymoe_specs INTERFACE polymoe_specs_${name})
+  endforeach()
+endfunction()
+
+# polymoe_link_specs(<program> <source>...): the libraries that lines "// specs: <name>..." of the sources ask for.
+function(polymoe_link_specs program)
+  foreach(source IN LISTS ARGN)
+    polymoe_marker(names "${source}" specs)
+    separate_arguments(names UNIX_COMMAND "${names}")
+    foreach(name IN LISTS names)
+      if(TARGET polymoe_specs_${name})
+        target_link_libraries(${program} PRIVATE polymoe_specs_${name})
+      elseif(NOT POLYMOE_SANITIZE)
+        message(FATAL_ERROR "polymoe: ${source} asks for specs '${name}', there is no examples/specs/${name}.cpp and no "
+                            "tests/specs/${name}.cpp")
+      endif()
+    endforeach()
+  endforeach()
+endfunction()
 
 # Adds an optional library to polymoe_programs, with a definition if it is found.
 macro(polymoe_program_library package target definition)

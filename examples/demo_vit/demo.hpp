@@ -8,7 +8,7 @@
 
 #include <polymoe/layer/flops.hpp>
 #include <polymoe/nn/vit.hpp>
-#include <polymoe/polymoe.hpp>
+#include <polymoe/specs.hpp>
 #include <polymoe/train/idx.hpp>
 #include <polymoe/train/log.hpp>
 #include <polymoe/train/progress.hpp>
@@ -21,13 +21,7 @@ using polymoe::index;
 
 /// The MLP blocks of the sparse arm: V-MoE's recipe, top-2 of noisy softmax scores under a hard capacity.
 template <class T>
-struct vit_moe : polymoe::spec {
-  using scalar = T;
-  using router = polymoe::top_k<2, polymoe::score::noisy_constant<>>;
-  using capacity = polymoe::capacity::bounded<polymoe::overflow::drop, polymoe::priority::position>;
-  using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load>;
-  using expert = polymoe::expert::mlp<polymoe::act::gelu_tanh>;
-};
+using vit_moe = polymoe::specs::vit_moe<T>;
 
 /// What the user chose, and the sizes that follow.
 struct settings {

@@ -1,4 +1,5 @@
 // The demo's table, summary.json and report.html, all from the same figures.
+#include <cmath>
 #include <cstdio>
 
 #include "demo.hpp"
@@ -10,6 +11,12 @@ std::string number(const char* format, double x) {
   char text[64];
   std::snprintf(text, sizeof text, format, x);
   return text;
+}
+/// With a comma between thousands.
+std::string grouped(index n) {
+  std::string s = std::to_string(n);
+  for (auto at = static_cast<std::ptrdiff_t>(s.size()) - 3; at > (n < 0 ? 1 : 0); at -= 3) s.insert(static_cast<std::size_t>(at), 1, ',');
+  return s;
 }
 bool sparse(const arm_result& a) { return a.test.experts.any(); }
 
@@ -24,14 +31,14 @@ std::vector<std::vector<std::string>> figures(const std::vector<arm_result>& arm
   const auto routed = [](const arm_result& a, std::string s) { return sparse(a) ? s : std::string("-"); };
   row("test accuracy", [](const auto& a) { return number("%.4f", a.test.accuracy); });
   row("test loss", [](const auto& a) { return number("%.4f", a.test.loss); });
-  row("parameters, total", [](const auto& a) { return number("%.0f", static_cast<double>(a.cost.params)); });
-  row("parameters, active per token", [](const auto& a) { return number("%.0f", static_cast<double>(a.cost.active_params)); });
+  row("parameters, total", [](const auto& a) { return grouped(a.cost.params); });
+  row("parameters, active per token", [](const auto& a) { return grouped(a.cost.active_params); });
   row("MFLOPs per image (2 per MAC)", [](const auto& a) { return number("%.2f", 1e-6 * a.cost.flops()); });
   row("rho_static", [&](const auto& a) { return routed(a, number("%.3f", a.rho_static)); });
   row("rho_active (served choices, measured)", [&](const auto& a) { return routed(a, number("%.3f", a.rho_active)); });
   row("rho_capacity", [&](const auto& a) { return routed(a, number("%.3f", a.rho_capacity)); });
-  row("images/s, training", [](const auto& a) { return number("%.0f", a.train_images_per_second); });
-  row("images/s, inference", [](const auto& a) { return number("%.0f", a.test.images_per_second); });
+  row("images/s, training", [](const auto& a) { return grouped(std::llround(a.train_images_per_second)); });
+  row("images/s, inference", [](const auto& a) { return grouped(std::llround(a.test.images_per_second)); });
   row("training time, s", [](const auto& a) { return number("%.1f", a.seconds); });
   row("drop rate, last training epoch", [&](const auto& a) { return routed(a, number("%.4f", a.epochs.empty() ? 0 : a.epochs.back().train.experts.drop_rate())); });
   row("drop rate, test", [&](const auto& a) { return routed(a, number("%.4f", a.test.experts.drop_rate())); });
@@ -76,69 +83,96 @@ void write_summary(const std::string& path, const settings& s, const std::vector
   polymoe::write_text(path, w.str() + "\n");
 }
 
+/// Load, drops, who serves which class, and the expert of every patch.
+void write_experts(polymoe::report& r, const polymoe::train_test& data, const arm_result& a) {
+  r.section("Experts");
+  const auto& classes = data.test.class_names;
+  const std::size_t last = a.test.class_expert.size() - 1;
+  const auto& test_load = a.test.experts.layers[last].load;
+  const std::size_t experts = test_load.size();
+  std::vector<polymoe::series> load;
+  polymoe::series dropped{"dropped", {}, {}}, cv{"load CV", {}, {}};
+  for (std::size_t e = 0; e < experts; ++e) load.push_back({"expert " + std::to_string(e), {}, {}});
+  for (std::size_t i = 0; i < a.epochs.size(); ++i) {
+    const auto& told = a.epochs[i].train.experts;
+    const double epoch = static_cast<double>(i + 1);
+    for (std::size_t e = 0; e < experts; ++e) {
+      load[e].x.push_back(epoch);
+      load[e].y.push_back(told.layers.size() > last && told.layers[last].load.size() > e ? told.layers[last].load[e] : 0.0);
+    }
+    dropped.x.push_back(epoch), dropped.y.push_back(told.drop_rate());
+    cv.x.push_back(epoch), cv.y.push_back(told.load_cv());
+  }
+  r.stacked({.title = "Load of each expert in training, last block", .x_label = "epoch", .y_label = "share of choices", .share = true}, load);
+  double sum = 0;
+  for (const double x : test_load) sum += x;
+  std::vector<std::string> names;
+  std::vector<double> shares;
+  for (std::size_t e = 0; e < experts; ++e)
+    names.push_back("expert " + std::to_string(e)), shares.push_back(sum > 0 ? test_load[e] / sum : 0);
+  r.bars({.title = "Load of each expert on the test images, last block", .x_label = "share of choices", .share = true,
+          .note = number("Even load would be %.3g %% each.", 100.0 / static_cast<double>(experts))}, names, shares);
+  r.lines({.title = "Dropped choices in training, all blocks", .x_label = "epoch", .y_label = "share of choices", .share = true,
+           .note = "A choice is dropped when its expert has no slot left."}, {dropped});
+  r.lines({.title = "Spread of the load in training, mean of the blocks", .x_label = "epoch", .y_label = "load CV",
+           .note = "CV: standard deviation of the experts' loads over their mean; 0 is even."}, {cv});
+
+  std::vector<polymoe::matrix> shown;
+  double darkest = 0;
+  for (const auto& counts : a.test.class_expert) {
+    polymoe::matrix m;
+    m.rows = classes;
+    for (std::size_t e = 0; e < experts; ++e) m.cols.push_back(std::to_string(e));
+    for (std::size_t c = 0; c < classes.size(); ++c) {
+      double all = 0;
+      for (std::size_t e = 0; e < experts; ++e) all += counts[c * experts + e];
+      for (std::size_t e = 0; e < experts; ++e) m.values.push_back(all > 0 ? counts[c * experts + e] / all : 0);
+    }
+    for (const double v : m.values) darkest = std::max(darkest, v);
+    shown.push_back(std::move(m));
+  }
+  for (std::size_t l = 0; l < shown.size(); ++l)
+    r.heatmap({.title = "Who serves which class, block " + std::to_string(l + 1), .x_label = "expert", .y_label = "class",
+               .share = true, .note = l == 0 ? "Per cent of the served choices of each class (rows add up to 100), test images; one colour scale for all blocks." : "",
+               .darkest = darkest}, shown[l]);
+  if (!a.examples.empty()) r.images("First choice of every patch, last block: test images and the numbers of the experts", a.examples);
+}
+
 void write_report(const std::string& path, const settings& s, const polymoe::train_test& data, const std::vector<arm_result>& arms) {
   polymoe::report r("Sparse MoE against its dense twin", config_line(s));
   std::vector<std::string> header{"figure"};
   for (const arm_result& a : arms) header.push_back(a.name);
   r.section("Result");
   std::vector<std::pair<std::string, std::string>> facts;
-  for (const arm_result& a : arms) facts.push_back({a.name + " test accuracy", number("%.2f %%", 100 * a.test.accuracy)});
+  for (const arm_result& a : arms) facts.push_back({a.name + ": test accuracy", number("%.2f %%", 100 * a.test.accuracy)});
+  for (const arm_result& a : arms) facts.push_back({a.name + ": training time", number("%.0f s", a.seconds)});
   r.facts(facts);
   r.table("Both arms", header, figures(arms));
   for (const arm_result& a : arms) r.text(a.name + ": " + a.description);
 
   r.section("Learning");
   std::vector<polymoe::series> accuracy, loss;
-  for (const arm_result& a : arms) {
-    polymoe::series test{a.name + ", test", {}, {}}, train{a.name + ", training", {}, {}}, l{a.name + ", training", {}, {}}, lt{a.name + ", test", {}, {}};
+  for (std::size_t arm = 0; arm < arms.size(); ++arm) {
+    const arm_result& a = arms[arm];
+    // One colour per arm; the training curves are dashed.
+    polymoe::series test{.name = a.name + ", test", .y = {}, .color = static_cast<index>(arm)};
+    polymoe::series train{.name = a.name + ", training", .y = {}, .color = static_cast<index>(arm), .dashed = true};
+    polymoe::series test_loss = test, train_loss = train;
     for (std::size_t i = 0; i < a.epochs.size(); ++i) {
-      const auto at = static_cast<double>(i + 1);
-      for (auto* x : {&test, &train, &l, &lt}) x->x.push_back(at);
+      for (auto* x : {&test, &train, &test_loss, &train_loss}) x->x.push_back(static_cast<double>(i + 1));
       test.y.push_back(a.epochs[i].test_accuracy), train.y.push_back(a.epochs[i].train.accuracy);
-      l.y.push_back(a.epochs[i].train.loss), lt.y.push_back(a.epochs[i].test_loss);
+      test_loss.y.push_back(a.epochs[i].test_loss), train_loss.y.push_back(a.epochs[i].train.loss);
     }
-    accuracy.push_back(test), accuracy.push_back(train), loss.push_back(l), loss.push_back(lt);
+    accuracy.push_back(test), accuracy.push_back(train), loss.push_back(test_loss), loss.push_back(train_loss);
   }
-  r.lines({.title = "Accuracy", .x_label = "epoch", .y_label = "share right"}, accuracy);
-  r.lines({.title = "Loss", .x_label = "epoch", .y_label = "cross-entropy"}, loss);
+  const std::string averaged = "Training figures are means over the epoch, while the weights change; test figures follow it.";
+  r.lines({.title = "Accuracy", .x_label = "epoch", .y_label = "right answers", .share = true, .note = averaged}, accuracy);
+  r.lines({.title = "Loss", .x_label = "epoch", .y_label = "cross-entropy (nats)"}, loss);
 
-  const auto& classes = data.test.class_names;
-  for (const arm_result& a : arms) {
-    if (!sparse(a)) continue;
-    r.section("Experts");
-    const std::size_t last = a.test.class_expert.size() - 1;
-    const auto experts = a.test.experts.layers[last].load.size();
-    std::vector<polymoe::series> load;
-    for (std::size_t e = 0; e < experts; ++e) {
-      polymoe::series x{"expert " + std::to_string(e), {}, {}};
-      for (std::size_t i = 0; i < a.epochs.size(); ++i) {
-        const auto& layers = a.epochs[i].train.experts.layers;
-        x.x.push_back(static_cast<double>(i + 1));
-        x.y.push_back(layers.size() > last && layers[last].load.size() > e ? layers[last].load[e] : 0.0);
-      }
-      load.push_back(std::move(x));
-    }
-    r.stacked({.title = "Load of each expert over time, last block", .x_label = "epoch", .y_label = "share of choices", .share = true}, load);
-    polymoe::series dropped{"dropped share", {}, {}}, cv{"load CV", {}, {}};
-    for (std::size_t i = 0; i < a.epochs.size(); ++i)
-      dropped.x.push_back(static_cast<double>(i + 1)), cv.x.push_back(static_cast<double>(i + 1)),
-          dropped.y.push_back(a.epochs[i].train.experts.drop_rate()), cv.y.push_back(a.epochs[i].train.experts.load_cv());
-    r.lines({.title = "Dropped choices and spread of the load", .x_label = "epoch"}, {dropped, cv});
-    for (std::size_t l = 0; l < a.test.class_expert.size(); ++l) {
-      polymoe::matrix m;
-      m.rows = classes;
-      for (std::size_t e = 0; e < experts; ++e) m.cols.push_back(std::to_string(e));
-      for (std::size_t c = 0; c < classes.size(); ++c) {
-        double sum = 0;
-        for (std::size_t e = 0; e < experts; ++e) sum += a.test.class_expert[l][c * experts + e];
-        for (std::size_t e = 0; e < experts; ++e) m.values.push_back(sum > 0 ? a.test.class_expert[l][c * experts + e] / sum : 0);
-      }
-      r.heatmap({.title = "Class by expert, block " + std::to_string(l + 1) + " (share of the class's choices)", .share = true}, m);
-    }
-    if (!a.examples.empty()) r.images("First expert of every patch, last block", a.examples);
-  }
+  for (const arm_result& a : arms)
+    if (sparse(a)) write_experts(r, data, a);
   r.section("Mistakes");
-  for (const arm_result& a : arms) r.confusion("Confusion of " + a.name + " (rows: true class)", classes, a.test.confusion);
+  for (const arm_result& a : arms) r.confusion("Confusion of " + a.name + ", test images", data.test.class_names, a.test.confusion);
   r.write(path);
 }
 

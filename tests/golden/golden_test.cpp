@@ -3,6 +3,7 @@
 // Inputs and parameters come from their names on both sides, exact in float64.  A file holds scalars, choices, and of
 // each tensor its size, its norm, two sums under pseudo-random signs and six elements; all have to agree to 1e-10 of
 // the tensor's norm, and every line of a file has to be used.
+// specs: mixtures token_choice
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -13,7 +14,7 @@
 
 #include <polymoe/nn/cross_entropy.hpp>
 #include <polymoe/nn/vit.hpp>
-#include <polymoe/polymoe.hpp>
+#include <polymoe/specs.hpp>
 #include <polymoe/train/optimizer.hpp>
 
 #ifndef POLYMOE_SOURCE_DIR
@@ -135,23 +136,14 @@ class golden {
 
 // ---- layers ---------------------------------------------------------------------------------------------------------
 
-struct dropless : spec {
-  using scalar = double;
-  using balance = polymoe::balance::importance;
-};
+using dropless = specs::dropless_top2<double>;
 struct limited : spec {
   using scalar = double;
   using capacity = polymoe::capacity::bounded<overflow::drop>;
   using balance =
       polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::switch_loss, polymoe::balance::z_loss>;
 };
-/// The head of paper B: a mixture of ReLU classifiers.
-struct soft_head : spec {
-  using scalar = double;
-  using router = mixture<>;
-  using expert = polymoe::expert::head<act::relu>;
-  using balance = polymoe::balance::kl_from_uniform;
-};
+using soft_head = specs::soft_head<double>;
 using limited_layer = layer<limited, cpu>;
 
 limited_layer::config limited_config(index dim, index hidden, float factor) {

@@ -1,4 +1,5 @@
 // nn::cross_entropy: closed forms, label smoothing, gradients by differences and by dual numbers, hits, threads.
+// thread: yes
 #include <doctest/doctest.h>
 
 #include <polymoe/core/workspace.hpp>

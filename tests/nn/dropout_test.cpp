@@ -1,4 +1,5 @@
 // nn::dropout: the module contract, the share of zeros, the same mask in backward, another one in another step.
+// thread: yes
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/dropout.hpp>

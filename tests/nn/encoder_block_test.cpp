@@ -1,4 +1,5 @@
 // nn::encoder_block: the module contract and the names of a vision transformer.
+// thread: yes
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/encoder_block.hpp>

@@ -1,4 +1,5 @@
 // nn::patch_embed: the module contract with plain, overlapping and padded patches, and the convolution it is.
+// thread: yes
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/patch_embed.hpp>

@@ -1,4 +1,5 @@
 // nn::pool and nn::positions: the module contract and closed forms.
+// thread: yes
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/pool.hpp>

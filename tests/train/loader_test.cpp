@@ -1,5 +1,6 @@
 // sanitize: yes
 // Orders, augmentation and normalisation against naive references.
+// thread: yes
 #include <doctest/doctest.h>
 
 #include <cmath>

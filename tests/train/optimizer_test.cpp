@@ -1,4 +1,5 @@
 // Optimisers against references written out per element; clipping; averages; decay groups; threads.
+// thread: yes
 #include <doctest/doctest.h>
 
 #include <polymoe/train/optimizer.hpp>

@@ -243,6 +243,43 @@ TEST_CASE("report: patches of one expert in a row share a rectangle, dropped one
   CHECK(count(page, "<title>dropped</title>") == 1);
   CHECK(count(page, "fill=\"" + expert_color(2) + "\"") == 1);
   CHECK(has(page, "expert 2</span>"));
+  // The untouched picture stands beside the tinted one, and every rectangle of an expert carries its number.
+  CHECK(count(page, "<image id=\"picture1\"") == 1);
+  CHECK(count(page, "<use href=\"#picture1\"/>") == 1);
+  CHECK(count(page, "<text class=\"patch\"") == 3);
+  CHECK(has(page, ">2</text>"));
+  CHECK(has(page, "the choice was dropped"));
+  p.expert = {0, 0, 0, 1, 1, 1, 2, 2};
+  CHECK_FALSE(has(report("r").images("t", {p}).html(), "the choice was dropped"));
+}
+
+TEST_CASE("report: shares are per cents, a colour key says the scale, epochs are whole numbers, notes are shown") {
+  const chart_options share{.title = "t", .x_label = "epoch", .share = true, .note = "a < b"};
+  const std::string heat = report("r").heatmap(share, {{"a", "b"}, {"0", "1"}, {0.996, 0.004, 0, 0.124}}).html();
+  for (const char* cell : {">100</text>", ">&lt;1</text>", ">0</text>", ">12</text>"})
+    CHECK_MESSAGE(has(heat, cell), cell);
+  CHECK(has(heat, "class=\"key\"><span>0 %</span>"));
+  CHECK(has(heat, "<span>100 %</span>"));
+  CHECK(has(heat, "class=\"note\">a &lt; b</p>"));
+  chart_options fixed = share;
+  fixed.darkest = 2;
+  CHECK(has(report("r").heatmap(fixed, {{"a"}, {"0"}, {0.5}}).html(), "<span>200 %</span>"));
+  const std::string lines = report("r").lines(share, {{"a", {0.5, 0.6, 0.7}, {1, 2, 3}}}).html();
+  CHECK(has(lines, ">60%</text>"));
+  CHECK(has(lines, ">2</text>"));
+  CHECK_FALSE(has(lines, ">1.5</text>"));
+  CHECK(has(report("r").lines(share, {{"a", {0.5, 0.6, 0.7}, {1, 1.5, 2}}}).html(), ">1.2</text>"));
+  CHECK(detail::axis_ticks(1, 3, true) == std::vector<double>{1, 2, 3});
+  CHECK(detail::axis_ticks(0, 100, true) == detail::axis_ticks(0, 100));
+  const std::vector<series> styled = {{.name = "a", .y = {1, 2}, .color = 3},
+                                      {.name = "b", .y = {2, 1}, .color = 3, .dashed = true}};
+  const std::string two = report("r").lines({.title = "t"}, styled).html();
+  CHECK(count(two, "stroke-dasharray") == 1);
+  CHECK(count(two, "stroke=\"" + expert_color(3) + "\"") == 2);
+  // Bands that are high enough carry their names; a thin one does not.
+  const std::string bands = report("r").stacked(share, {{"wide one", {1, 1}}, {"thin one", {0.01, 0.01}}}).html();
+  CHECK(has(bands, ">wide one</text>"));
+  CHECK_FALSE(has(bands, ">thin one</text>"));
 }
 
 TEST_CASE("report: sizes that do not fit are refused") {

@@ -1,5 +1,6 @@
 // The trainer: it learns, it can be stopped and resumed at any step with the same bits for any number of threads, it
 // refuses checkpoints that do not fit, and evaluation counts right and leaves no trace.
+// thread: yes
 #include <doctest/doctest.h>
 
 #include "temp_folder.hpp"

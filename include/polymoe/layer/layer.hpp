@@ -33,9 +33,12 @@ class layer {
   static_assert(detail::explain<Spec, Backend>());
 };
 
+namespace detail {
+
+/// What layer<> is when its composition is supported.  A template of its own, because some compilers cannot define
+/// members of a constrained specialisation outside of it.
 template <class Spec, class Backend>
-  requires(support<Spec, Backend>() == verdict::ok)
-class layer<Spec, Backend> {
+class working_layer {
  public:
   using spec = Spec;
   using scalar = typename Spec::scalar;
@@ -55,7 +58,7 @@ class layer<Spec, Backend> {
     view<T> d_pooled;
   };
 
-  explicit layer(config c)
+  explicit working_layer(config c)
       : config_(checked(c)),
         routing_({c.dim, c.experts, c.group_size, c.router, c.capacity, c.combine, c.balance, c.padded}),
         apply_({c.dim, c.hidden, outputs(c), routing_.plan_experts(), c.unit_rows}) {}
@@ -71,51 +74,15 @@ class layer<Spec, Backend> {
     v.child("router", routing_);
     apply_.visit(v);
   }
-  saved bind(binder<Backend>& b, index max_rows) const {
-    require(max_rows >= 0, "layer: max_rows is ", max_rows, ", it must not be negative");
-    const index units = ceil_div(max_rows, config_.unit_rows);
-    saved s;
-    s.routing = routing_.bind(b, units);
-    const index group = config_.group_size ? config_.group_size : std::max<index>(units, 1);
-    s.apply = apply_.bind(b, routing_.max_slots(units), units, ceil_div(std::max<index>(units, 1), group));
-    if constexpr (Unit::block) {
-      s.pooled = b.saved.template take<T>(units, config_.dim);
-      s.d_pooled = b.saved.template take<T>(units, config_.dim);
-    }
-    return s;
-  }
-  void refresh(context<Backend>& c) { routing_.refresh(c), apply_.refresh(c); }
+  saved bind(binder<Backend>& b, index max_rows) const;
+  void refresh(context<Backend>& c);
 
   /// x [T * unit_rows, D] -> y [T * unit_rows, D_out].  x must stay alive until backward.
-  void forward(context<Backend>& c, view<const T> x, view<T> y, saved& s) const {
-    require(x.cols == config_.dim, "layer: x is ", shape_text(x), ", the layer was built for dim ", config_.dim);
-    require(x.rows % config_.unit_rows == 0, "layer: x is ", shape_text(x), ", its rows are no multiple of unit_rows ", config_.unit_rows);
-    require(x.rows <= s.routing.max_units * config_.unit_rows, "layer: x is ", shape_text(x), ", memory was bound for ",
-            s.routing.max_units * config_.unit_rows, " rows");
-    require(y.rows == x.rows && y.cols == out_cols(), "layer: y is ", shape_text(y), ", it should be [", x.rows, ", ", out_cols(), "]");
-    if constexpr (Unit::block) {
-      const view<T> pooled = s.pooled.rows_at(0, x.rows / config_.unit_rows);
-      pool(c, x, pooled);
-      routing_.forward(c, pooled, s.routing);
-    } else {
-      routing_.forward(c, x, s.routing);
-    }
-    apply_.forward(c, x, s.routing.plan, y, s.apply);
-  }
+  void forward(context<Backend>& c, view<const T> x, view<T> y, saved& s) const;
   /// dx = ; parameter gradients +=, balance losses included.
-  void backward(context<Backend>& c, view<const T> dy, view<T> dx, saved& s) const {
-    routing_.open_backward(c, s.routing);
-    apply_.backward(c, dy, s.routing.plan, s.routing.d_gate, s.routing.d_skip, dx, s.apply);
-    if constexpr (Unit::block) {
-      const view<T> d = s.d_pooled.rows_at(0, s.routing.plan.tokens);
-      routing_.backward(c, dx.ptr[0] ? d : view<T>{}, s.routing);
-      if (dx.ptr[0]) spread(c, d, dx);
-    } else {
-      routing_.backward(c, dx, s.routing, true);
-    }
-  }
+  void backward(context<Backend>& c, view<const T> dy, view<T> dx, saved& s) const;
   /// Once per optimiser step.
-  void commit(context<Backend>& c) { routing_.commit(c); }
+  void commit(context<Backend>& c);
 
   /// Weighted sum of the balance losses of the last training forward.
   C balance_loss(const saved& s) const { return s.routing.values.get(0, s.routing.values.cols - 1); }
@@ -131,32 +98,8 @@ class layer<Spec, Backend> {
     return {route.params + all * one.params, route.active_params + k * one.params, route.macs + k * rows * one.macs, k * rows * one.macs};
   }
 
-  /// What was chosen, in one paragraph.
-  std::string describe() const {
-    std::ostringstream s;
-    s << "layer: D=" << config_.dim << " H=" << config_.hidden << " E=" << config_.experts << " K=";
-    if (Spec::router::k == every_expert) s << "all";
-    else s << Spec::router::k;
-    s << ", unit " << policy_name<Unit>() << ", router " << policy_name<typename Spec::router>() << ", capacity "
-      << policy_name<typename Spec::capacity>();
-    if constexpr (Spec::capacity::limited) {
-      const index group = config_.group_size ? config_.group_size : 0;
-      s << " (overflow " << policy_name<typename Spec::capacity::overflow_policy>() << ", priority "
-        << policy_name<typename Spec::capacity::priority_policy>();
-      if (group) s << ", C=" << config_.capacity.slots({group, config_.experts, Spec::router::k, true}) << " of " << group;
-      s << ")";
-    }
-    s << ", expert " << policy_name<typename Spec::expert>() << ", combine " << policy_name<typename Spec::combine>()
-      << ", balance";
-    using B = balance::as_sum<typename Spec::balance>;
-    for (int i = 0; i < B::terms; ++i) s << (i ? " + " : " ") << config_.balance.weight_of(i) << " " << B::name_of(i);
-    if (B::terms == 0) s << " none";
-    s << "\n  plan "
-      << (Spec::router::k == every_expert ? "identity (no copy)" : config_.padded ? "padded [E, G*C]" : "packed")
-      << ", combine by gather, products " << maths::resolved<real_t<T>, typename Backend::maths>::name << " on backend "
-      << Backend::name << ", exchange " << Spec::exchange::name;
-    return s.str();
-  }
+  /// What was chosen, in one line.
+  std::string describe() const;
 
  private:
   static constexpr index outputs(const config& c) { return Spec::expert::head_of_classes ? c.classes : c.dim; }
@@ -205,6 +148,100 @@ class layer<Spec, Backend> {
   config config_;
   routing_type routing_;
   apply_type apply_;
+};
+
+// Out of the class, so that these are not inline: an `extern template` (specs.hpp) then spares a program their instantiation,
+// which is most of what a layer costs to compile.
+
+template <class Spec, class Backend>
+typename working_layer<Spec, Backend>::saved working_layer<Spec, Backend>::bind(binder<Backend>& b, index max_rows) const {
+  require(max_rows >= 0, "layer: max_rows is ", max_rows, ", it must not be negative");
+  const index units = ceil_div(max_rows, config_.unit_rows);
+  saved s;
+  s.routing = routing_.bind(b, units);
+  const index group = config_.group_size ? config_.group_size : std::max<index>(units, 1);
+  s.apply = apply_.bind(b, routing_.max_slots(units), units, ceil_div(std::max<index>(units, 1), group));
+  if constexpr (Unit::block) {
+    s.pooled = b.saved.template take<T>(units, config_.dim);
+    s.d_pooled = b.saved.template take<T>(units, config_.dim);
+  }
+  return s;
+}
+
+template <class Spec, class Backend>
+void working_layer<Spec, Backend>::refresh(context<Backend>& c) {
+  routing_.refresh(c), apply_.refresh(c);
+}
+
+template <class Spec, class Backend>
+void working_layer<Spec, Backend>::forward(context<Backend>& c, view<const T> x, view<T> y, saved& s) const {
+  require(x.cols == config_.dim, "layer: x is ", shape_text(x), ", the layer was built for dim ", config_.dim);
+  require(x.rows % config_.unit_rows == 0, "layer: x is ", shape_text(x), ", its rows are no multiple of unit_rows ", config_.unit_rows);
+  require(x.rows <= s.routing.max_units * config_.unit_rows, "layer: x is ", shape_text(x), ", memory was bound for ",
+          s.routing.max_units * config_.unit_rows, " rows");
+  require(y.rows == x.rows && y.cols == out_cols(), "layer: y is ", shape_text(y), ", it should be [", x.rows, ", ", out_cols(), "]");
+  if constexpr (Unit::block) {
+    const view<T> pooled = s.pooled.rows_at(0, x.rows / config_.unit_rows);
+    pool(c, x, pooled);
+    routing_.forward(c, pooled, s.routing);
+  } else {
+    routing_.forward(c, x, s.routing);
+  }
+  apply_.forward(c, x, s.routing.plan, y, s.apply);
+}
+
+template <class Spec, class Backend>
+void working_layer<Spec, Backend>::backward(context<Backend>& c, view<const T> dy, view<T> dx, saved& s) const {
+  routing_.open_backward(c, s.routing);
+  apply_.backward(c, dy, s.routing.plan, s.routing.d_gate, s.routing.d_skip, dx, s.apply);
+  if constexpr (Unit::block) {
+    const view<T> d = s.d_pooled.rows_at(0, s.routing.plan.tokens);
+    routing_.backward(c, dx.ptr[0] ? d : view<T>{}, s.routing);
+    if (dx.ptr[0]) spread(c, d, dx);
+  } else {
+    routing_.backward(c, dx, s.routing, true);
+  }
+}
+
+template <class Spec, class Backend>
+void working_layer<Spec, Backend>::commit(context<Backend>& c) {
+  routing_.commit(c);
+}
+
+template <class Spec, class Backend>
+std::string working_layer<Spec, Backend>::describe() const {
+  std::ostringstream s;
+  s << "layer: D=" << config_.dim << " H=" << config_.hidden << " E=" << config_.experts << " K=";
+  if (Spec::router::k == every_expert) s << "all";
+  else s << Spec::router::k;
+  s << ", unit " << policy_name<Unit>() << ", router " << policy_name<typename Spec::router>() << ", capacity "
+    << policy_name<typename Spec::capacity>();
+  if constexpr (Spec::capacity::limited) {
+    const index group = config_.group_size ? config_.group_size : 0;
+    s << " (overflow " << policy_name<typename Spec::capacity::overflow_policy>() << ", priority "
+      << policy_name<typename Spec::capacity::priority_policy>();
+    if (group) s << ", C=" << config_.capacity.slots({group, config_.experts, Spec::router::k, true}) << " of " << group;
+    s << ")";
+  }
+  s << ", expert " << policy_name<typename Spec::expert>() << ", combine " << policy_name<typename Spec::combine>()
+    << ", balance";
+  using B = balance::as_sum<typename Spec::balance>;
+  for (int i = 0; i < B::terms; ++i) s << (i ? " + " : " ") << config_.balance.weight_of(i) << " " << B::name_of(i);
+  if (B::terms == 0) s << " none";
+  s << "; plan "
+    << (Spec::router::k == every_expert ? "identity (no copy)" : config_.padded ? "padded [E, G*C]" : "packed")
+    << ", combine by gather, products " << maths::resolved<real_t<T>, typename Backend::maths>::name << " on backend "
+    << Backend::name << ", exchange " << Spec::exchange::name;
+  return s.str();
+}
+
+}  // namespace detail
+
+template <class Spec, class Backend>
+  requires(support<Spec, Backend>() == verdict::ok)
+class layer<Spec, Backend> : public detail::working_layer<Spec, Backend> {
+ public:
+  using detail::working_layer<Spec, Backend>::working_layer;
 };
 
 }  // namespace polymoe

@@ -1,12 +1,16 @@
 // How a run looks while it trains: one live line on a terminal, one plain line every N steps elsewhere.
 //
-//   epoch 3/10 [######--------------]  31%  145/469  loss 0.5123  lr 1.0e-03  |g| 1.23  drop 2.1%  load 1.34x
-//   8123 img/s  eta 1m02s                                                              (on the same line)
+//   epoch 3/10  145/469  8123 img/s  eta 1m02s  loss 0.5123  lr 1.0e-3  |g| 1.23  drop 2.1%  load 1.34
+//
+// Fields stand in order of importance.  A terminal that is too narrow for this gets shorter words, then fewer digits
+// (all nine fields fit in 80 columns); below that whole fields go, the last first.  A wide one also gets a bar.
 #pragma once
 
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -14,6 +18,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "../core/error.hpp"
 
@@ -35,6 +40,7 @@ struct progress_options {
   index every = 50;  ///< steps between plain lines
   progress_mode mode = progress_mode::automatic;
   std::FILE* out = stderr;
+  int columns = 0;                     ///< of the terminal; 0: ask it
   std::function<double()> clock = {};  ///< seconds, rising; the steady clock when empty
 };
 
@@ -59,6 +65,17 @@ std::string printed(const char* format, Numbers... numbers) {
   char text[96];
   std::snprintf(text, sizeof text, format, numbers...);
   return text;
+}
+
+/// "1e-3" instead of "1.0e-03", with `digits` after the point.
+inline std::string short_power(double x, int digits) {
+  std::string s = printed("%.*e", digits, x);
+  const std::size_t e = s.find('e');
+  if (e == std::string::npos) return s;  // inf
+  std::string power = s.substr(e + 1);
+  const bool minus = power[0] == '-';
+  power.erase(0, power.find_first_not_of("+-0"));
+  return s.substr(0, e) + (power.empty() ? "" : (minus ? "e-" : "e") + power);
 }
 
 }  // namespace detail
@@ -108,7 +125,8 @@ class progress {
     if (options_.mode == progress_mode::live) {
       if (!last_step && drawn_ >= 0 && now - drawn_ < 0.1) return;  // a terminal need not be written more often
       drawn_ = now;
-      draw(line(r));
+      const std::size_t width = live_columns();
+      draw(line(r, width), width);
     } else if (options_.mode == progress_mode::plain && (step_ % options_.every == 0 || last_step)) {
       std::fprintf(options_.out, "%s\n", line(r).c_str());
       std::fflush(options_.out);
@@ -131,40 +149,71 @@ class progress {
     const double pause = pauses_ > 0 ? pause_ / static_cast<double>(pauses_) : 0;
     return steps_left * time_ / static_cast<double>(timed_) + pause * static_cast<double>(epochs_ - epoch_ - 1);
   }
-  /// The line without line end.
-  std::string line(const step_report& r) const {
-    const index done = step_ < steps_ ? step_ : steps_;
-    std::string s =
-        detail::printed("epoch %lld/%lld ", static_cast<long long>(epoch_ + 1), static_cast<long long>(epochs_));
-    if (options_.mode == progress_mode::live) {
-      const auto filled = static_cast<std::size_t>(20 * done / steps_);
-      s += "[" + std::string(filled, '#') + std::string(20 - filled, '-') + "] ";
+  /// The line without line end, in at most `columns` characters; in full when 0.
+  std::string line(const step_report& r, std::size_t columns = 0) const {
+    for (int form = 0; form < forms; ++form) {
+      const auto all = fields(r, form);
+      std::string s;
+      for (const auto& f : all) s += (s.empty() ? "" : form < tight ? "  " : " ") + f;
+      if (columns == 0 && form == usual) return s;
+      if (columns > 0 && s.size() <= columns) return s;
     }
-    const std::string total = std::to_string(steps_);
-    s += detail::printed("%3d%%  %*lld/%s", static_cast<int>(100 * done / steps_), static_cast<int>(total.size()),
-                         static_cast<long long>(step_), total.c_str());
-    // A loss that is NaN has to be seen: it is left out only when it was never given, which no trainer does.
-    s += detail::printed("  loss %.4f", r.loss);
-    if (!std::isnan(r.lr)) s += detail::printed("  lr %.1e", r.lr);
-    if (!std::isnan(r.grad_norm)) s += detail::printed("  |g| %.3g", r.grad_norm);
-    if (!std::isnan(r.dropped)) s += detail::printed("  drop %.1f%%", 100 * r.dropped);
-    if (!std::isnan(r.load_spread)) s += detail::printed("  load %.2fx", r.load_spread);
-    if (timed_ > 0) {
-      s += detail::printed("  %.0f img/s", images_per_second());
-      s += "  eta " + detail::duration_text(eta());
+    std::string s;
+    for (const auto& f : fields(r, forms - 1)) {
+      if (!s.empty() && s.size() + 1 + f.size() > columns) break;
+      s += (s.empty() ? "" : " ") + f;
     }
-    return s;
+    return s.substr(0, columns);
   }
 
  private:
-  /// Overwrites the line; cut to the terminal's width, because a wrapped line cannot be overwritten.
-  void draw(std::string s) {
+  // How much is written: 0 long words and a bar, 1 as in the file's head, 2 short words, 3 fewer digits.
+  static constexpr int usual = 1, tight = 2, forms = 4;
+
+  /// The parts of the line, the most important first.
+  std::vector<std::string> fields(const step_report& r, int form) const {
+    using detail::printed;
+    const auto pick = [&](auto... texts) {
+      return std::array<const char*, forms>{texts...}[static_cast<std::size_t>(form)];
+    };
+    const auto epoch = static_cast<long long>(epoch_ + 1), epochs = static_cast<long long>(epochs_);
+    const index done = step_ < steps_ ? step_ : steps_;
+    const std::string total = std::to_string(steps_);
+    std::vector<std::string> all;
+    all.push_back(printed(pick("epoch %lld/%lld", "epoch %lld/%lld", "ep %lld/%lld", "e%lld/%lld"), epoch, epochs));
+    if (form == 0) {
+      const auto filled = static_cast<std::size_t>(10 * done / steps_);
+      all.back() += " [" + std::string(filled, '#') + std::string(10 - filled, '-') + "] " +
+                    printed("%3d%%", static_cast<int>(100 * done / steps_));
+    }
+    const int width = form < tight ? static_cast<int>(total.size()) : 0;
+    all.push_back(printed("%*lld/%s", width, static_cast<long long>(step_), total.c_str()));
+    if (timed_ > 0) {
+      all.push_back(printed(pick("%.0f images/s", "%.0f img/s", "%.0f/s", "%.0f/s"), images_per_second()));
+      all.push_back("eta " + detail::duration_text(eta()));
+    }
+    // A loss that is NaN has to be seen: it is left out only when it was never given, which no trainer does.
+    all.push_back(printed(pick("loss %.4f", "loss %.4f", "loss %.3f", "loss %.3f"), r.loss));
+    if (!std::isnan(r.lr)) all.push_back("lr " + detail::short_power(r.lr, form <= tight ? 1 : 0));
+    if (!std::isnan(r.grad_norm))
+      all.push_back(printed(pick("gradient norm %.3g", "|g| %.3g", "g %.3g", "g %.2g"), r.grad_norm));
+    if (!std::isnan(r.dropped))
+      all.push_back(printed(pick("dropped %.1f%%", "drop %.1f%%", "drop %.1f%%", "drop %.0f%%"), 100 * r.dropped));
+    if (!std::isnan(r.load_spread))
+      all.push_back(printed(pick("load %.2fx", "load %.2f", "ld %.2f", "ld %.1f"), r.load_spread));
+    return all;
+  }
+  /// Width the live line may take: one column stays free, because a wrapped line cannot be overwritten.
+  std::size_t live_columns() const {
+    if (options_.columns > 1) return static_cast<std::size_t>(options_.columns - 1);
     winsize size{};
     const bool known = ::ioctl(::fileno(options_.out), TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
-    const std::size_t width = known ? size.ws_col - 1u : 119u;
-    if (s.size() > width) s.resize(width);
+    return known ? size.ws_col - 1u : 79u;
+  }
+  /// Overwrites the line.
+  void draw(std::string s, std::size_t width) {
     const std::size_t shown = s.size();
-    if (shown < width_) s.append(width_ - shown < width - shown ? width_ - shown : width - shown, ' ');
+    if (shown < width_) s.append(std::min(width_, width) - shown, ' ');
     width_ = shown;
     std::fprintf(options_.out, "\r%s", s.c_str());
     std::fflush(options_.out);

@@ -51,7 +51,7 @@ class report {
     body_ += "<h2>" + detail::html(heading) + "</h2>\n";
     return *this;
   }
-  /// A paragraph.
+  /// A paragraph; line ends are kept.
   report& text(const std::string& paragraph) {
     close_grid();
     body_ += "<p>" + detail::html(paragraph) + "</p>\n";
@@ -84,43 +84,56 @@ class report {
   /// Curves over a common axis.  Throws when x and y of a series differ in length.
   report& lines(const chart_options& o, const std::vector<series>& all) {
     check(o, all);
-    return card(o.title, detail::line_chart(o, all), o.wide);
+    return card(o.title, detail::line_chart(o, all), o.wide, o.note);
   }
   /// Areas on top of each other (the load of each expert over time), all of one length.
   report& stacked(const chart_options& o, const std::vector<series>& all) {
     check(o, all);
-    return card(o.title, detail::area_chart(o, all), o.wide);
+    return card(o.title, detail::area_chart(o, all), o.wide, o.note);
   }
   /// Horizontal bars; `errors` (standard deviations) is empty or as long as `values`.
   report& bars(const chart_options& o, const std::vector<std::string>& names, const std::vector<double>& values,
                const std::vector<double>& errors = {}) {
     require(names.size() == values.size() && (errors.empty() || errors.size() == values.size()), "report: ", o.title,
             ": ", names.size(), " names, ", values.size(), " values, ", errors.size(), " errors");
-    return card(o.title, detail::bar_chart(o, names, values, errors), o.wide);
+    return card(o.title, detail::bar_chart(o, names, values, errors), o.wide, o.note);
   }
-  /// Coloured cells with their numbers: colours from the smallest (0 when none is negative) to the largest value.
+  /// Coloured cells with their numbers: colours from the smallest (0 when none is negative) to the largest value, or to
+  /// o.darkest.  Shares are whole per cents, "<1" for what is more than nothing but less than a half.
   report& heatmap(const chart_options& o, const matrix& m) {
     check(o, m);
     double low = 0, high = 0;
     for (const double v : m.values)
       if (std::isfinite(v)) low = std::min(low, v), high = std::max(high, v);
+    if (o.darkest > 0) high = o.darkest;
     const auto at = [&](std::size_t r, std::size_t c) { return m.values[r * m.cols.size() + c]; };
     const auto number = [&](double v) {
-      return o.share ? detail::short_number(100 * v, 2) : detail::short_number(v, 3);
+      if (!o.share || !std::isfinite(v)) return detail::short_number(v, 3);
+      return v > 0 && v < 0.005 ? std::string("<1") : detail::short_number(std::round(100 * v), 3);
     };
-    return card(o.title,
-                detail::cell_grid(
-                    o, m.rows, m.cols,
-                    [&](std::size_t r, std::size_t c) {
-                      return detail::ramp(high > low ? (at(r, c) - low) / (high - low) : 0, 0);
-                    },
-                    [&](std::size_t r, std::size_t c) { return number(at(r, c)); },
-                    [&](std::size_t r, std::size_t c) {
-                      return m.rows[r] + ", " + m.cols[c] + ": " + detail::short_number(at(r, c), 6);
-                    }),
-                o.wide || m.cols.size() > 16);
+    const auto end = [&](double v) { return number(v) + (o.share ? " %" : ""); };
+    std::string key;
+    if (!m.values.empty() && high > low)
+      key = "<div class=\"key\"><span>" + detail::html(end(low)) +
+            "</span><i style=\"background:linear-gradient(90deg," + detail::css(detail::ramp(0, 0)) + "," +
+            detail::css(detail::ramp(0.5, 0)) + "," + detail::css(detail::ramp(1, 0)) + ")\"></i><span>" +
+            detail::html(end(high)) + "</span></div>";
+    return card(
+        o.title,
+        detail::cell_grid(
+            o, m.rows, m.cols,
+            [&](std::size_t r, std::size_t c) {
+              return detail::ramp(high > low ? (at(r, c) - low) / (high - low) : 0, 0);
+            },
+            [&](std::size_t r, std::size_t c) { return number(at(r, c)); },
+            [&](std::size_t r, std::size_t c) {
+              return m.rows[r] + ", " + m.cols[c] + ": " +
+                     (o.share ? detail::short_number(100 * at(r, c)) + " %" : detail::short_number(at(r, c), 6));
+            }) +
+            key,
+        o.wide || m.cols.size() > 16, o.note);
   }
-  /// Counts `[true class, predicted class]`: right answers green, mistakes orange, shaded by their share of the row.
+  /// Counts `[true class, predicted class]`: right answers blue, mistakes orange, shaded by their share of the row.
   report& confusion(const std::string& title, const std::vector<std::string>& classes, std::span<const index> counts) {
     const std::size_t n = classes.size();
     require(counts.size() == n * n, "report: ", title, ": ", counts.size(), " counts for ", n, " classes");
@@ -134,27 +147,29 @@ class report {
                       const double share =
                           row[r] > 0 ? static_cast<double>(counts[r * n + c]) / static_cast<double>(row[r]) : 0;
                       // Mistakes are rare: the root makes one per cent visible.
-                      return r == c ? detail::ramp(share, 1) : detail::ramp(std::sqrt(share), 2);
+                      return r == c ? detail::ramp(share, 0) : detail::ramp(std::sqrt(share), 1);
                     },
                     [&](std::size_t r, std::size_t c) { return std::to_string(counts[r * n + c]); },
                     [&](std::size_t r, std::size_t c) {
                       return classes[r] + " taken for " + classes[c] + ": " + std::to_string(counts[r * n + c]) +
                              " of " + std::to_string(row[r]);
                     }),
-                n > 12);
+                n > 12, "Counts. Right answers blue, mistakes orange; darker: a larger share of the true class.");
   }
-  /// A grid of pictures; patches are tinted by expert, and the tint goes away under the pointer.
+  /// A grid of pictures.  One with patches stands beside a copy whose patches are tinted by expert and numbered.
   report& images(const std::string& title, const std::vector<report_image>& pictures) {
     std::string s = "<div class=\"images\">";
     index experts = 0;
+    bool dropped = false;
     for (const auto& p : pictures) {
       s += picture(p);
-      for (const index e : p.expert) experts = std::max(experts, e + 1);
+      for (const index e : p.expert) experts = std::max(experts, e + 1), dropped = dropped || e < 0;
     }
     s += "</div>";
     std::vector<series> names;
     for (index e = 0; e < experts; ++e) names.push_back({"expert " + std::to_string(e), {}});
-    return card(title, s + detail::legend(names), true);
+    return card(title, s + detail::legend(names), true,
+                dropped ? "Black with a cross: the choice was dropped, its expert had no slot left." : "");
   }
 
   /// The page.
@@ -170,11 +185,12 @@ class report {
   void write(const std::string& path) const { write_text(path, html()); }
 
  private:
-  report& card(const std::string& title, const std::string& content, bool wide) {
+  report& card(const std::string& title, const std::string& content, bool wide, const std::string& note = {}) {
     if (!in_grid_) body_ += "<div class=\"grid\">\n";
     in_grid_ = true;
     body_ += std::string("<section class=\"card") + (wide ? " wide" : "") + "\">" +
-             (title.empty() ? "" : "<h3>" + detail::html(title) + "</h3>") + content + "</section>\n";
+             (title.empty() ? "" : "<h3>" + detail::html(title) + "</h3>") + content +
+             (note.empty() ? "" : "<p class=\"note\">" + detail::html(note) + "</p>") + "</section>\n";
     return *this;
   }
   void close_grid() {
@@ -190,18 +206,21 @@ class report {
     require(m.values.size() == m.rows.size() * m.cols.size(), "report: ", o.title, ": ", m.values.size(),
             " values for ", m.rows.size(), " rows and ", m.cols.size(), " columns");
   }
-  static std::string picture(const report_image& p) {
+  std::string picture(const report_image& p) {
     using detail::px;
     require(p.channels == 1 || p.channels == 3, "report: an image of ", p.channels, " channels, expected 1 or 3");
     require(static_cast<index>(p.expert.size()) == p.patch_rows * p.patch_cols, "report: ", p.expert.size(),
             " patches, expected ", p.patch_rows, "x", p.patch_cols);
     const auto w = static_cast<double>(p.width), h = static_cast<double>(p.height);
     const std::string size = "width=\"" + px(w) + "\" height=\"" + px(h) + "\"";
-    std::string s = "<figure><svg viewBox=\"0 0 " + px(w) + " " + px(h) + "\" role=\"img\" aria-label=\"" +
-                    detail::html(p.caption) + "\"><image " + size + " href=\"data:image/png;base64," +
-                    base64(encode_png(p.pixels, p.height, p.width, p.channels)) + "\"/>";
+    const std::string id = "picture" + std::to_string(++pictures_);
+    const double second = w * 1.06;  // where the tinted copy begins
+    std::string s = "<figure><svg viewBox=\"0 0 " + px(p.patch_rows > 0 ? second + w : w) + " " + px(h) +
+                    "\" role=\"img\" aria-label=\"" + detail::html(p.caption) + "\"><image id=\"" + id + "\" " + size +
+                    " href=\"data:image/png;base64," + base64(encode_png(p.pixels, p.height, p.width, p.channels)) +
+                    "\"/>";
     if (p.patch_rows > 0) {
-      s += "<g class=\"patches\">";
+      s += "<g transform=\"translate(" + px(second) + " 0)\"><use href=\"#" + id + "\"/>";
       const double pw = w / static_cast<double>(p.patch_cols), ph = h / static_cast<double>(p.patch_rows);
       for (index r = 0; r < p.patch_rows; ++r)
         for (index c = 0, n = 1; c < p.patch_cols; c += n) {
@@ -220,6 +239,10 @@ class report {
                  px(y) + "L" + px(a) + " " + px(y + ph) + "\" stroke=\"#fff\" stroke-opacity=\"0.7\" stroke-width=\"" +
                  px(w / 100) + "\"/>";
           }
+          if (e >= 0 && p.patch_cols <= 8)
+            s += "<text class=\"patch\" style=\"font-size:" + px(0.6 * ph) + "px;stroke-width:" + px(0.12 * ph) +
+                 "\" x=\"" + px(x + run / 2) + "\" y=\"" + px(y + 0.72 * ph) + "\" text-anchor=\"middle\">" +
+                 std::to_string(e) + "</text>";
           s += "</g>";
         }
       s += "</g>";
@@ -229,6 +252,7 @@ class report {
 
   std::string title_, subtitle_, body_;
   bool in_grid_ = false;
+  index pictures_ = 0;
 };
 
 }  // namespace polymoe

@@ -1,5 +1,6 @@
-// The drawings of a report as inline SVG.  Coordinates are those of a 460 wide box that scales with its card, so text
-// stays readable on a phone; hover texts are <title> elements, there is no script.
+// The drawings of a report as inline SVG.  Coordinates are those of a 460 wide box that scales with its card; the style
+// sheet writes larger on a narrow screen, so that text stays readable on a phone.  Hover texts are <title> elements,
+// there is no script.
 #pragma once
 
 #include <algorithm>
@@ -14,6 +15,8 @@ struct series {
   std::string name;
   std::vector<double> y;
   std::vector<double> x = {};  ///< as long as y; empty: 0, 1, 2, ...
+  index color = -1;            ///< index of its colour; -1: its place among the series
+  bool dashed = false;         ///< lines only
 };
 
 /// What is written around a chart.
@@ -21,9 +24,11 @@ struct chart_options {
   std::string title;
   std::string x_label = {};
   std::string y_label = {};
-  bool log_y = false;  ///< lines only; values <= 0 leave a gap
-  bool share = false;  ///< stacked: each x is scaled to 100 %; heat map: numbers are shown in per cent
-  bool wide = false;   ///< the whole width of the page
+  bool log_y = false;     ///< lines only; values <= 0 leave a gap
+  bool share = false;     ///< values are shares, shown in per cent; stacked: each x is scaled to 100 %
+  bool wide = false;      ///< the whole width of the page
+  std::string note = {};  ///< a sentence below: what is to be seen
+  double darkest = 0;     ///< heat map: the value of the darkest colour; 0: the largest value
 };
 
 /// Rows of numbers with their names.
@@ -39,8 +44,8 @@ inline double at_x(const series& s, std::size_t i) { return s.x.empty() ? static
 /// A chart area with axes: data to pixels.
 struct frame {
   double x0 = 0, x1 = 1, y0 = 0, y1 = 1;
-  bool log_y = false;
-  static constexpr double width = 460, height = 270, left = 54, right = 10, top = 10, bottom = 40;
+  bool log_y = false, whole_x = false;  ///< whole_x: ticks at whole numbers only
+  static constexpr double width = 460, height = 270, left = 62, right = 12, top = 10, bottom = 42;
 
   double x(double v) const { return left + (v - x0) / (x1 - x0) * (width - left - right); }
   double y(double v) const {
@@ -59,26 +64,33 @@ struct frame {
            "\" y2=\"" + px(y(v)) + "\"/><text x=\"" + px(left - 6) + "\" y=\"" + px(y(v) + 4) +
            "\" text-anchor=\"end\">" + (percent ? short_number(100 * v, 3) + "%" : short_number(v)) + "</text>";
     }
-    for (const double v : axis_ticks(x0, x1))
+    for (const double v : axis_ticks(x0, x1, whole_x))
       s += "<text x=\"" + px(x(v)) + "\" y=\"" + px(height - bottom + 16) + "\" text-anchor=\"middle\">" +
            short_number(v) + "</text>";
     s += "<path class=\"axis\" d=\"M" + px(left) + " " + px(top) + "V" + px(height - bottom) + "H" + px(width - right) +
          "\"/><text x=\"" + px((left + width - right) / 2) + "\" y=\"" + px(height - 5) + "\" text-anchor=\"middle\">" +
          html(o.x_label) + "</text>";
     if (!o.y_label.empty())
-      s += "<text transform=\"translate(13 " + px((height - bottom + top) / 2) +
+      s += "<text transform=\"translate(11 " + px((height - bottom + top) / 2) +
            ") rotate(-90)\" text-anchor=\"middle\">" + html(o.y_label) + "</text>";
     return s;
   }
 };
 
-inline std::string legend(const std::vector<series>& all) {
+inline index color_index(const std::vector<series>& all, std::size_t i) {
+  return all[i].color >= 0 ? all[i].color : static_cast<index>(i);
+}
+
+/// Names beside squares, or beside strokes for curves.
+inline std::string legend(const std::vector<series>& all, bool strokes = false) {
   if (all.size() < 2) return {};
   std::string s = "<div class=\"legend\">";
   constexpr std::size_t most = 24;
   for (std::size_t i = 0; i < all.size() && i < most; ++i)
-    s += "<span><i style=\"background:" + expert_color(static_cast<index>(i)) + "\"></i>" + html(all[i].name) +
-         "</span>";
+    s += (strokes
+              ? std::string("<span><i class=\"stroke") + (all[i].dashed ? " dashed" : "") + "\" style=\"border-color:"
+              : std::string("<span><i style=\"background:")) +
+         expert_color(color_index(all, i)) + "\"></i>" + html(all[i].name) + "</span>";
   if (all.size() > most) s += "<span>and " + std::to_string(all.size() - most) + " more</span>";
   return s + "</div>";
 }
@@ -113,10 +125,12 @@ inline std::string line_chart(const chart_options& o, const std::vector<series>&
   constexpr double inf = std::numeric_limits<double>::infinity();
   double x0 = inf, x1 = -inf, y0 = inf, y1 = -inf;
   const auto shown = [&](double x, double y) { return plottable(x) && plottable(y) && (!o.log_y || y > 1e-290); };
+  f.whole_x = true;
   for (const auto& s : all)
     for (std::size_t i = 0; i < s.y.size(); ++i)
       if (const double x = at_x(s, i), y = s.y[i]; shown(x, y))
-        x0 = std::min(x0, x), x1 = std::max(x1, x), y0 = std::min(y0, y), y1 = std::max(y1, y);
+        x0 = std::min(x0, x), x1 = std::max(x1, x), y0 = std::min(y0, y), y1 = std::max(y1, y),
+        f.whole_x = f.whole_x && x == std::round(x);
   if (!(x0 <= x1)) return no_data();
   // A range that the precision of its ends cannot resolve is drawn as one value.
   const auto flat = [](double low, double high) {
@@ -132,9 +146,9 @@ inline std::string line_chart(const chart_options& o, const std::vector<series>&
     y1 += room;
   }
   f.x0 = x0, f.x1 = x1, f.y0 = y0, f.y1 = y1;
-  std::string out = frame::begin(o.title) + f.axes(o, false);
+  std::string out = frame::begin(o.title) + f.axes(o, o.share);
   for (std::size_t k = 0; k < all.size(); ++k) {
-    const std::string color = expert_color(static_cast<index>(k));
+    const std::string color = expert_color(color_index(all, k));
     const auto points = thinned(all[k]);
     std::string d, dots;
     bool pen = false;
@@ -151,13 +165,14 @@ inline std::string line_chart(const chart_options& o, const std::vector<series>&
       const bool alone = run == 1 && (i + 1 == points.size() || !shown(points[i + 1].first, points[i + 1].second));
       if (points.size() <= 60 || alone)
         dots += "<circle cx=\"" + px(f.x(x)) + "\" cy=\"" + px(f.y(y)) + "\" r=\"2.6\" fill=\"" + color + "\"><title>" +
-                html(all[k].name) + ": " + short_number(y) + " at " + short_number(x) + "</title></circle>";
+                html(all[k].name) + ": " + (o.share ? short_number(100 * y) + "%" : short_number(y)) + " at " +
+                short_number(x) + "</title></circle>";
     }
     if (!d.empty())
-      out += "<path class=\"curve\" stroke=\"" + color + "\" d=\"" + d + "\"><title>" + html(all[k].name) +
-             "</title></path>" + dots;
+      out += "<path class=\"curve\" stroke=\"" + color + "\"" + (all[k].dashed ? " stroke-dasharray=\"7 5\"" : "") +
+             " d=\"" + d + "\"><title>" + html(all[k].name) + "</title></path>" + dots;
   }
-  return out + "</svg>" + legend(all);
+  return out + "</svg>" + legend(all, true);
 }
 
 inline std::string area_chart(const chart_options& o, const std::vector<series>& all) {
@@ -181,12 +196,25 @@ inline std::string area_chart(const chart_options& o, const std::vector<series>&
   }
   frame f;
   f.x0 = x.front(), f.x1 = x.back();
+  f.whole_x = std::all_of(x.begin(), x.end(), [](double v) { return v == std::round(v); });
   if (shown == 1) x = {x[0] - 0.5, x[0] + 0.5}, f.x0 = x[0], f.x1 = x[1];
   if (!std::all_of(x.begin(), x.end(), plottable) || !(f.x1 - f.x0 > 1e-12 * std::fabs(f.x1))) return no_data();
   f.y1 = o.share ? 1 : *std::max_element(total.begin(), total.end());
   if (!(f.y1 > 0)) f.y1 = 1;
   std::string out = frame::begin(o.title) + f.axes(o, o.share);
+  std::string names;
   for (std::size_t k = 0; k < all.size(); ++k) {
+    // A band that is high enough at its left or right end carries its name there, so that colour is not all there is.
+    const auto height = [&](std::size_t b) {
+      return total[b] > 0 || !o.share ? value(all[k], b) / (o.share ? total[b] : 1) : 0;
+    };
+    const bool at_end = height(shown - 1) >= height(0);
+    const std::size_t b_name = at_end ? shown - 1 : 0;
+    if (const double v = height(b_name); v / f.y1 * (frame::height - frame::top - frame::bottom) >= 14)
+      names += "<text class=\"band\" x=\"" + px(at_end ? frame::width - frame::right - 6 : frame::left + 6) +
+               "\" y=\"" + px(f.y(base[b_name] + v / 2) + 4) + "\" text-anchor=\"" + (at_end ? "end" : "start") +
+               "\" style=\"fill:" + ink(rgb_of(expert_color(color_index(all, k)))) + "\">" +
+               html(clipped(all[k].name, 24)) + "</text>";
     std::string up, down;
     for (std::size_t i = 0; i < x.size(); ++i) {
       const std::size_t b = std::min(i, shown - 1);
@@ -196,10 +224,10 @@ inline std::string area_chart(const chart_options& o, const std::vector<series>&
       down.insert(0, "L" + px_x + " " + px(f.y(base[b])));
       if (i + 1 == x.size() || i < shown - 1) base[b] += v;
     }
-    out += "<path fill=\"" + expert_color(static_cast<index>(k)) + "\" fill-opacity=\"0.88\" d=\"" + up + down +
-           "Z\"><title>" + html(all[k].name) + "</title></path>";
+    out += "<path fill=\"" + expert_color(color_index(all, k)) + "\" d=\"" + up + down + "Z\"><title>" +
+           html(all[k].name) + "</title></path>";
   }
-  return out + "</svg>" + legend(all);
+  return out + names + "</svg>" + legend(all);
 }
 
 /// A grid of coloured cells.  `color(r, c, value)` gives the ground, `text` what is written, `hover` the title.
@@ -214,16 +242,18 @@ std::string cell_grid(const chart_options& o, const std::vector<std::string>& ro
   if (numbers)
     for (std::size_t r = 0; r < R; ++r)
       for (std::size_t c = 0; c < C; ++c) cell_chars = std::max(cell_chars, text(r, c).size());
-  const double cell_w = numbers ? std::max(26.0, 6.6 * static_cast<double>(cell_chars) + 6) : C > 128 ? 4 : 12;
   const double cell_h = numbers ? 22 : R > 128 ? 4 : 12;
-  const bool turned = 7.0 * static_cast<double>(col_chars) > cell_w;
-  const bool row_names = cell_h >= 12, col_names = cell_w >= 12;
-  const double left = (o.y_label.empty() ? 8 : 24) + (row_names ? 7.0 * static_cast<double>(row_chars) : 0);
+  const bool row_names = cell_h >= 12;
+  const double left = (o.y_label.empty() ? 8 : 24) + (row_names ? 7.4 * static_cast<double>(row_chars) : 0);
+  // Few columns fill the width of the other charts.
+  const double room = std::min(40.0, (frame::width - left - 4) / static_cast<double>(std::max<std::size_t>(C, 1)));
+  const double cell_w = numbers ? std::max({26.0, room, 7.4 * static_cast<double>(cell_chars) + 6}) : C > 128 ? 4 : 12;
+  const bool turned = 7.0 * static_cast<double>(col_chars) > cell_w, col_names = cell_w >= 12;
   const double head = col_names ? (turned ? 7.0 * static_cast<double>(col_chars) + 8 : 18) : 4;
   const double grid_w = cell_w * static_cast<double>(C), grid_h = cell_h * static_cast<double>(R);
   const double w = left + grid_w + 4, h = head + grid_h + (o.x_label.empty() ? 4 : 20);
-  // Never blown up by more than a third, never so small that its numbers cannot be read: a wide one scrolls.
-  std::string s = "<div class=\"scroll\"><svg style=\"min-width:" + px(w * 0.8) + "px;max-width:" + px(w * 1.35) +
+  // Hardly blown up, never so small that its numbers cannot be read: a wide one scrolls.
+  std::string s = "<div class=\"scroll\"><svg style=\"min-width:" + px(w * 0.7) + "px;max-width:" + px(w * 1.1) +
                   "px\" viewBox=\"0 0 " + px(w) + " " + px(h) + "\" role=\"img\" aria-label=\"" + html(o.title) + "\">";
   for (std::size_t c = 0; c < C && col_names; ++c) {
     const double x = left + cell_w * (static_cast<double>(c) + 0.5);
@@ -269,7 +299,7 @@ inline std::string bar_chart(const chart_options& o, const std::vector<std::stri
   if (!(high > low)) high = low + 1;
   std::size_t chars = 0;
   for (const auto& n : names) chars = std::max(chars, std::min<std::size_t>(n.size(), 24));
-  const double left = 8 + 7.0 * static_cast<double>(chars), right = 64, row = names.size() > 40 ? 17 : 22;
+  const double left = 8 + 7.4 * static_cast<double>(chars), right = 64, row = names.size() > 40 ? 17 : 22;
   const double h = row * static_cast<double>(names.size()) + (o.x_label.empty() ? 6 : 24);
   const auto x = [&](double v) { return left + (v - low) / (high - low) * (frame::width - left - right); };
   std::string s = frame::begin(o.title, h);

@@ -24,6 +24,16 @@ inline std::string css(rgb c) {
   return s;
 }
 
+/// The other way round, for "#rrggbb".
+inline rgb rgb_of(const std::string& s) {
+  const auto part = [&](std::size_t at) {
+    int v = 0;
+    std::from_chars(s.data() + at, s.data() + at + 2, v, 16);
+    return v;
+  };
+  return {part(1), part(3), part(5)};
+}
+
 inline rgb hsl(double hue, double saturation, double lightness) {
   const double a = saturation * std::fmin(lightness, 1 - lightness);
   const auto channel = [&](double n) {
@@ -102,11 +112,12 @@ inline std::string clipped(const std::string& s, std::size_t max) {
   return s;
 }
 
-/// Sequential colours from light to dark, t in [0, 1]: 0 blue, 1 green, 2 orange.  Readable text on it: `ink`.
+/// Sequential colours from light to dark, t in [0, 1]: 0 blue, 1 orange, a pair that colour-blind readers tell apart.
+/// Readable text on it: `ink`.
 inline rgb ramp(double t, int which) {
-  static constexpr rgb from[] = {{236, 242, 251}, {230, 245, 238}, {253, 241, 230}};
-  static constexpr rgb middle[] = {{107, 155, 220}, {80, 176, 134}, {242, 153, 74}};
-  static constexpr rgb to[] = {{16, 56, 120}, {9, 84, 60}, {140, 52, 4}};
+  static constexpr rgb from[] = {{236, 242, 251}, {253, 241, 230}};
+  static constexpr rgb middle[] = {{107, 155, 220}, {242, 153, 74}};
+  static constexpr rgb to[] = {{16, 56, 120}, {140, 52, 4}};
   t = !(t > 0) ? 0 : t > 1 ? 1 : t;
   const rgb &a = t < 0.5 ? from[which] : middle[which], &b = t < 0.5 ? middle[which] : to[which];
   const double u = t < 0.5 ? 2 * t : 2 * t - 1;
@@ -118,14 +129,16 @@ inline const char* ink(rgb c) { return 0.299 * c.r + 0.587 * c.g + 0.114 * c.b >
 /// Whether a value can be drawn: finite, and far enough from the largest double that sums and ranges stay finite.
 inline bool plottable(double v) { return std::isfinite(v) && std::fabs(v) <= 1e300; }
 
-/// The tick positions of an axis: multiples of 1, 2 or 5 times a power of ten inside [low, high].
-inline std::vector<double> axis_ticks(double low, double high, int about = 5) {
+/// The tick positions of an axis: multiples of 1, 2 or 5 times a power of ten inside [low, high]; with `whole`, of
+/// whole numbers only.
+inline std::vector<double> axis_ticks(double low, double high, bool whole = false, int about = 5) {
   std::vector<double> at;
   const double raw = (high - low) / about;
   // A range below the precision of its ends (1e9 to 1e9 + 1e-7) has no round numbers inside.
   if (!(raw > std::fabs(high) * 1e-13)) return {low};
   const double power = std::pow(10.0, std::floor(std::log10(raw)));
-  const double f = raw / power, step = power * (f < 1.5 ? 1 : f < 3.5 ? 2 : f < 7.5 ? 5 : 10);
+  const double f = raw / power, round = power * (f < 1.5 ? 1 : f < 3.5 ? 2 : f < 7.5 ? 5 : 10);
+  const double step = whole ? std::fmax(1, std::round(round)) : round;
   const double first = std::ceil(low / step - 1e-9);
   for (int i = 0; i <= 2 * about && (first + i) * step <= high + step * 1e-9; ++i) at.push_back((first + i) * step);
   return at;
@@ -154,7 +167,7 @@ main{max-width:1120px;margin:0 auto;padding:24px 16px 64px}
 h1{font-size:1.7rem;line-height:1.2;margin:.4em 0 .1em}
 h2{font-size:1.2rem;margin:2em 0 .6em;padding-bottom:.25em;border-bottom:1px solid var(--line)}
 h3{font-size:.95rem;margin:0 0 .5em}
-p{max-width:75ch;margin:.5em 0}
+p{max-width:75ch;margin:.5em 0;white-space:pre-line}
 .soft{color:var(--soft)}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:16px;margin:16px 0}
 .card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px;min-width:0;margin:0}
@@ -164,33 +177,44 @@ p{max-width:75ch;margin:.5em 0}
 .facts b{display:block;font-size:1.25rem;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .facts span{color:var(--soft);font-size:.8rem}
 .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch}
-table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums;width:100%}
+table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums;width:100%;max-width:760px}
 th,td{padding:5px 10px;border-bottom:1px solid var(--grid);text-align:right;white-space:nowrap}
+tbody tr:hover{background:var(--grid)}
 th{color:var(--soft);font-weight:600}
-th:first-child,td:first-child{text-align:left}
-svg{display:block;width:100%;height:auto}
+th:first-child,td:first-child{text-align:left;white-space:normal}
+svg{display:block;width:100%;height:auto;margin:0 auto}
 svg text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:var(--soft)}
 svg .cell{font-size:11px;font-variant-numeric:tabular-nums}
 svg .name{fill:var(--fg)}
+svg .band{font-size:11px}
+svg .patch{fill:#fff;stroke:#000;stroke-opacity:.75;paint-order:stroke;stroke-linejoin:round}
 .axis{stroke:var(--line);fill:none}
 .rule{stroke:var(--grid);fill:none}
 .curve{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 .legend{display:flex;flex-wrap:wrap;gap:2px 12px;margin:8px 0 0;font-size:.8rem;color:var(--soft)}
 .legend i{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:5px}
-.images{display:grid;grid-template-columns:repeat(auto-fill,minmax(112px,1fr));gap:10px}
+.legend .stroke{width:22px;height:0;border-radius:0;border-top:3px solid;vertical-align:middle}
+.legend .dashed{border-top-style:dashed}
+.key{display:flex;align-items:center;justify-content:center;gap:8px;margin:8px 0 0;font-size:.8rem;color:var(--soft)}
+.key i{width:min(40%,180px);height:10px;border-radius:3px}
+.note{font-size:.8rem;margin:8px 0 0;color:var(--soft)}
+.images{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,155px),1fr));gap:12px}
 .images figure{margin:0;min-width:0}
 .images figcaption{font-size:.78rem;color:var(--soft);overflow-wrap:anywhere;margin-top:3px}
-.images svg{border-radius:6px;image-rendering:pixelated}
-.images svg:hover .patches{opacity:0}
+.images svg{border-radius:4px;image-rendering:pixelated}
+@media (max-width:560px){main{padding:12px 10px 48px}.card{padding:12px 10px}th,td{padding:5px 6px}
+svg text{font-size:15px}svg .cell,svg .band{font-size:13px}svg .name{font-size:14px}}
 )css";
 }  // namespace detail
 
 /// The colour of expert (or series) i, "#rrggbb": ten distinct ones, then hues a golden angle apart.  They have middle
-/// lightness, so they show on light and dark ground.
+/// lightness, so they show on light and dark ground.  The first six and the ninth are those that Okabe and Ito chose
+/// for readers with any kind of colour vision (Color Universal Design, 2008; the yellow darkened for white ground);
+/// charts do not rely on colour alone: bands and patches carry their number.
 inline std::string expert_color(index i) {
-  static constexpr detail::rgb first[] = {{46, 119, 216}, {232, 119, 34}, {38, 160, 105}, {214, 57, 71},
-                                          {140, 92, 205}, {0, 160, 180},  {222, 92, 165}, {160, 120, 60},
-                                          {128, 150, 30}, {110, 120, 140}};
+  static constexpr detail::rgb first[] = {{0, 114, 178},  {213, 94, 0},   {0, 158, 115},  {204, 121, 167},
+                                          {230, 159, 0},  {86, 180, 233}, {116, 92, 190}, {150, 110, 70},
+                                          {196, 180, 20}, {120, 128, 140}};
   if (i >= 0 && i < 10) return detail::css(first[i]);
   return detail::css(detail::hsl(std::fmod(137.508 * static_cast<double>(i < 0 ? -i : i), 360), 0.6,
                                  i % 3 == 0   ? 0.45

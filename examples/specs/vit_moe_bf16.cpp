@@ -1,0 +1,3 @@
+#include <polymoe/specs.hpp>
+
+template class polymoe::detail::working_layer<polymoe::specs::vit_moe<polymoe::bf16>, polymoe::cpu>;
