@@ -232,7 +232,7 @@ def tables(report, peers):
         for p in ("forward", "data_gradient", "weight_gradient"):
             second.append([name(i), p.replace("_", " ")] +
                           [number(d["gflops.%s.%s" % (k, p)], "%.0f") for k in ("layer", "experts", "ceiling")] +
-                          [number(d["of_ceiling.%s.%s" % (k, p)]) for k in ("layer", "experts")])
+                          [number(d["of_ceiling.%s.%s" % (k, p)]) for k in ("layer", "experts", "products")])
         stage = lambda s: number(full["ms"]["stage." + s]["median"], "%.3f")
         third.append([name(i)] + [stage(s) for s in ("router", "gather", "experts", "combine")] +
                      ["%.1f %%" % (100 * d["routing_share"]), "%.2f" % d["stages_over_layer"]] +
@@ -243,9 +243,11 @@ def tables(report, peers):
              "one forward + backward. PyTorch: its faster variant; in brackets the range over rounds.",
              table(["row", "forward ms", "both ms", "GFLOP/s forward", "GFLOP/s both", "dense MLP", "loop", "HVP",
                     *peers], first),
-             "**Passes.** GFLOP/s of the pass inside the layer, of the experts alone, and of its products alone (the "
-             "ceiling); last two columns: share of the ceiling.",
-             table(["row", "pass", "layer", "experts", "ceiling", "layer / ceiling", "experts / ceiling"], second),
+             "**Passes.** GFLOP/s of the pass inside the layer, of the experts alone, and of the same products with "
+             "nothing around them (the ceiling). Last three columns: share of the ceiling that the layer, its experts, "
+             "and the products inside the experts (their time less that of the activations alone) reach.",
+             table(["row", "pass", "layer", "experts", "ceiling", "layer / ceiling", "experts / ceiling",
+                    "products / ceiling"], second),
              "**Stages**, ms. Share: router + gather + combine in forward. Sum: stages over the layer's own forward.",
              table(["row", "router", "gather", "experts", "combine", "share", "sum", "combine back", "experts back",
                     "gather back", "router back", "fullest expert / mean"], third), targets(items, peers)]
@@ -268,6 +270,13 @@ def targets(items, peers):
            if details(i) and "hvp_over_gradient" in details(i)["derived"]]
     if hvp:
         add("Hessian-vector product over gradient, largest", "%.2f (%s)" % max(hvp), "at most 4", max(hvp)[0] <= 4)
+    for dtype in ("fp32", "bf16"):
+        for p in ("forward", "data_gradient", "weight_gradient"):
+            reached = [(details(i)["derived"]["of_ceiling.products." + p], i["row"]) for i in items
+                       if i["dtype"] == dtype and details(i)]
+            if reached:
+                add("products of the %s over their ceiling, %s, least" % (p.replace("_", " "), dtype),
+                    "%.2f (%s)" % min(reached), "at least 0.85", min(reached)[0] >= 0.85)
     for peer in peers:
         for dtype in ("fp32", "bf16"):
             ratios = [(torch_ratio(i, peer, "both")[0], i["row"]) for i in items
