@@ -67,7 +67,7 @@ struct tensor {
     for (auto& p : plane) p.assign(p.size(), number<R>(x));
   }
   bool same_bits(const tensor& o) const {
-    return std::memcmp(plane[0].data(), o.plane[0].data(), plane[0].size() * sizeof(R)) == 0;
+    return plane[0].empty() || std::memcmp(plane[0].data(), o.plane[0].data(), plane[0].size() * sizeof(R)) == 0;
   }
   bool row_same_bits(index r, const tensor& o, index other) const {
     const auto n = static_cast<std::size_t>(cols);

@@ -173,7 +173,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Tile::threads, Tile::blocks)
       x.row = at.row0 + r;
       x.column = at.n * Tile::n + c;
       const int left = a.columns - x.column;
-      x.count = x.row < at.end && left > 0 ? (left < width ? left : width) : 0;
+      x.count = at.end > x.row && left > 0 ? (left < width ? left : width) : 0;
       if (x.count > 0) {
         x.slot = a.rows.slot_of(x.row);
         a.epilogue(x, a.whole && x.count == width);
