@@ -220,7 +220,7 @@ class expert_loop {
         fc2_.data_gradient(w, e, s.d_out.rows_at(at, n), s.d_hidden.rows_at(at, n));
       });
       step([&](index at, index n, worker&) {
-        polymoe::detail::activate_backward<T>(s.d_hidden.rows_at(at, n), s.pre.rows_at(at, n), act{});
+        polymoe::detail::activate_backward<T>(s.d_hidden.rows_at(at, n), s.pre.rows_at(at, n), s.pre.rows_at(at, n), act{});
       });
       step([&](index at, index n, worker& w) { fc1_.data_gradient(w, e, s.pre.rows_at(at, n), s.dx.rows_at(at, n)); });
       step([&](index at, index n, worker&) {
@@ -244,7 +244,8 @@ class expert_loop {
   void activations_backward(polymoe::context<cpu>& c, const polymoe::expert_work& work, saved& s) const {
     polymoe::parallel_for(c.stream, work.tile_count, [&](index i, worker&) {
       const polymoe::expert_run& t = work.tiles[i];
-      polymoe::detail::activate_backward<T>(s.d_hidden.rows_at(t.y_row, t.rows), s.pre.rows_at(t.y_row, t.rows), act{});
+      const view<T> pre = s.pre.rows_at(t.y_row, t.rows);
+      polymoe::detail::activate_backward<T>(s.d_hidden.rows_at(t.y_row, t.rows), pre, pre, act{});
     });
   }
   /// The second half of the experts' backward, as the layer runs it.

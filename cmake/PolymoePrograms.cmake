@@ -91,10 +91,9 @@ macro(polymoe_program_setup)
   if(POLYMOE_CUDA)
     add_library(polymoe_kernels INTERFACE)
     target_link_libraries(polymoe_kernels INTERFACE polymoe::cuda)
-    # A device function that calls a host-only policy is only a warning by default: it must not compile.  554: nvcc says
-    # of view<const T> that its conversion to itself is never used, which is so and meant.
+    # A device function that calls a host-only policy is only a warning by default: it must not compile.
     target_compile_options(polymoe_kernels INTERFACE
-      "$<$<COMPILE_LANG_AND_ID:CUDA,NVIDIA>:--Werror=cross-execution-space-call;-Xcompiler=-Wall;--diag-suppress=554>")
+      "$<$<COMPILE_LANG_AND_ID:CUDA,NVIDIA>:--Werror=cross-execution-space-call;-Xcompiler=-Wall>")
   endif()
 endmacro()
 

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <polymoe/backend/cpu/convert.hpp>
+#include <polymoe/core/dual.hpp>
 #include <vector>
 
 namespace polymoe {
@@ -34,26 +35,46 @@ TEST_CASE("convert: narrow rounds as bf16 does, for any length, and keeps NaN an
     CHECK((back[i] == static_cast<float>(y[i]) || std::isnan(back[i])));
 }
 
-TEST_CASE("convert: map_row computes in float and rounds once, in place too, across chunks") {
-  const index n = 2 * 1024 + 37;
+// Functions with one rounding each, so that the expected bits are known whatever the compiler fuses.
+TEST_CASE("convert: map_row computes in float and rounds once, in place too, across chunks and rows") {
+  const index rows = 2, cols = 2 * 1024 + 37, n = rows * cols;
   std::vector<bf16> a(static_cast<std::size_t>(n)), b(a), out(a);
   for (index i = 0; i < n; ++i) {
     a[static_cast<std::size_t>(i)] = bf16(0.01f * static_cast<float>(i % 331) - 1.0f);
     b[static_cast<std::size_t>(i)] = bf16(0.02f * static_cast<float>(i % 71) + 0.5f);
   }
-  const auto f = [](float x) { return x * x - 0.3f * x; };
-  const auto g = [](float x, float y) { return x * y + x; };
-  backend::map_row(a.data(), out.data(), n, f);
-  for (index i = 0; i < n; ++i) {
-    const auto k = static_cast<std::size_t>(i);
-    // Fused multiply-add may differ by one rounding of the float result: a bf16 step at most.
-    CHECK(static_cast<float>(out[k]) == doctest::Approx(f(static_cast<float>(a[k]))).epsilon(0.005));
+  const view<const bf16> x(a.data(), rows, cols), y(b.data(), rows, cols);
+  const auto square = [](float p) { return p * p; };
+  const auto add = [](float p, float q) { return p + q; };
+  const auto weigh = [](float p, float q, float r) { return p > q ? r : -r; };
+  for (index r = 0; r < rows; ++r) backend::map_row(r, view<bf16>(out.data(), rows, cols), square, x);
+  std::vector<bf16> two = b, three = a;
+  for (index r = 0; r < rows; ++r) {
+    backend::map_row(r, view<bf16>(two.data(), rows, cols), add, x, view<const bf16>(two.data(), rows, cols));
+    backend::map_row(r, view<bf16>(three.data(), rows, cols), weigh, view<const bf16>(three.data(), rows, cols), y, y);
   }
-  std::vector<bf16> two = b;
-  backend::map_row(static_cast<const bf16*>(a.data()), static_cast<const bf16*>(two.data()), two.data(), n, g);
-  for (index i = 0; i < n; ++i) {
-    const auto k = static_cast<std::size_t>(i);
-    CHECK(static_cast<float>(two[k]) == doctest::Approx(g(static_cast<float>(a[k]), static_cast<float>(b[k]))).epsilon(0.005));
+  std::size_t wrong = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const float p = static_cast<float>(a[i]), q = static_cast<float>(b[i]);
+    wrong += out[i].bits != bf16(square(p)).bits;
+    wrong += two[i].bits != bf16(add(p, q)).bits;
+    wrong += three[i].bits != bf16(weigh(p, q, q)).bits;
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("convert: map_row of dual rows carries the tangent, of double rows computes in double") {
+  const index n = 19;
+  std::vector<double> v(static_cast<std::size_t>(n)), t(v), out_v(v), out_t(v), plain(v);
+  for (index i = 0; i < n; ++i) v[static_cast<std::size_t>(i)] = 0.5 * static_cast<double>(i), t[static_cast<std::size_t>(i)] = 1.0 + static_cast<double>(i);
+  const view<const dual<double>> x(v.data(), t.data(), 1, n);
+  backend::map_row(0, view<dual<double>>(out_v.data(), out_t.data(), 1, n), [](dual<double> p) { return p * p; }, x);
+  backend::map_row(0, view<double>(plain.data(), 1, n), [](double p, double q) { return p * q; }, view<const double>(v.data(), 1, n),
+                   view<const double>(t.data(), 1, n));
+  for (std::size_t i = 0; i < v.size(); ++i) {
+    CHECK(out_v[i] == v[i] * v[i]);
+    CHECK(out_t[i] == 2 * v[i] * t[i]);
+    CHECK(plain[i] == v[i] * t[i]);
   }
 }
 

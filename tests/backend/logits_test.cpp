@@ -9,8 +9,8 @@ namespace polymoe {
 namespace {
 
 template <class Maths>
-double worst_error(index rows, index dim, index experts) {
-  backend::logits_product<bf16, Maths> product(dim, experts);
+double worst_error(index rows, index dim, index experts, bool in_parts) {
+  backend::logits_product<bf16, Maths> product(dim, experts, in_parts);
   aligned_block packed(product.packed_bytes()), scratch(product.worker_bytes() + 64);
   worker w{0, static_cast<std::byte*>(scratch.data()), scratch.size()};
   const auto draw = random_root{5}.stream(1, 0);
@@ -38,11 +38,13 @@ double worst_error(index rows, index dim, index experts) {
 
 TEST_CASE("logits of bf16 rows are exact to float rounding, not to bf16 rounding") {
   // bf16 weights would be off by about 2^-9 = 2e-3; float accumulation over 384 terms by a few 1e-7.
-  for (const index experts : {1, 7, 8, 33}) {
-    CHECK(worst_error<maths::automatic>(37, 384, experts) < 2e-6);
-    CHECK(worst_error<maths::builtin>(5, 96, experts) < 2e-6);
+  for (const bool in_parts : {false, true}) {
+    for (const index experts : {1, 7, 8, 33}) {
+      CHECK(worst_error<maths::automatic>(37, 384, experts, in_parts) < 2e-6);
+      CHECK(worst_error<maths::builtin>(5, 96, experts, in_parts) < 2e-6);
+    }
+    CHECK(worst_error<maths::automatic>(256, 200, 16, in_parts) < 2e-6);
   }
-  CHECK(worst_error<maths::automatic>(256, 200, 16) < 2e-6);
 }
 
 }  // namespace

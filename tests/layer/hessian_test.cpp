@@ -140,6 +140,18 @@ TEST_CASE("dual<float> through a whole layer: every value and tangent against du
   }
 }
 
+/// The input and the parameters of a case, and steps from there along a direction (input first).
+struct point {
+  std::vector<double> x, values;
+  explicit point(hessian_case<double>& c)
+      : x(c.x.plane[0]), values(c.w.values().ptr[0], c.w.values().ptr[0] + c.w.values().cols) {}
+  void move(hessian_case<double>& c, const std::vector<double>& direction, double step) const {
+    for (std::size_t i = 0; i < x.size(); ++i) c.x.plane[0][i] = x[i] + step * direction[i];
+    for (std::size_t i = 0; i < values.size(); ++i) c.w.values().ptr[0][i] = values[i] + step * direction[x.size() + i];
+    c.w.refresh();
+  }
+};
+
 TEST_CASE("the tangent of the output and of the balance losses equals their central differences") {
   for (const std::uint64_t seed : {71u, 72u, 73u}) {
     hessian_case<double> plain(seed);
@@ -149,13 +161,10 @@ TEST_CASE("the tangent of the output and of the balance losses equals their cent
     plain.forward();
     REQUIRE(plain.stats().overflow > 0);
     const auto before = decisions(plain.plan());
-    const auto x = plain.x.plane[0];
-    const std::vector<double> values(plain.w.values().ptr[0], plain.w.values().ptr[0] + plain.w.values().cols);
+    const point start(plain);
     const double h = 1e-6;
     const auto at = [&](double step) {
-      for (std::size_t i = 0; i < x.size(); ++i) plain.x.plane[0][i] = x[i] + step * v[i];
-      for (std::size_t i = 0; i < values.size(); ++i) plain.w.values().ptr[0][i] = values[i] + step * v[x.size() + i];
-      plain.w.refresh();
+      start.move(plain, v, step);
       plain.forward();
       REQUIRE(decisions(plain.plan()) == before);
       auto out = plain.y.plane[0];
@@ -184,13 +193,10 @@ TEST_CASE("the tangent of the gradients equals central differences of the gradie
     CHECK(norm_ratio(gradient(tangent, 0), g) < 1e-13);  // the value plane is the plain layer
     const auto before = decisions(plain.plan());
     CHECK(decisions(tangent.plan()) == before);
-    const auto x = plain.x.plane[0];
-    const std::vector<double> values(plain.w.values().ptr[0], plain.w.values().ptr[0] + plain.w.values().cols);
+    const point start(plain);
     const double h = 1e-6;
     const auto at = [&](double step) {
-      for (std::size_t i = 0; i < x.size(); ++i) plain.x.plane[0][i] = x[i] + step * v[i];
-      for (std::size_t i = 0; i < values.size(); ++i) plain.w.values().ptr[0][i] = values[i] + step * v[x.size() + i];
-      plain.w.refresh();
+      start.move(plain, v, step);
       auto out = gradient(plain, 0);
       REQUIRE(decisions(plain.plan()) == before);  // no routing flips along this direction
       return out;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "view.hpp"
 
@@ -67,20 +68,18 @@ class arena_scope {
   std::size_t mark_;
 };
 
-/// A block of 64-byte aligned bytes: the simplest owner for an arena.  Filled with 0xFF (NaN in every float format), so
-/// that code which reads memory nobody wrote is found.
-class aligned_block {
+/// A block of bytes with one owner: the simplest memory under an arena.  `Memory` has allocate(bytes), which fills what it
+/// gives with 0xFF (NaN in every float format) so that code which reads memory nobody wrote is found, and release(pointer).
+template <class Memory>
+class owned_block {
  public:
-  aligned_block() = default;
-  explicit aligned_block(std::size_t bytes) : bytes_(bytes) {
-    if (bytes) {
-      data_ = ::operator new(bytes, std::align_val_t{arena::alignment});
-      std::memset(data_, 0xFF, bytes);
-    }
+  owned_block() = default;
+  explicit owned_block(std::size_t bytes) : data_(bytes ? Memory::allocate(bytes) : nullptr), bytes_(bytes) {}
+  ~owned_block() {
+    if (data_) Memory::release(data_);
   }
-  ~aligned_block() { reset(); }
-  aligned_block(aligned_block&& o) noexcept : data_(o.data_), bytes_(o.bytes_) { o.data_ = nullptr, o.bytes_ = 0; }
-  aligned_block& operator=(aligned_block&& o) noexcept {
+  owned_block(owned_block&& o) noexcept : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
+  owned_block& operator=(owned_block&& o) noexcept {
     std::swap(data_, o.data_), std::swap(bytes_, o.bytes_);
     return *this;
   }
@@ -89,12 +88,18 @@ class aligned_block {
   arena as_arena() const { return {data_, bytes_}; }
 
  private:
-  void reset() {
-    if (data_) ::operator delete(data_, std::align_val_t{arena::alignment});
-    data_ = nullptr;
-  }
   void* data_ = nullptr;
   std::size_t bytes_ = 0;
 };
+
+/// Memory of the host, aligned to 64 bytes.
+struct host_memory {
+  static void* allocate(std::size_t bytes) {
+    void* p = ::operator new(bytes, std::align_val_t{arena::alignment});
+    return std::memset(p, 0xFF, bytes);
+  }
+  static void release(void* p) { ::operator delete(p, std::align_val_t{arena::alignment}); }
+};
+using aligned_block = owned_block<host_memory>;
 
 }  // namespace polymoe

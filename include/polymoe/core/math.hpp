@@ -19,7 +19,6 @@ POLYMOE_ALWAYS_INLINE POLYMOE_HD double sqrt(double x) { return ::sqrt(x); }
 POLYMOE_ALWAYS_INLINE POLYMOE_HD double tanh(double x) { return ::tanh(x); }
 POLYMOE_ALWAYS_INLINE POLYMOE_HD double erf(double x) { return ::erf(x); }
 POLYMOE_ALWAYS_INLINE POLYMOE_HD double erfc(double x) { return ::erfc(x); }
-POLYMOE_ALWAYS_INLINE POLYMOE_HD double cos(double x) { return ::cos(x); }
 POLYMOE_ALWAYS_INLINE POLYMOE_HD double abs(double x) { return x < 0 ? -x : x; }
 
 #if defined(__CUDA_ARCH__)
@@ -119,7 +118,6 @@ POLYMOE_ALWAYS_INLINE POLYMOE_HD float log1p(float x) {
 #endif
 POLYMOE_ALWAYS_INLINE POLYMOE_HD float sqrt(float x) { return ::sqrtf(x); }
 POLYMOE_ALWAYS_INLINE POLYMOE_HD float erfc(float x) { return ::erfcf(x); }
-POLYMOE_ALWAYS_INLINE POLYMOE_HD float cos(float x) { return ::cosf(x); }
 /// cos(2 pi v) for v in [0, 1], to 2e-7: what a normal draw needs.  Branch-free, the same text on every backend.
 POLYMOE_ALWAYS_INLINE POLYMOE_HD float cos_turns(float v) {
   // cos(2 pi v) = sin(2 pi w) with w = |v - 1/2| - 1/4 in [-1/4, 1/4]; the odd series of sin.

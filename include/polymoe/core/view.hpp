@@ -32,11 +32,11 @@ struct view {
     requires(planes == 2)
       : ptr{p, tangent}, rows(r), cols(c), stride(ld < 0 ? c : ld) {}
 
-  /// A writable view is also a read-only one.
-  POLYMOE_HD operator view<const value_type>() const
-    requires(!std::is_const_v<T>)
-  {
-    view<const value_type> v;
+  /// A writable view is also a read-only one.  A template, because a conversion to the own type draws a warning.
+  template <class U>
+    requires(!std::is_const_v<T> && std::is_same_v<U, value_type>)
+  POLYMOE_HD operator view<const U>() const {
+    view<const U> v;
     for (int i = 0; i < planes; ++i) v.ptr[i] = ptr[i];
     v.rows = rows, v.cols = cols, v.stride = stride;
     return v;

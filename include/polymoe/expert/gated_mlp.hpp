@@ -4,7 +4,6 @@
 // Kept for backward: both pre-activations and the hidden rows; gradients are written over the former two.
 #pragma once
 
-#include "../backend/cpu/gated.hpp"
 #include "activation.hpp"
 #include "tiled.hpp"
 

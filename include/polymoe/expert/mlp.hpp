@@ -33,7 +33,7 @@ struct mlp_maths {
   static void backward(const Tile& t) {
     using T = typename Tile::value_type;
     t.data_gradient(fc2, t.dy(), t.spare());
-    activate_backward<T>(t.spare(), t.kept(pre), Act{});
+    activate_backward<T>(t.spare(), t.kept(pre), t.kept(pre), Act{});
     t.data_gradient(fc1, t.kept(pre), t.dx());
   }
 };

@@ -280,8 +280,8 @@ class routing {
         const auto* from = x.row(t, i);
         auto* to = out.row(t, i);
         if (bad) std::fill_n(to, x.cols, real_t<C>(0));
-        else
-          for (index j = 0; j < x.cols; ++j) to[j] = static_cast<real_t<C>>(from[j]);
+        else if constexpr (std::is_same_v<T, C>) std::copy_n(from, x.cols, to);
+        else polymoe::backend::widen(from, to, x.cols);
       }
     }
     return out;

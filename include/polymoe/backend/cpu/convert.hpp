@@ -4,6 +4,8 @@
 // instruction for it, which compilers do not choose by themselves: this is the one place that names it.
 #pragma once
 
+#include <utility>
+
 #include "../../core/view.hpp"
 
 #if defined(__AVX512BF16__) && defined(__AVX512VL__)
@@ -33,65 +35,48 @@ inline void narrow(const float* from, bf16* to, index n) {
 }
 
 namespace detail {
-/// Elements that are widened, computed and narrowed together: three such buffers stay in the first-level cache.
+/// Elements that are widened, computed and narrowed together: a few such buffers stay in the first-level cache.
 inline constexpr index chunk = 1024;
 }  // namespace detail
 
-/// out[j] = f(in[j]) for n elements, in the compute type of T.  out may be in.
-template <class T, class F>
-POLYMOE_ALWAYS_INLINE void map_row(const T* in, T* out, index n, F f) {
-  if constexpr (std::is_same_v<T, bf16>) {
-    float x[detail::chunk];
-    for (index at = 0; at < n; at += detail::chunk) {
-      const index m = n - at < detail::chunk ? n - at : detail::chunk;
-      widen(in + at, x, m);
+/// Row r of `out` = f of the elements of row r of the inputs, in the compute type of T and rounded once.  Inputs have
+/// out's width; out may be one of them.
+template <class T, class F, class... In>
+POLYMOE_ALWAYS_INLINE void map_row(index r, view<T> out, F f, const In&... in) {
+  if constexpr (is_dual<T>) {
+    auto *to_v = out.row(r, 0), *to_t = out.row(r, 1);
+    // Plane by plane: values and tangents of every input.
+    const auto run = [&](auto... pointer) {
       POLYMOE_SIMD
-      for (index j = 0; j < m; ++j) x[j] = f(x[j]);
-      narrow(x, out + at, m);
+      for (index j = 0; j < out.cols; ++j) {
+        const auto y = f(compute_t<T>(pointer.v[j], pointer.t[j])...);
+        to_v[j] = y.v, to_t[j] = y.t;
+      }
+    };
+    struct planes {
+      const real_t<T> *v, *t;
+    };
+    run(planes{in.row(r, 0), in.row(r, 1)}...);
+  } else if constexpr (std::is_same_v<T, bf16>) {
+    float x[sizeof...(In)][detail::chunk];
+    for (index at = 0; at < out.cols; at += detail::chunk) {
+      const index m = out.cols - at < detail::chunk ? out.cols - at : detail::chunk;
+      int k = 0;
+      (widen(in.row(r) + at, x[k++], m), ...);
+      [&]<std::size_t... I>(std::index_sequence<I...>) {
+        POLYMOE_SIMD
+        for (index j = 0; j < m; ++j) x[0][j] = f(x[I][j]...);
+      }
+      (std::index_sequence_for<In...>{});
+      narrow(x[0], out.row(r) + at, m);
     }
   } else {
-    POLYMOE_SIMD
-    for (index j = 0; j < n; ++j) out[j] = f(in[j]);
-  }
-}
-/// The same for row r of planar dual tensors.
-template <class T, class F>
-  requires(is_dual<T>)
-POLYMOE_ALWAYS_INLINE void map_row(view<const T> in, view<T> out, index r, F f) {
-  const auto *v = in.row(r, 0), *t = in.row(r, 1);
-  auto *to_v = out.row(r, 0), *to_t = out.row(r, 1);
-  POLYMOE_SIMD
-  for (index j = 0; j < in.cols; ++j) {
-    const auto y = f(compute_t<T>(v[j], t[j]));
-    to_v[j] = y.v, to_t[j] = y.t;
-  }
-}
-template <class T, class F>
-  requires(is_dual<T>)
-POLYMOE_ALWAYS_INLINE void map_row(view<const T> a, view<const T> b, view<T> out, index r, F f) {
-  const auto *av = a.row(r, 0), *at = a.row(r, 1), *bv = b.row(r, 0), *bt = b.row(r, 1);
-  auto *to_v = out.row(r, 0), *to_t = out.row(r, 1);
-  POLYMOE_SIMD
-  for (index j = 0; j < a.cols; ++j) {
-    const auto y = f(compute_t<T>(av[j], at[j]), compute_t<T>(bv[j], bt[j]));
-    to_v[j] = y.v, to_t[j] = y.t;
-  }
-}
-/// out[j] = f(a[j], b[j]) likewise; out may be a or b.
-template <class T, class F>
-POLYMOE_ALWAYS_INLINE void map_row(const T* a, const T* b, T* out, index n, F f) {
-  if constexpr (std::is_same_v<T, bf16>) {
-    float x[detail::chunk], y[detail::chunk];
-    for (index at = 0; at < n; at += detail::chunk) {
-      const index m = n - at < detail::chunk ? n - at : detail::chunk;
-      widen(a + at, x, m), widen(b + at, y, m);
+    auto* to = out.row(r);
+    const auto run = [&](const auto*... from) {
       POLYMOE_SIMD
-      for (index j = 0; j < m; ++j) x[j] = f(x[j], y[j]);
-      narrow(x, out + at, m);
-    }
-  } else {
-    POLYMOE_SIMD
-    for (index j = 0; j < n; ++j) out[j] = f(a[j], b[j]);
+      for (index j = 0; j < out.cols; ++j) to[j] = f(from[j]...);
+    };
+    run(in.row(r)...);
   }
 }
 

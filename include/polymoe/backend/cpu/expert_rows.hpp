@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "convert.hpp"
+#include "activate.hpp"
 #include "planar.hpp"
 
 namespace polymoe::inline v0 {
@@ -61,32 +61,6 @@ struct expert_work {
 
 namespace detail {
 
-/// h = act(a) element by element.
-template <class T, class Act>
-void activate(view<const T> a, view<T> h, Act act) {
-  for (index r = 0; r < a.rows; ++r) {
-    if constexpr (is_dual<T>) {
-      polymoe::backend::map_row(a, h, r, [=](compute_t<T> x) { return act(x); });
-    } else {
-      polymoe::backend::map_row(a.row(r), h.row(r), a.cols, [=](compute_t<T> x) { return act(x); });
-    }
-  }
-}
-/// d = d * act'(a), written over a.
-template <class T, class Act>
-void activate_backward(view<const T> d, view<T> a, Act act) {
-  for (index r = 0; r < a.rows; ++r) {
-    if constexpr (is_dual<T>) {
-      using C = compute_t<T>;
-      polymoe::backend::map_row(d, view<const T>(a), a, r, [=](C g, C x) { return g * act.grad(x); });
-    } else {
-      using C = compute_t<T>;
-      const auto* gradient = d.row(r);
-      polymoe::backend::map_row(gradient, static_cast<decltype(gradient)>(a.row(r)), a.row(r), a.cols,
-                                [=](C g, C x) { return g * act.grad(x); });
-    }
-  }
-}
 /// g[0, j] += sum over rows of a[r, j]: chunks of 64 rows, summed in order.
 template <class T, class M>
 void add_column_sums(view<const T> a, view<M> g) {

@@ -4,6 +4,7 @@
 // copies lie.  Rows are cut into tiles and row ranges that depend on sizes only, and partial sums are added in order.
 #pragma once
 
+#include "activate.hpp"
 #include "planar.hpp"
 #include "simd.hpp"
 
@@ -156,7 +157,7 @@ POLYMOE_NOINLINE void mlp_forward(context<cpu_with<Maths>>& c, bound_dense<T, cp
   parallel_rows(c.stream, x.rows, tile_rows_for(x.rows), [&](index r0, index n, worker& wk) {
     const view<T> z = pre.rows_at(r0, n), h = hidden.rows_at(r0, n), out = y.rows_at(r0, n);
     up.kernel.forward_tile(wk, x.rows_at(r0, n), up.derived, up.bias, z);
-    for (index r = 0; r < n; ++r) simd::each(z.cols, [=](index k) { h.set(r, k, Act{}(z.get(r, k))); });
+    polymoe::detail::activate<T>(z, h, Act{});
     down.kernel.forward_tile(wk, h, down.derived, down.bias, out);
     if (skip.ptr[0]) dense<T, cpu_with<Maths>>::template add_rows<T>(skip.rows_at(r0, n), out);
   });
@@ -170,8 +171,7 @@ POLYMOE_NOINLINE void mlp_backward(context<cpu_with<Maths>>& c, bound_dense<T, c
     const view<const T> z = pre.rows_at(r0, n);
     const view<T> d = d_pre.rows_at(r0, n);
     down.kernel.backward_tile(wk, dy.rows_at(r0, n), down.derived, d);
-    for (index r = 0; r < n; ++r)
-      simd::each(z.cols, [=](index k) { d.set(r, k, d.get(r, k) * Act{}.grad(z.get(r, k))); });
+    polymoe::detail::activate_backward<T>(d, z, d, Act{});
     if (dx.ptr[0]) up.kernel.backward_tile(wk, d, up.derived, dx.rows_at(r0, n));
   });
 }

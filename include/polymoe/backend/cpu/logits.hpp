@@ -21,8 +21,9 @@ class logits_product {
   static constexpr int parts = 3;
 
   logits_product() = default;
-  logits_product(index dim, index experts)
-      : dim_(dim), experts_(experts), split_(low_precision && maths::bf16_is_fast()) {
+  /// `in_parts` picks the way of a bf16 input.
+  logits_product(index dim, index experts, bool in_parts = maths::bf16_is_fast())
+      : dim_(dim), experts_(experts), split_(low_precision && in_parts) {
     if (split_) part_ = part(dim, experts);
     else plain_ = plain(dim, experts);
   }
@@ -45,7 +46,7 @@ class logits_product {
       }
     }
   }
-  /// At most tile_rows rows of r -> z.
+  /// At most planar_product::tile_rows rows of r -> z.
   void run(worker& w, view<const T> r, const std::byte* packed, view<C> z) const {
     if constexpr (low_precision) {
       if (split_) {
@@ -61,7 +62,6 @@ class logits_product {
       plain_.run(w, r, packed, {}, z);
     }
   }
-  static constexpr index tile_rows = 256;
 
  private:
   using plain = planar_product<C, Maths>;
@@ -71,7 +71,7 @@ class logits_product {
   }
   std::size_t widened_bytes() const {
     return static_cast<std::size_t>(
-        round_up(tile_rows * dim_ * static_cast<index>(sizeof(float)), static_cast<index>(arena::alignment)));
+        round_up(plain::tile_rows * dim_ * static_cast<index>(sizeof(float)), static_cast<index>(arena::alignment)));
   }
 
   index dim_ = 0, experts_ = 0;

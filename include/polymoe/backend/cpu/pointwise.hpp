@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../../core/rng.hpp"
+#include "convert.hpp"
 #include "simd.hpp"
 
 namespace polymoe::inline v0 {
@@ -18,21 +19,20 @@ void each_row(context<cpu_with<Maths>>& c, index rows, index cols, F f) {
 /// y = act(x).
 template <class Act, class T, class Maths>
 POLYMOE_NOINLINE void activation_forward(context<cpu_with<Maths>>& c, view<const T> x, view<T> y) {
-  each_row(c, x.rows, x.cols, [=](index r) { simd::each(x.cols, [=](index k) { y.set(r, k, Act{}(x.get(r, k))); }); });
+  each_row(c, x.rows, x.cols, [=](index r) { map_row(r, y, [](compute_t<T> z) { return Act{}(z); }, x); });
 }
 /// dx = dy act'(x); dx may be dy.
 template <class Act, class T, class Maths>
 POLYMOE_NOINLINE void activation_backward(context<cpu_with<Maths>>& c, view<const T> dy, view<const T> x, view<T> dx) {
-  each_row(c, x.rows, x.cols, [=](index r) {
-    simd::each(x.cols, [=](index k) { dx.set(r, k, dy.get(r, k) * Act{}.grad(x.get(r, k))); });
-  });
+  using C = compute_t<T>;
+  each_row(c, x.rows, x.cols, [=](index r) { map_row(r, dx, [](C g, C z) { return g * Act{}.grad(z); }, dy, x); });
 }
 
 /// y = a + b; y may be either.
 template <class T, class Maths>
 POLYMOE_NOINLINE void add(context<cpu_with<Maths>>& c, view<const T> a, view<const T> b, view<T> y) {
-  each_row(c, y.rows, y.cols,
-           [=](index r) { simd::each(y.cols, [=](index k) { y.set(r, k, a.get(r, k) + b.get(r, k)); }); });
+  using C = compute_t<T>;
+  each_row(c, y.rows, y.cols, [=](index r) { map_row(r, y, [](C x, C z) { return x + z; }, a, b); });
 }
 
 /// y = x.

@@ -10,25 +10,12 @@
 namespace polymoe::inline v0 {
 namespace backend {
 
-/// Device memory, 256-byte aligned, first filled with 0xFF (NaN in every float format), as aligned_block is.
-class device_block {
- public:
-  device_block() = default;
-  explicit device_block(std::size_t bytes) : data_(device::allocate(bytes)), bytes_(bytes) {}
-  ~device_block() { device::release(data_); }
-  device_block(device_block&& o) noexcept : data_(o.data_), bytes_(o.bytes_) { o.data_ = nullptr, o.bytes_ = 0; }
-  device_block& operator=(device_block&& o) noexcept {
-    std::swap(data_, o.data_), std::swap(bytes_, o.bytes_);
-    return *this;
-  }
-  void* data() const { return data_; }
-  std::size_t size() const { return bytes_; }
-  arena as_arena() const { return {data_, bytes_}; }
-
- private:
-  void* data_ = nullptr;
-  std::size_t bytes_ = 0;
+/// Memory of the device, aligned to 256 bytes.
+struct device_memory {
+  static void* allocate(std::size_t bytes) { return device::allocate(bytes); }
+  static void release(void* p) { device::release(p); }
 };
+using device_block = owned_block<device_memory>;
 
 /// NVIDIA GPUs.
 struct cuda_device {

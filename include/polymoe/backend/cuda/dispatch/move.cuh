@@ -45,7 +45,7 @@ template <class T, class C>
 void combine_slots(const context<cuda_device>& c, const sparse_plan<C>& p, view<const T> out, view<const T> x, index unit_rows,
                    view<T> y) {
   const auto shape = detail::warp_rows("combine", c.stream, p.tokens * unit_rows);
-  detail::with_access<T>([&]<class V>(V) { device::launch(shape, kernel::combine_kernel<T, V::value, C>, p, out, x, unit_rows, y); },
+  detail::with_access<T>([&]<class V>(V) { device::launch(shape, kernel::sum_slots_kernel<true, T, V::value, C>, p, out, x, unit_rows, y); },
                          out, x, y);
 }
 
@@ -70,7 +70,7 @@ void gather_backward(const context<cuda_device>& c, const sparse_plan<C>& p, vie
                      view<T> dx) {
   const auto shape = detail::warp_rows("gather backward", c.stream, p.tokens * unit_rows);
   detail::with_access<T>(
-      [&]<class V>(V) { device::launch(shape, kernel::gather_backward_kernel<T, V::value, C>, p, d_slots, dy, unit_rows, dx); },
+      [&]<class V>(V) { device::launch(shape, kernel::sum_slots_kernel<false, T, V::value, C>, p, d_slots, dy, unit_rows, dx); },
       d_slots, dy, dx);
 }
 

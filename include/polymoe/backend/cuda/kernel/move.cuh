@@ -6,7 +6,7 @@
 #pragma once
 
 #include "../../../plan/sparse_plan.hpp"
-#include "../device.cuh"
+#include "../warp_group.cuh"
 
 namespace polymoe::inline v0 {
 namespace backend::kernel {
@@ -31,13 +31,6 @@ POLYMOE_DEVICE POLYMOE_ALWAYS_INLINE void store_pack(T* p, const pack<T, V>& x) 
 POLYMOE_DEVICE inline index warp_rank() { return device::block_rank() * move_warps + device::warp(); }
 POLYMOE_DEVICE inline index warp_total() { return device::grid_size().volume() * move_warps; }
 
-/// Sum over the warp, the same bits on every lane.
-template <class C>
-POLYMOE_DEVICE C warp_sum(C x) {
-  for (int flip = 16; flip; flip >>= 1) x += device::shuffle_xor(x, flip);
-  return x;
-}
-
 /// slots[s] = x[token(s)]; empty slots become zero (products read them).  rows = max_slots * unit_rows.
 template <class T, int V, class C>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
@@ -60,11 +53,12 @@ gather_kernel(sparse_plan<C> p, view<const T> x, index unit_rows, view<T> slots)
   }
 }
 
-/// y[t] = sum over the unit's slots of gate * out[slot] (+ skip[t] * x[t]), in the order of the inverse; NaN for units
-/// that were not finite.
-template <class T, int V, class C>
+/// to[t] = sum over the unit's slots of weight * slots[slot] (+ skip[t] * other[t]), in the order of the inverse.
+/// Gated: the combine; weight is the slot's gate, units that were not finite get NaN.  Not gated: the gradient of gather;
+/// weight is 1, they get zero.
+template <bool Gated, class T, int V, class C>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
-combine_kernel(sparse_plan<C> p, view<const T> out, view<const T> x, index unit_rows, view<T> y) {
+sum_slots_kernel(sparse_plan<C> p, view<const T> slots, view<const T> other, index unit_rows, view<T> to) {
   const index rows = p.tokens * unit_rows, step = index{32} * V;
   for (index row = warp_rank(); row < rows; row += warp_total()) {
     const int t = static_cast<int>(row / unit_rows);
@@ -72,23 +66,23 @@ combine_kernel(sparse_plan<C> p, view<const T> out, view<const T> x, index unit_
     const bool bad = p.bad[t] != 0;
     const int choices = bad ? 0 : p.choices(t);
     const C skip = p.skip.ptr[0] && !bad ? p.skip.get(0, t) : C(0);
-    for (index j = device::lane() * index{V}; j < y.cols; j += step) {
+    for (index j = device::lane() * index{V}; j < to.cols; j += step) {
       C sum[V];
-      for (int i = 0; i < V; ++i) sum[i] = bad ? C(__builtin_nanf("")) : C(0);
+      for (int i = 0; i < V; ++i) sum[i] = Gated && bad ? C(__builtin_nanf("")) : C(0);
       for (int k = 0; k < choices; ++k) {
         const index slot = p.slot_at(t, k);
         if (slot < 0) continue;
-        const C gate = p.gate.get(0, slot);
-        const auto a = load_pack<T, V>(out.row(slot * unit_rows + r) + j);
-        for (int i = 0; i < V; ++i) sum[i] += gate * static_cast<C>(a.v[i]);
+        const C weight = Gated ? p.gate.get(0, slot) : C(1);
+        const auto a = load_pack<T, V>(slots.row(slot * unit_rows + r) + j);
+        for (int i = 0; i < V; ++i) sum[i] += weight * static_cast<C>(a.v[i]);
       }
       if (skip != C(0)) {
-        const auto a = load_pack<T, V>(x.row(row) + j);
+        const auto a = load_pack<T, V>(other.row(row) + j);
         for (int i = 0; i < V; ++i) sum[i] += skip * static_cast<C>(a.v[i]);
       }
       pack<T, V> b;
       for (int i = 0; i < V; ++i) store(b.v[i], sum[i]);
-      store_pack<T, V>(y.row(row) + j, b);
+      store_pack<T, V>(to.row(row) + j, b);
     }
   }
 }
@@ -123,7 +117,7 @@ combine_backward_kernel(sparse_plan<C> p, view<const T> dy, view<const T> out, v
           }
           store_pack<T, V>(d_out.row(slot * unit_rows + r) + j, d);
         }
-      dot = warp_sum(dot);
+      dot = warp_group{}.sum(dot);
       if (!bad && device::lane() == 0) d_gate.add(0, slot, dot);
     }
     if (!bad && p.skip.ptr[0]) {
@@ -134,7 +128,7 @@ combine_backward_kernel(sparse_plan<C> p, view<const T> dy, view<const T> out, v
           const auto a = load_pack<T, V>(x.row(t * unit_rows + r) + j);
           for (int i = 0; i < V; ++i) dot += static_cast<C>(g.v[i]) * static_cast<C>(a.v[i]);
         }
-      dot = warp_sum(dot);
+      dot = warp_group{}.sum(dot);
       if (device::lane() == 0) d_skip.add(0, t, dot);
     }
   }
@@ -148,37 +142,6 @@ clear_empty_kernel(sparse_plan<C> p, index unit_rows, view<T> slots) {
   for (index row = warp_rank(); row < rows; row += warp_total()) {
     if (p.token[row / unit_rows] >= 0) continue;
     for (index j = device::lane(); j < slots.cols; j += 32) slots.row(row)[j] = static_cast<T>(0.0f);
-  }
-}
-
-/// dx[t] = sum over the unit's slots of d_slots[slot] (+ skip[t] * dy[t]); zero for units that were not finite.
-template <class T, int V, class C>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
-gather_backward_kernel(sparse_plan<C> p, view<const T> d_slots, view<const T> dy, index unit_rows, view<T> dx) {
-  const index rows = p.tokens * unit_rows, step = index{32} * V;
-  for (index row = warp_rank(); row < rows; row += warp_total()) {
-    const int t = static_cast<int>(row / unit_rows);
-    const index r = row % unit_rows;
-    const bool bad = p.bad[t] != 0;
-    const int choices = bad ? 0 : p.choices(t);
-    const C skip = p.skip.ptr[0] && !bad ? p.skip.get(0, t) : C(0);
-    for (index j = device::lane() * index{V}; j < dx.cols; j += step) {
-      C sum[V];
-      for (int i = 0; i < V; ++i) sum[i] = C(0);
-      for (int k = 0; k < choices; ++k) {
-        const index slot = p.slot_at(t, k);
-        if (slot < 0) continue;
-        const auto a = load_pack<T, V>(d_slots.row(slot * unit_rows + r) + j);
-        for (int i = 0; i < V; ++i) sum[i] += static_cast<C>(a.v[i]);
-      }
-      if (skip != C(0)) {
-        const auto a = load_pack<T, V>(dy.row(row) + j);
-        for (int i = 0; i < V; ++i) sum[i] += skip * static_cast<C>(a.v[i]);
-      }
-      pack<T, V> b;
-      for (int i = 0; i < V; ++i) store(b.v[i], sum[i]);
-      store_pack<T, V>(dx.row(row) + j, b);
-    }
   }
 }
 

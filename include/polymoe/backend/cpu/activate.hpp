@@ -1,24 +1,27 @@
-// The elementwise part of gated experts on the CPU, forward and backward, as loops that compile to vector code.
+// Activations of rows on the CPU, plain and gated, forward and backward, as loops that compile to vector code.
 #pragma once
 
-#include "../../core/view.hpp"
+#include "convert.hpp"
 
 namespace polymoe::inline v0::detail {
 
+/// h = act(a) element by element.
+template <class T, class Act>
+void activate(view<const T> a, view<T> h, Act act) {
+  using C = compute_t<T>;
+  for (index r = 0; r < a.rows; ++r) polymoe::backend::map_row(r, h, [=](C x) { return act(x); }, a);
+}
+/// out = d * act'(a); out may be d or a.
+template <class T, class Act>
+void activate_backward(view<const T> d, view<const T> a, view<T> out, Act act) {
+  using C = compute_t<T>;
+  for (index r = 0; r < a.rows; ++r) polymoe::backend::map_row(r, out, [=](C g, C x) { return g * act.grad(x); }, d, a);
+}
 /// h = act(a) * b element by element; one rounding, to T.
 template <class T, class Act>
 void activate_gated(view<const T> a, view<const T> b, view<T> h, Act act) {
-  for (index r = 0; r < a.rows; ++r) {
-    if constexpr (is_dual<T>) {
-      for (index j = 0; j < a.cols; ++j) h.set(r, j, act(a.get(r, j)) * b.get(r, j));
-    } else {
-      const auto *in = a.row(r), *up = b.row(r);
-      auto* out = h.row(r);
-      using C = compute_t<T>;
-      POLYMOE_SIMD
-      for (index j = 0; j < a.cols; ++j) store(out[j], act(static_cast<C>(in[j])) * static_cast<C>(up[j]));
-    }
-  }
+  using C = compute_t<T>;
+  for (index r = 0; r < a.rows; ++r) polymoe::backend::map_row(r, h, [=](C x, C up) { return act(x) * up; }, a, b);
 }
 /// With d the gradient of h: a becomes d * b * act'(a), b becomes d * act(a).
 template <class T, class Act>
