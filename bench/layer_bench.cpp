@@ -140,15 +140,15 @@ result run_row(const row_shape& r, const char* dtype, const settings& o) {
       const auto& p = routing.plan;
       lap_clock lap;
       router.forward(c, moe.x.v, routing), ms.add("stage.router", lap());
-      polymoe::gather<T>(c.stream, p, moe.x.v, 1, memory.apply.gathered), ms.add("stage.gather", lap());
+      polymoe::backend::gather<T>(c, p, moe.x.v, 1, memory.apply.gathered), ms.add("stage.gather", lap());
       s->stage.forward(memory.apply.gathered, memory.apply.out), ms.add("stage.experts", lap());
-      polymoe::combine_slots<T>(c.stream, p, memory.apply.out, moe.x.v, 1, moe.y.v), ms.add("stage.combine", lap());
+      polymoe::backend::combine_slots<T>(c, p, memory.apply.out, moe.x.v, 1, moe.y.v), ms.add("stage.combine", lap());
       router.open_backward(c, routing);
-      polymoe::combine_backward<T>(c.stream, p, moe.dy.v, memory.apply.out, moe.x.v, 1, s->d_out.v, routing.d_gate,
+      polymoe::backend::combine_backward<T>(c, p, moe.dy.v, memory.apply.out, moe.x.v, 1, s->d_out.v, routing.d_gate,
                                    routing.d_skip);
       ms.add("stage.combine_backward", lap());
       s->stage.backward(s->d_out.v, s->d_slots.v), ms.add("stage.experts_backward", lap());
-      polymoe::gather_backward<T>(c.stream, p, s->d_slots.v, moe.dy.v, 1, moe.dx.v),
+      polymoe::backend::gather_backward<T>(c, p, s->d_slots.v, moe.dy.v, 1, moe.dx.v),
           ms.add("stage.gather_backward", lap());
       router.backward(c, moe.dx.v, routing, true), ms.add("stage.router_backward", lap());
     });

@@ -212,8 +212,8 @@ class expert_loop {
         for (index i = at; i < at + n; ++i) {
           const index t = p.token[i];
           const C gate = p.gate.get(0, i);
-          polymoe::detail::weighted_rows<T, C>(dy, &t, &gate, 1, s.d_out, i);
-          d_gate.add(0, i, polymoe::detail::row_dot<T>(dy, t, s.out, i));
+          polymoe::backend::detail::weighted_rows<T, C>(dy, &t, &gate, 1, s.d_out, i);
+          d_gate.add(0, i, polymoe::backend::detail::row_dot<T>(dy, t, s.out, i));
         }
       });
       step([&](index at, index n, worker& w) {

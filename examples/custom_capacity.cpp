@@ -40,7 +40,7 @@ int main() {
     polymoe::workspace<moe_layer> moe(moe_layer(config), {.max_rows = tokens, .seed = 1});
     if (z == 0) std::printf("%s\n", moe.module().describe().c_str());
     moe.forward({x.data(), tokens, dim}, {y.data(), tokens, dim});
-    const double dropped = moe.module().stats(moe.saved()).drop_rate();
+    const double dropped = moe.module().stats(moe.ctx(), moe.saved()).drop_rate();
     const auto report = polymoe::testing::check_capacity(config.capacity);
     std::printf("z = %.0f: C = %ld of 256 tokens, drop rate %.4f\n", static_cast<double>(z),
                 static_cast<long>(config.capacity.slots({256, 16, 2, true})), dropped);

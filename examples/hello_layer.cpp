@@ -25,8 +25,8 @@ int main() {
   moe.forward({x.data(), tokens, dim}, {y.data(), tokens, dim});
   moe.backward({dy.data(), tokens, dim}, {dx.data(), tokens, dim});
 
-  const polymoe::routing_stats& stats = moe.module().stats(moe.saved());
-  const double loss = static_cast<double>(moe.module().balance_loss(moe.saved()));
+  const polymoe::routing_stats stats = moe.module().stats(moe.ctx(), moe.saved());
+  const double loss = static_cast<double>(moe.module().balance_loss(moe.ctx(), moe.saved()));
   std::printf("drop rate %.3f, load CV %.3f, balance loss %.5f\n", stats.drop_rate(), stats.load_cv(), loss);
   const bool sound = stats.choices == 2 * tokens && stats.drop_rate() < 0.5 && std::isfinite(dx[0]) && loss > 0;
   return sound ? 0 : 1;

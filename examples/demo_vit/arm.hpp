@@ -171,7 +171,7 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
     polymoe::each_expert_layer(t.work().module(), t.work().saved(), [&](auto& layer, auto& saved) {
       r.description = layer.describe();
       r.examples.clear();
-      const auto& plan = saved.routing.plan;
+      const auto plan = layer.plan(t.work().ctx(), saved);
       const index per_image = plan.tokens / n;
       for (index i = 0; i < std::min<index>(n, 24); ++i) {
         polymoe::report_image picture = polymoe::report_image::of(data.test, i);

@@ -305,3 +305,10 @@ struct my_moe : polymoe::spec {
 };
 }  // namespace m020
 template class polymoe::layer<m020::my_moe, polymoe::cpu>;
+
+namespace m021 {
+struct my_moe : polymoe::spec {
+  using scalar = polymoe::bf16;
+};
+}  // namespace m021
+template class polymoe::layer<m021::my_moe, polymoe::cpu>;

@@ -47,12 +47,12 @@ void run(float factor, Look look) {
 TEST_CASE_TEMPLATE("specs: V-MoE drops at a small capacity, with and without batch priority", Spec,
                    specs::vit_moe<float>, specs::vit_moe<bf16>, specs::vit_moe_bpr<float>, specs::vit_moe_bpr<bf16>) {
   run<Spec>(0.5f, [](auto& w) {
-    const routing_stats& s = w.module().stats(w.saved());
+    const routing_stats s = w.module().stats(w.ctx(), w.saved());
     CHECK(s.choices == 2 * rows);
     CHECK(s.drop_rate() >= 0.5);
-    CHECK(w.module().balance_loss(w.saved()) > 0);
+    CHECK(w.module().balance_loss(w.ctx(), w.saved()) > 0);
   });
-  run<Spec>(100, [](auto& w) { CHECK(w.module().stats(w.saved()).drop_rate() == 0); });
+  run<Spec>(100, [](auto& w) { CHECK(w.module().stats(w.ctx(), w.saved()).drop_rate() == 0); });
 }
 
 TEST_CASE("specs: priority is all that batch prioritised routing changes") {
@@ -82,7 +82,7 @@ TEST_CASE("specs: priority is all that batch prioritised routing changes") {
 
 TEST_CASE("specs: Switch sends each token to one expert and drops what does not fit") {
   run<specs::switch_top1<float>>(0.5f, [](auto& w) {
-    const routing_stats& s = w.module().stats(w.saved());
+    const routing_stats s = w.module().stats(w.ctx(), w.saved());
     CHECK(s.choices == rows);
     CHECK(s.drop_rate() >= 0.5);
   });
@@ -91,15 +91,15 @@ TEST_CASE("specs: Switch sends each token to one expert and drops what does not 
 TEST_CASE_TEMPLATE("specs: dropless top-2 serves every choice", Spec, specs::dropless_top2<float>,
                    specs::dropless_top2<double>) {
   run<Spec>(0, [](auto& w) {
-    CHECK(w.module().stats(w.saved()).choices == 2 * rows);
-    CHECK(w.module().stats(w.saved()).drop_rate() == 0);
+    CHECK(w.module().stats(w.ctx(), w.saved()).choices == 2 * rows);
+    CHECK(w.module().stats(w.ctx(), w.saved()).drop_rate() == 0);
   });
 }
 
 TEST_CASE_TEMPLATE("specs: mixtures use every expert for every row without a copy", Spec, specs::soft_mixture<float>,
                    specs::soft_head<float>, specs::soft_head<double>) {
   CHECK(cpu_layer<Spec>::recipe.dispatch == dispatch_path::no_copy);
-  run<Spec>(0, [](auto& w) { CHECK(w.module().stats(w.saved()).load_cv() < 1); });
+  run<Spec>(0, [](auto& w) { CHECK(w.module().stats(w.ctx(), w.saved()).load_cv() < 1); });
 }
 
 TEST_CASE("specs: the sparse head gives logits of the served experts with gates that add up to one") {

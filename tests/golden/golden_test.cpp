@@ -167,7 +167,7 @@ void check_layer(const std::string& name, const typename Layer::config& config, 
   std::vector<double> y(dy.size(), std::nan("")), dx(x.size(), std::nan(""));
   w.forward({x.data(), rows, in}, {y.data(), rows, out});
   w.backward({dy.data(), rows, out}, {dx.data(), rows, in});
-  g.check("balance", w.module().balance_loss(w.saved()));
+  g.check("balance", w.module().balance_loss(w.ctx(), w.saved()));
   if (const auto& plan = w.saved().routing.plan; plan.expert_of) {
     const std::vector<double> got(plan.expert_of, plan.expert_of + plan.tokens * plan.k);
     CHECK(got == g.values("expert_of", got.size()));
@@ -222,12 +222,12 @@ struct vit_run {
   template <class F>
   void each_moe(F f) {
     nn::each_module(w.module(), w.saved(), [&](auto& m, auto& s) {
-      if constexpr (requires { m.balance_loss(s); }) f(m, s);
+      if constexpr (requires { m.balance_loss(w.ctx(), s); }) f(m, s);
     });
   }
   double balance() {
     double sum = 0;
-    each_moe([&](auto& m, auto& s) { sum += m.balance_loss(s); });
+    each_moe([&](auto& m, auto& s) { sum += m.balance_loss(w.ctx(), s); });
     return sum;
   }
 };
@@ -286,7 +286,7 @@ TEST_CASE("golden: a vision transformer with a Mixture of Experts in both blocks
   g.check("balance", v.balance());
   std::vector<double> dropped;
   v.each_moe([&](auto& m, auto& s) {
-    const routing_stats& stats = m.stats(s);
+    const routing_stats stats = m.stats(v.w.ctx(), s);
     dropped.push_back(static_cast<double>(stats.choices - stats.placed));
   });
   CHECK(dropped == g.values("dropped", 2));

@@ -111,7 +111,7 @@ named both_planes(Case& c) {
         out[e.name + of].push_back(static_cast<double>(c.w.grads().ptr[plane][e.offset + i]));
     for (const auto x : c.y.plane[plane]) out["y" + of].push_back(static_cast<double>(x));
     for (const auto x : c.dx.plane[plane]) out["dx" + of].push_back(static_cast<double>(x));
-    const auto loss = c.w.module().balance_loss(c.w.saved());
+    const auto loss = c.w.module().balance_loss(c.w.ctx(), c.w.saved());
     out["balance loss" + of].push_back(static_cast<double>(plane ? loss.t : loss.v));
   }
   return out;
@@ -168,14 +168,14 @@ TEST_CASE("the tangent of the output and of the balance losses equals their cent
       plain.forward();
       REQUIRE(decisions(plain.plan()) == before);
       auto out = plain.y.plane[0];
-      out.push_back(plain.w.module().balance_loss(plain.w.saved()));
+      out.push_back(plain.w.module().balance_loss(plain.w.ctx(), plain.w.saved()));
       return out;
     };
     auto difference = at(h);
     const auto down = at(-h);
     for (std::size_t i = 0; i < difference.size(); ++i) difference[i] = (difference[i] - down[i]) / (2 * h);
     auto jvp = tangent.y.plane[1];
-    jvp.push_back(tangent.w.module().balance_loss(tangent.w.saved()).t);
+    jvp.push_back(tangent.w.module().balance_loss(tangent.w.ctx(), tangent.w.saved()).t);
     CHECK(std::abs(jvp.back()) > 1e-3);
     CHECK(jvp.back() == doctest::Approx(difference.back()).epsilon(1e-6));
     CHECK(norm_ratio(difference, jvp) < 1e-7);

@@ -56,7 +56,7 @@ outcome<T> run(typename plain_layer<T>::config c, index rows, int threads) {
           a.dx,
           {g.ptr[0], g.ptr[0] + g.cols},
           {v.ptr[0], v.ptr[0] + v.cols},
-          static_cast<double>(a.w.module().balance_loss(a.w.saved())),
+          static_cast<double>(a.w.module().balance_loss(a.w.ctx(), a.w.saved())),
           a.stats().entropy,
           decisions(a.plan())};
 }
@@ -249,7 +249,7 @@ void check_bad_rows(index dim) {
           for (index j = 0; j < dim; ++j) CHECK((std::isnan(c.y.at(t, j)) && c.dx.at(t, j) == 0));
       }
       CHECK(changed == 0);
-      CHECK(std::isfinite(c.w.module().balance_loss(c.w.saved())));
+      CHECK(std::isfinite(c.w.module().balance_loss(c.w.ctx(), c.w.saved())));
       for (const auto& [name, g] : grads_of(c.w))
         for (const double v : g) CHECK_MESSAGE(std::isfinite(v), name);
       // Without balance losses the row's share is what its own gradient would have added: none here, dy is zero.

@@ -70,7 +70,7 @@ TEST_CASE("a mixture of gated experts with both KL losses: every gradient") {
     const auto r = check_gradients(c);
     CHECK(r.worst < 1e-6);
     CHECK(r.flipped == 0);
-    if (E > 1) CHECK(c.w.module().balance_loss(c.w.saved()) > 0.1);
+    if (E > 1) CHECK(c.w.module().balance_loss(c.w.ctx(), c.w.saved()) > 0.1);
   }
 }
 
@@ -136,7 +136,7 @@ TEST_CASE_TEMPLATE("bad rows of a mixture reach no gradient and no other row", L
     c.forward();
     c.backward();
     CHECK(c.stats().bad_rows == 1);
-    CHECK(std::isfinite(c.w.module().balance_loss(c.w.saved())));
+    CHECK(std::isfinite(c.w.module().balance_loss(c.w.ctx(), c.w.saved())));
     clean.forward();
     for (index t = 0; t < 12; ++t) {
       if (t == 3)
@@ -155,8 +155,8 @@ TEST_CASE_TEMPLATE("bad rows of a mixture reach no gradient and no other row", L
   good.backward();
   const bool exact = std::is_same_v<Layer, mixed_layer>;
   CHECK(
-      static_cast<double>(c.w.module().balance_loss(c.w.saved())) ==
-      doctest::Approx(static_cast<double>(good.w.module().balance_loss(good.w.saved()))).epsilon(exact ? 1e-13 : 1e-5));
+      static_cast<double>(c.w.module().balance_loss(c.w.ctx(), c.w.saved())) ==
+      doctest::Approx(static_cast<double>(good.w.module().balance_loss(good.w.ctx(), good.w.saved()))).epsilon(exact ? 1e-13 : 1e-5));
   const auto ga = grads_of(c.w), gb = grads_of(good.w);
   for (const auto& [name, g] : ga) CHECK_MESSAGE(norm_ratio(g, gb.at(name)) < (exact ? 1e-12 : 1e-3), name);
 }

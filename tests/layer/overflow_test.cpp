@@ -71,7 +71,7 @@ TEST_CASE("sigmoid, bias, reroute, renormalised over chosen, switch loss: every 
   const auto r = check_gradients(c);
   CHECK(c.stats().moved > 0);
   CHECK(c.stats().drop_rate() > 0.05);
-  CHECK(c.w.module().balance_loss(c.w.saved()) > 1);
+  CHECK(c.w.module().balance_loss(c.w.ctx(), c.w.saved()) > 1);
   CHECK(r.worst < 1e-6);
   CHECK(r.flipped < r.checked / 50);
 }
@@ -151,7 +151,7 @@ TEST_CASE("with balance losses, micro-batches add up to (number of micro-batches
   c.forward();
   c.backward();
   auto whole = grads_of(c.w);
-  const double loss = c.w.module().balance_loss(c.w.saved());
+  const double loss = c.w.module().balance_loss(c.w.ctx(), c.w.saved());
   c.w.zero_grads();
   double sum = 0;
   for (const index first : {0, 10, 20}) {
@@ -160,7 +160,7 @@ TEST_CASE("with balance losses, micro-batches add up to (number of micro-batches
       for (index j = 0; j < 4; ++j) x.put(t, j, c.x.at(first + t, j));
     c.w.forward(x.get(), y.get());
     c.w.backward(dy.get(), dx.get());
-    sum += c.w.module().balance_loss(c.w.saved());
+    sum += c.w.module().balance_loss(c.w.ctx(), c.w.saved());
   }
   CHECK(sum == doctest::Approx(3 * loss).epsilon(1e-12));
   for (double& g : whole.at("router.weight")) g *= 3;

@@ -276,6 +276,18 @@ struct bad : polymoe::spec {
 static_assert(support<bad, cpu>() == verdict::M020_bias_with_mixture);
 }  // namespace m020
 
+namespace m021 {
+struct no_dual {
+  template <class T>
+  static constexpr bool computes = !polymoe::is_dual<T>;
+};
+struct bad : polymoe::spec {
+  using scalar = polymoe::dual<float>;
+};
+static_assert(support<bad, no_dual>() == verdict::M021_scalar_of_backend);
+static_assert(support<polymoe::spec, no_dual>() == verdict::ok);
+}  // namespace m021
+
 // Compositions that exist.
 namespace accepted {
 struct defaults : polymoe::spec {};

@@ -68,7 +68,7 @@ TEST_CASE("learned noise, top 2, drops: forward against the reference, at two te
   c.w.ctx().mode = polymoe::run_mode::eval;
   c.forward();
   CHECK(reference_error(c, learned_reference()) < 1e-11);
-  CHECK(c.w.module().balance_loss(c.w.saved()) == 0);
+  CHECK(c.w.module().balance_loss(c.w.ctx(), c.w.saved()) == 0);
 }
 
 TEST_CASE("learned noise, top 2, drops, importance and Shazeer load: every gradient") {
@@ -77,7 +77,7 @@ TEST_CASE("learned noise, top 2, drops, importance and Shazeer load: every gradi
     c.w.step().temperature = temperature;
     const auto r = check_gradients(c);
     CHECK(c.stats().drop_rate() > 0.05);
-    CHECK(c.w.module().balance_loss(c.w.saved()) > 0.1);
+    CHECK(c.w.module().balance_loss(c.w.ctx(), c.w.saved()) > 0.1);
     CHECK(r.worst < 1e-6);
     CHECK(r.checked > 300);
     CHECK(r.flipped < r.checked / 50);
@@ -179,10 +179,10 @@ TEST_CASE("balance losses are the mean over groups, of the units of each group")
   }
   CHECK(m.values.get(0, 0) == doctest::Approx(load).epsilon(1e-6));
   CHECK(m.values.get(0, 1) == doctest::Approx(z_loss).epsilon(1e-12));
-  CHECK(c.w.module().balance_loss(c.w.saved()) == doctest::Approx(2 * load + 1.5 * z_loss).epsilon(1e-6));
+  CHECK(c.w.module().balance_loss(c.w.ctx(), c.w.saved()) == doctest::Approx(2 * load + 1.5 * z_loss).epsilon(1e-6));
   c.w.step().balance = 0.5f;
   c.forward();
-  CHECK(c.w.module().balance_loss(c.w.saved()) == doctest::Approx(load + 0.75 * z_loss).epsilon(1e-6));
+  CHECK(c.w.module().balance_loss(c.w.ctx(), c.w.saved()) == doctest::Approx(load + 0.75 * z_loss).epsilon(1e-6));
 }
 
 TEST_CASE("noise depends on seed and step only: a new workspace repeats it, another step or seed does not") {
@@ -268,13 +268,13 @@ TEST_CASE("nothing is read that this call did not write: poisoned memory changes
     c->forward(), c->backward();
     const auto y = c->y, dx = c->dx;
     const auto grads = grads_of(c->w);
-    const double loss = c->w.module().balance_loss(c->w.saved());
+    const double loss = c->w.module().balance_loss(c->w.ctx(), c->w.saved());
     poison_saved(*c);
     c->forward(), c->backward();
     CHECK(c->y.same_bits(y));
     CHECK(c->dx.same_bits(dx));
     CHECK(grads_of(c->w) == grads);
-    CHECK(c->w.module().balance_loss(c->w.saved()) == loss);
+    CHECK(c->w.module().balance_loss(c->w.ctx(), c->w.saved()) == loss);
   };
   check(std::make_unique<layer_case<learned_layer>>(learned_config(), 23, 1));
   check(std::make_unique<layer_case<constant_layer>>(constant_config(false), 21, 3));
@@ -297,7 +297,7 @@ TEST_CASE("no units, one unit, and smaller calls after larger ones") {
     CHECK(dx.all_finite());
     for (const auto& [name, g] : grads_of(c.w))
       for (const double v : g) CHECK((rows == 0 ? v == 0 : std::isfinite(v)));
-    if (rows == 0) CHECK(c.w.module().balance_loss(c.w.saved()) == 0);
+    if (rows == 0) CHECK(c.w.module().balance_loss(c.w.ctx(), c.w.saved()) == 0);
   }
 }
 

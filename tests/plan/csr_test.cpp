@@ -108,16 +108,16 @@ struct moved {
         d_gate(1, p.max_slots, 0),
         d_skip(1, p.tokens, 0),
         dx(y) {
-    cpu::stream stream;
-    stream.threads = threads;
+    polymoe::context<cpu> c;
+    c.stream.threads = threads;
     tensor<double> x(p.tokens * unit_rows, D), dy(x), out(index{p.max_slots} * unit_rows, D);
     x.randomise(1), dy.randomise(2), out.randomise(3);
     using polymoe::view;
-    polymoe::gather<double>(stream, p, x.get(), unit_rows, gathered.get());
-    polymoe::combine_slots<double>(stream, p, out.get(), x.get(), unit_rows, y.get());
-    polymoe::combine_backward<double>(stream, p, dy.get(), out.get(), x.get(), unit_rows, d_out.get(), d_gate.get(),
+    polymoe::backend::gather<double>(c, p, x.get(), unit_rows, gathered.get());
+    polymoe::backend::combine_slots<double>(c, p, out.get(), x.get(), unit_rows, y.get());
+    polymoe::backend::combine_backward<double>(c, p, dy.get(), out.get(), x.get(), unit_rows, d_out.get(), d_gate.get(),
                                       d_skip.get());
-    polymoe::gather_backward<double>(stream, p, out.get(), dy.get(), unit_rows, dx.get());
+    polymoe::backend::gather_backward<double>(c, p, out.get(), dy.get(), unit_rows, dx.get());
   }
 };
 double largest_difference(const tensor<double>& a, const tensor<double>& b) {

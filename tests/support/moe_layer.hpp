@@ -28,7 +28,7 @@ struct layer_case {
   /// <y, dy> plus the balance losses: what backward differentiates.
   double objective() {
     forward();
-    double s = as_double(w.module().balance_loss(w.saved()));
+    double s = as_double(w.module().balance_loss(w.ctx(), w.saved()));
     for (index r = 0; r < y.rows; ++r)
       for (index c = 0; c < y.cols; ++c) s += y.at(r, c) * dy.at(r, c);
     return s;

@@ -92,13 +92,29 @@ class owned_block {
   std::size_t bytes_ = 0;
 };
 
-/// Memory of the host, aligned to 64 bytes.
+/// Memory of the host, aligned to 64 bytes.  What every kind of memory offers: allocate and release as above, and copies
+/// from and to the host in the order of a stream.
 struct host_memory {
+  static constexpr bool on_host = true;  ///< host code may read and write it
   static void* allocate(std::size_t bytes) {
     void* p = ::operator new(bytes, std::align_val_t{arena::alignment});
     return std::memset(p, 0xFF, bytes);
   }
   static void release(void* p) { ::operator delete(p, std::align_val_t{arena::alignment}); }
+  /// Host to this memory; `from` may be reused when it returns.
+  template <class Stream>
+  static void write(const Stream&, void* to, const void* from, std::size_t bytes) {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+  /// This memory to the host; waits for what the stream has to do before.
+  template <class Stream>
+  static void read(const Stream&, void* to, const void* from, std::size_t bytes) {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+  template <class Stream>
+  static void zero(const Stream&, void* p, std::size_t bytes) {
+    if (bytes > 0) std::memset(p, 0, bytes);
+  }
 };
 using aligned_block = owned_block<host_memory>;
 

@@ -4,7 +4,9 @@
 // counts that a dry pass measured; forward and backward allocate nothing.
 #pragma once
 
+#include <cstring>
 #include <memory>
+#include <span>
 
 #include "../backend/cpu/parallel.hpp"
 #include "param.hpp"
@@ -42,6 +44,9 @@ class workspace {
   using T = typename Module::scalar;
   using B = typename Module::backend;
   using M = master_t<T>;
+  using R = real_t<M>;
+  using memory = typename B::memory;
+  using block = owned_block<memory>;
 
   workspace(Module module, workspace_options o) : module_(std::move(module)), options_(o) {
     visitor<M> count;
@@ -49,36 +54,35 @@ class workspace {
     entries_ = count.params();
     state_entries_ = count.states();
     const index n = count.param_elements();
-    for (aligned_block* b : {&value_block_, &grad_block_})
-      *b = aligned_block(static_cast<std::size_t>(n) * sizeof(real_t<M>) * view<M>::planes);
+    for (block* b : {&value_block_, &grad_block_}) *b = block(static_cast<std::size_t>(n) * sizeof(R) * view<M>::planes);
     arena va = value_block_.as_arena(), ga = grad_block_.as_arena();
     values_ = va.template take<M>(1, n);
     grads_ = ga.template take<M>(1, n);
-    state_.assign(static_cast<std::size_t>(count.state_elements()), 0.0f);
-    for (const param_entry& e : state_entries_)
-      for (index i = 0; i < e.size; ++i) state_[static_cast<std::size_t>(e.offset + i)] = static_cast<float>(e.init.scale);
-    derived_ = aligned_block(count.derived_bytes());
-    visitor<M> attach(values_, grads_, state_.data(), static_cast<std::byte*>(derived_.data()));
+    state_size_ = count.state_elements();
+    state_block_ = block(static_cast<std::size_t>(state_size_) * sizeof(float));
+    derived_ = block(count.derived_bytes());
+    visitor<M> attach(values_, grads_, static_cast<float*>(state_block_.data()), static_cast<std::byte*>(derived_.data()));
     module_.visit(attach);
-    clear(values_), clear(grads_);
-    initialise(entries_, values_, o.seed);
 
     binder<B> dry;
     dry.threads = o.threads;
     { auto measured = module_.bind(dry, o.max_rows); (void)measured; }
-    saved_block_ = aligned_block(dry.saved.peak());
-    scratch_block_ = aligned_block(dry.scratch.peak());
-    worker_block_ = aligned_block(round_up(static_cast<index>(dry.worker_bytes), arena::alignment) * o.threads);
+    saved_block_ = block(dry.saved.peak());
+    scratch_block_ = block(dry.scratch.peak());
+    runtime_ = typename B::runtime(o.threads, dry.worker_bytes);
+    ctx_.stream = runtime_.get();
+    ctx_.random.seed = o.seed;
+    if constexpr (memory::on_host) {
+      ctx_.step = &step_;
+    } else {
+      step_block_ = block(sizeof(step_state));
+      ctx_.step = static_cast<const step_state*>(step_block_.data());
+    }
+    first_values();
     binder<B> real;
     real.threads = o.threads;
     real.saved = saved_block_.as_arena();
     saved_ = std::make_unique<typename Module::saved>(module_.bind(real, o.max_rows));
-
-    ctx_.stream.threads = o.threads;
-    ctx_.stream.worker_scratch = static_cast<std::byte*>(worker_block_.data());
-    ctx_.stream.worker_bytes = static_cast<std::size_t>(round_up(static_cast<index>(dry.worker_bytes), arena::alignment));
-    ctx_.step = &step_;
-    ctx_.random.seed = o.seed;
     refresh();
   }
   workspace(const workspace&) = delete;
@@ -91,14 +95,42 @@ class workspace {
   /// After parameters changed: recompute packed and bf16 copies.
   void refresh() { begin_call(), module_.refresh(ctx_); }
   void zero_grads() { clear(grads_); }
+  /// Brings changes of step() to the backend's memory.  Every call does so; a program that replays a captured graph
+  /// calls it before each replay.
+  void push_step() {
+    if constexpr (!memory::on_host) {
+      if (pushed_ && std::memcmp(&pushed_step_, &step_, sizeof(step_state)) == 0) return;
+      memory::write(ctx_.stream, step_block_.data(), &step_, sizeof(step_state));
+      std::memcpy(&pushed_step_, &step_, sizeof(step_state));
+      pushed_ = true;
+    }
+  }
 
   Module& module() { return module_; }
   typename Module::saved& saved() { return *saved_; }
   context<B>& ctx() { return ctx_; }
   step_state& step() { return step_; }
+  /// Parameters, gradients and state, in the backend's memory.
   view<M> values() { return values_; }
   view<M> grads() { return grads_; }
-  std::vector<float>& state() { return state_; }
+  std::span<float> state() { return {static_cast<float*>(state_block_.data()), static_cast<std::size_t>(state_size_)}; }
+  /// Copies of plane `plane` of them on the host, and back.
+  std::vector<R> values_on_host(int plane = 0) { return on_host(values_, plane); }
+  std::vector<R> grads_on_host(int plane = 0) { return on_host(grads_, plane); }
+  std::vector<float> state_on_host() {
+    std::vector<float> v(state().size());
+    memory::read(ctx_.stream, v.data(), state().data(), v.size() * sizeof(float));
+    return v;
+  }
+  void set_values(const std::vector<R>& v, int plane = 0) {
+    require(static_cast<index>(v.size()) == values_.cols, "workspace: ", v.size(), " values for ", values_.cols);
+    memory::write(ctx_.stream, values_.ptr[plane], v.data(), v.size() * sizeof(R));
+  }
+  void set_state(const std::vector<float>& v) {
+    require(v.size() == state().size(), "workspace: ", v.size(), " numbers of state for ", state().size());
+    memory::write(ctx_.stream, state().data(), v.data(), v.size() * sizeof(float));
+  }
+
   const std::vector<param_entry>& entries() const { return entries_; }
   const std::vector<param_entry>& state_entries() const { return state_entries_; }
   const workspace_options& options() const { return options_; }
@@ -106,19 +138,44 @@ class workspace {
   std::size_t scratch_bytes() const { return scratch_block_.size(); }
 
  private:
-  void begin_call() { ctx_.scratch = scratch_block_.as_arena(); }
-  static void clear(view<M> v) {
-    for (int p = 0; p < view<M>::planes; ++p) std::fill_n(v.ptr[p], v.cols, real_t<M>(0));
+  void begin_call() {
+    ctx_.scratch = scratch_block_.as_arena();
+    push_step();
+  }
+  void clear(view<M> v) {
+    for (int p = 0; p < view<M>::planes; ++p)
+      memory::zero(ctx_.stream, v.ptr[p], static_cast<std::size_t>(v.cols) * sizeof(R));
+  }
+  std::vector<R> on_host(view<M> v, int plane) {
+    std::vector<R> out(static_cast<std::size_t>(v.cols));
+    memory::read(ctx_.stream, out.data(), v.ptr[plane], out.size() * sizeof(R));
+    return out;
+  }
+  void first_values() {
+    clear(values_), clear(grads_);
+    std::vector<float> first(state().size(), 0.0f);
+    for (const param_entry& e : state_entries_)
+      for (index i = 0; i < e.size; ++i) first[static_cast<std::size_t>(e.offset + i)] = static_cast<float>(e.init.scale);
+    set_state(first);
+    if constexpr (memory::on_host) {
+      initialise(entries_, values_, options_.seed);
+    } else {
+      std::vector<R> staged(static_cast<std::size_t>(values_.cols), R(0));
+      initialise(entries_, view<M>(staged.data(), 1, values_.cols), options_.seed);
+      set_values(staged);
+    }
   }
 
   Module module_;
   workspace_options options_;
   std::vector<param_entry> entries_, state_entries_;
-  aligned_block value_block_, grad_block_, derived_, saved_block_, scratch_block_, worker_block_;
+  block value_block_, grad_block_, state_block_, derived_, saved_block_, scratch_block_, step_block_;
   view<M> values_, grads_;
-  std::vector<float> state_;
+  index state_size_ = 0;
+  typename B::runtime runtime_;
   std::unique_ptr<typename Module::saved> saved_;
-  step_state step_;
+  step_state step_, pushed_step_;
+  bool pushed_ = false;
   context<B> ctx_;
 };
 

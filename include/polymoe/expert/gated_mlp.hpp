@@ -13,7 +13,7 @@ namespace detail {
 template <class Act, bool Bias>
 struct gated_mlp_maths {
   static constexpr const char* name = "gated_mlp";
-  static constexpr bool bias = Bias;
+  static constexpr bool bias = Bias, spare = true;
   enum { gate_rows, up_rows, hidden, kept };
   enum { gate, up, down, maps };
 
@@ -24,17 +24,15 @@ struct gated_mlp_maths {
   }
   template <class Tile>
   static void forward(const Tile& t) {
-    using T = typename Tile::value_type;
     t.apply(gate, t.x(), t.kept(gate_rows));
     t.apply(up, t.x(), t.kept(up_rows));
-    activate_gated<T>(t.kept(gate_rows), t.kept(up_rows), t.kept(hidden), Act{});
+    t.activate_gated(t.kept(gate_rows), t.kept(up_rows), t.kept(hidden), Act{});
     t.apply(down, t.kept(hidden), t.y());
   }
   template <class Tile>
   static void backward(const Tile& t) {
-    using T = typename Tile::value_type;
     t.data_gradient(down, t.dy(), t.spare());
-    activate_gated_backward<T>(t.spare(), t.kept(gate_rows), t.kept(up_rows), Act{});
+    t.activate_gated_backward(t.spare(), t.kept(gate_rows), t.kept(up_rows), Act{});
     t.data_gradient(gate, t.kept(gate_rows), t.dx());
     t.data_gradient(up, t.kept(up_rows), t.dx(), true);
   }

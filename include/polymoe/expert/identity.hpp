@@ -21,23 +21,15 @@ class identity_module {
   void visit(V&) {}
   saved bind(binder<Backend>&, index) const { return {}; }
   void refresh(context<Backend>&) {}
-  void forward(context<Backend>& c, const expert_work& work, view<const T> x, view<T> y, saved&) const {
-    copy(c, work, x, y, true);
+  template <class Work, class Input>
+  void forward(context<Backend>& c, const Work& work, const Input& x, view<T> y, saved&) const {
+    copy_rows<T>(c, work, x, y);
   }
-  void backward(context<Backend>& c, const expert_work& work, view<const T> dy, view<T> dx, saved&, bool) const {
-    copy(c, work, dy, dx, false);
+  template <class Work>
+  void backward(context<Backend>& c, const Work& work, view<const T> dy, view<T> dx, saved&, bool) const {
+    copy_slots<T>(c, work, dy, dx);
   }
   static constexpr cost count_one(const expert_config&) { return {}; }
-
- private:
-  static void copy(context<Backend>& c, const expert_work& work, view<const T> from, view<T> to, bool input_rows) {
-    parallel_for(c.stream, work.tile_count, [&](index i, worker&) {
-      const expert_run& t = work.tiles[i];
-      for (int p = 0; p < view<T>::planes; ++p)
-        for (index r = 0; r < t.rows; ++r)
-          std::copy_n(from.row((input_rows ? t.x_row : t.y_row) + r, p), from.cols, to.row(t.y_row + r, p));
-    });
-  }
 };
 
 }  // namespace detail

@@ -14,7 +14,7 @@ namespace detail {
 template <class Act, bool Bias>
 struct mlp_maths {
   static constexpr const char* name = "mlp";
-  static constexpr bool bias = Bias;
+  static constexpr bool bias = Bias, spare = false;
   enum { pre, hidden, kept };
   enum { fc1, fc2, maps };
 
@@ -24,16 +24,12 @@ struct mlp_maths {
   }
   template <class Tile>
   static void forward(const Tile& t) {
-    using T = typename Tile::value_type;
-    t.apply(fc1, t.x(), t.kept(pre));
-    activate<T>(t.kept(pre), t.kept(hidden), Act{});
+    t.apply_activated(fc1, t.x(), t.kept(pre), t.kept(hidden), Act{});
     t.apply(fc2, t.kept(hidden), t.y());
   }
   template <class Tile>
   static void backward(const Tile& t) {
-    using T = typename Tile::value_type;
-    t.data_gradient(fc2, t.dy(), t.spare());
-    activate_backward<T>(t.spare(), t.kept(pre), t.kept(pre), Act{});
+    t.data_gradient_activated(fc2, t.dy(), t.kept(pre), Act{});
     t.data_gradient(fc1, t.kept(pre), t.dx());
   }
 };

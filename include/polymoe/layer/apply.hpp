@@ -6,6 +6,7 @@
 // Several applies may use one plan (one router shared by several layers).
 #pragma once
 
+#include "../backend/cpu/expert_rows.hpp"
 #include "../backend/cpu/move.hpp"
 #include "routing.hpp"
 
@@ -30,12 +31,11 @@ class apply {
   static constexpr bool identity_plan = Spec::router::k == every_expert;
 
   struct saved {
-    view<T> gathered;    ///< [S * unit_rows, D], or for mixtures a copy of the payload used only when rows are bad
+    view<T> gathered;    ///< [S * unit_rows, D] where the backend gathers; for mixtures a copy of the payload
     view<T> out;         ///< [S * unit_rows, D_out]
     view<const T> x;     ///< payload, kept alive by the caller
-    view<const T> input; ///< what the experts read
     typename Expert::saved expert;
-    expert_work work;
+    typename Backend::expert_work work;
     index max_units = 0;
   };
 
@@ -53,13 +53,13 @@ class apply {
     saved s;
     const index r = config_.unit_rows, rows = checked_mul(slots, r, "apply: slot rows");
     s.max_units = units;
-    s.gathered = b.saved.template take<T>(identity_plan ? units * r : rows, config_.dim);
+    s.gathered = b.saved.template take<T>(identity_plan ? units * r : Backend::gathers ? rows : 0, config_.dim);
     s.out = b.saved.template take<T>(rows, config_.out);
-    s.expert = expert_.bind(b, rows);
     s.work.bind(b, static_cast<int>(config_.experts), config_.experts * groups, rows);
     arena_scope call(b.scratch);
     b.scratch.template take<T>(rows, config_.out);
     b.scratch.template take<T>(rows, config_.dim);
+    s.expert = expert_.bind(b, rows);
     return s;
   }
 
@@ -76,15 +76,9 @@ class apply {
             "apply: the plan has ", p.all_experts, " experts in ", p.groups, " groups, memory was bound for ",
             config_.experts, " experts and ", s.work.max_runs, " runs");
     s.x = x;
-    list_runs(p, s);
-    if constexpr (identity_plan) {
-      s.input = *p.bad_count > 0 ? without_bad_rows(c, p, x, s) : x;
-    } else {
-      gather(c.stream, p, x, r, s.gathered);
-      s.input = s.gathered;
-    }
-    expert_.forward(c, s.work, s.input, s.out, s.expert);
-    combine_slots<T>(c.stream, p, s.out, x, r, y);
+    s.work.list(p, r);
+    expert_.forward(c, s.work, expert_input(c, p, x, r, s.gathered), s.out, s.expert);
+    combine_slots<T>(c, p, s.out, x, r, y);
   }
 
   /// dx = ; expert gradients += ; d_gate, d_skip +=.
@@ -96,9 +90,9 @@ class apply {
     arena_scope call(c.scratch);
     const view<T> d_out = c.scratch.template take<T>(s.out.rows, config_.out);
     const view<T> d_slots = c.scratch.template take<T>(s.out.rows, config_.dim);
-    combine_backward<T>(c.stream, p, dy, s.out, s.x, r, d_out, d_gate, d_skip);
+    combine_backward<T>(c, p, dy, s.out, s.x, r, d_out, d_gate, d_skip);
     expert_.backward(c, s.work, d_out, d_slots, s.expert, !identity_plan);
-    if (dx.ptr[0]) gather_backward<T>(c.stream, p, d_slots, dy, r, dx);
+    if (dx.ptr[0]) gather_backward<T>(c, p, d_slots, dy, r, dx);
   }
 
   static constexpr cost count_one(const apply_config& c) { return Expert::count_one({c.experts, c.dim, c.hidden, c.out}); }
@@ -108,31 +102,6 @@ class apply {
     require(c.dim >= 1 && c.out >= 1 && c.unit_rows >= 1 && c.experts >= 1, "apply: dim ", c.dim, ", out ", c.out,
             ", experts ", c.experts, " and unit_rows ", c.unit_rows, " must be at least 1");
     return c;
-  }
-  void list_runs(const sparse_plan<C>& p, saved& s) const {
-    const index r = config_.unit_rows;
-    s.work.clear();
-    for (int e = 0; e < p.all_experts; ++e) {
-      if constexpr (identity_plan) {
-        s.work.add({e, 0, index{e} * p.tokens * r, p.tokens * r});
-      } else {
-        for (int g = 0; g < p.groups; ++g) {
-          const index at = p.run_begin[e * p.groups + g] * r;
-          s.work.add({e, at, at, p.count[e * p.groups + g] * r});
-        }
-      }
-    }
-    s.work.finish();
-  }
-  view<const T> without_bad_rows(context<Backend>& c, const sparse_plan<C>& p, view<const T> x, saved& s) const {
-    const index r = config_.unit_rows;
-    parallel_rows(c.stream, x.rows, move_grain(x.cols), [&](index first, index n, worker&) {
-      for (index row = first; row < first + n; ++row)
-        for (int i = 0; i < view<T>::planes; ++i)
-          if (p.bad[row / r]) std::fill_n(s.gathered.row(row, i), x.cols, real_t<T>(0.0f));
-          else std::copy_n(x.row(row, i), x.cols, s.gathered.row(row, i));
-    });
-    return s.gathered.rows_at(0, x.rows);
   }
 
   apply_config config_;

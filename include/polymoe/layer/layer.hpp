@@ -84,9 +84,14 @@ class working_layer {
   /// Once per optimiser step.
   void commit(context<Backend>& c);
 
-  /// Weighted sum of the balance losses of the last training forward.
-  C balance_loss(const saved& s) const { return s.routing.values.get(0, s.routing.values.cols - 1); }
-  const routing_stats& stats(const saved& s) const { return s.routing.stats; }
+  /// Weighted sum of the balance losses of the last training forward.  Waits for the backend, as the next two.
+  C balance_loss(context<Backend>& c, const saved& s) const {
+    const view<C> values = routing_.balance_values(c, s.routing);
+    return values.get(0, values.cols - 1);
+  }
+  /// What the last forward did, and its plan; the host may read their arrays until the next call.
+  routing_stats stats(context<Backend>& c, const saved& s) const { return routing_.stats(c, s.routing); }
+  sparse_plan<C> plan(context<Backend>& c, const saved& s) const { return routing_.plan(c, s.routing); }
 
   /// Parameters, parameters one unit meets, and MACs when every unit is served by K experts (mixtures: by all).
   static constexpr cost count(const config& c, index rows) {
@@ -110,39 +115,6 @@ class working_layer {
     require(c.unit_rows >= 1, "layer: unit_rows is ", c.unit_rows, ", it must be at least 1");
     require(Unit::block || c.unit_rows == 1, "layer: unit_rows is ", c.unit_rows, ", a token unit has 1 row");
     return c;
-  }
-  void pool(context<Backend>& c, view<const T> x, view<T> pooled) const
-    requires(Unit::block)
-  {
-    const index n = config_.unit_rows;
-    parallel_rows(c.stream, pooled.rows, move_grain(n * x.cols), [&](index first, index count, worker&) {
-      for (index u = first; u < first + count; ++u)
-        for (index j = 0; j < x.cols; ++j) {
-          C sum(0);
-          for (index r = 0; r < n; ++r)
-            if (const double w = Unit::share(r, n); w != 0) sum += x.get(u * n + r, j) * C(w);
-          pooled.set(u, j, sum);
-        }
-      // A bad number in a row that has no share still makes the whole unit bad: its payload must not reach an expert.
-      for (index u = first; u < first + count; ++u)
-        for (index r = 0; r < n; ++r) {
-          if (Unit::share(r, n) != 0) continue;
-          bool finite = true;
-          for (index j = 0; j < x.cols; ++j) finite = finite && math::is_finite(x.get(u * n + r, j));
-          if (!finite) pooled.set(u, 0, C(std::numeric_limits<float>::quiet_NaN()));
-        }
-    });
-  }
-  void spread(context<Backend>& c, view<const T> d, view<T> dx) const
-    requires(Unit::block)
-  {
-    const index n = config_.unit_rows;
-    parallel_rows(c.stream, d.rows, move_grain(n * dx.cols), [&](index first, index count, worker&) {
-      for (index u = first; u < first + count; ++u)
-        for (index r = 0; r < n; ++r)
-          if (const double w = Unit::share(r, n); w != 0)
-            for (index j = 0; j < dx.cols; ++j) dx.add(u * n + r, j, d.get(u, j) * C(w));
-    });
   }
 
   config config_;
@@ -182,7 +154,7 @@ void working_layer<Spec, Backend>::forward(context<Backend>& c, view<const T> x,
   require(y.rows == x.rows && y.cols == out_cols(), "layer: y is ", shape_text(y), ", it should be [", x.rows, ", ", out_cols(), "]");
   if constexpr (Unit::block) {
     const view<T> pooled = s.pooled.rows_at(0, x.rows / config_.unit_rows);
-    pool(c, x, pooled);
+    pool_units<Unit>(c, x, config_.unit_rows, pooled);
     routing_.forward(c, pooled, s.routing);
   } else {
     routing_.forward(c, x, s.routing);
@@ -197,7 +169,7 @@ void working_layer<Spec, Backend>::backward(context<Backend>& c, view<const T> d
   if constexpr (Unit::block) {
     const view<T> d = s.d_pooled.rows_at(0, s.routing.plan.tokens);
     routing_.backward(c, dx.ptr[0] ? d : view<T>{}, s.routing);
-    if (dx.ptr[0]) spread(c, d, dx);
+    if (dx.ptr[0]) spread_units<Unit, T>(c, d, config_.unit_rows, dx);
   } else {
     routing_.backward(c, dx, s.routing, true);
   }
@@ -230,8 +202,7 @@ std::string working_layer<Spec, Backend>::describe() const {
   if (B::terms == 0) s << " none";
   s << "; plan "
     << (Spec::router::k == every_expert ? "identity (no copy)" : config_.padded ? "padded [E, G*C]" : "packed")
-    << ", combine by gather, products " << maths::resolved<real_t<T>, typename Backend::maths>::name << " on backend "
-    << Backend::name << ", exchange " << Spec::exchange::name;
+    << ", combine by gather, products " << routing_type::Kernel::products() << " on backend " << Backend::name << ", exchange " << Spec::exchange::name;
   return s.str();
 }
 

@@ -27,6 +27,7 @@ struct spec {
   using combine = polymoe::combine::affinity;                        ///< weights of the experts' outputs
   using balance = polymoe::balance::none;                            ///< losses that spread the load
   using exchange = polymoe::exchange::none;                          ///< where experts live
+  static constexpr int most_experts = max_experts;  ///< largest E that kernels are compiled for; fewer compile faster
 };
 
 }  // namespace polymoe

@@ -31,6 +31,7 @@ enum class verdict {
   M018_noise_vjp,
   M019_expert_module,
   M020_bias_with_mixture,
+  M021_scalar_of_backend,
 };
 
 namespace detail {
@@ -116,6 +117,7 @@ consteval verdict support() {
   using R = typename Spec::router;
   using Cap = typename Spec::capacity;
   if (!detail::known_scalar<typename Spec::scalar>) return verdict::M015_scalar;
+  if (!Backend::template computes<typename Spec::scalar>) return verdict::M021_scalar_of_backend;
   if (!detail::router_has_k<R>()) {
     if constexpr (requires { typename R::mixes_tokens; } || requires { typename R::picks_tokens; }) return verdict::M017_wrong_plan;
     return verdict::M001_router_k;
@@ -195,6 +197,8 @@ consteval bool explain() {
                 "polymoe M019: Spec::expert needs static constexpr bool head_of_classes and template <class T, class Backend> using module. See docs/errors.md#M019");
   static_assert(v != verdict::M020_bias_with_mixture,
                 "polymoe M020: balance::loss_free_bias steers a selection; a mixture selects nothing. See docs/errors.md#M020");
+  static_assert(v != verdict::M021_scalar_of_backend,
+                "polymoe M021: this backend does not compute in Spec::scalar; dual numbers run on polymoe::cpu only. See docs/errors.md#M021");
   return true;
 }
 }  // namespace detail

@@ -19,11 +19,11 @@ struct token {
 
 struct mean {
   static constexpr const char* name = "mean";
-  static constexpr double share(index, index rows) { return 1.0 / static_cast<double>(rows); }
+  POLYMOE_HD static constexpr double share(index, index rows) { return 1.0 / static_cast<double>(rows); }
 };
 struct class_token {
   static constexpr const char* name = "class_token";
-  static constexpr double share(index row, index) { return row == 0 ? 1.0 : 0.0; }
+  POLYMOE_HD static constexpr double share(index row, index) { return row == 0 ? 1.0 : 0.0; }
 };
 
 template <class Pooling = mean>
@@ -31,7 +31,7 @@ struct image {
   static constexpr const char* name = "image";
   static constexpr bool block = true;
   /// Weight of a row of the block in the router's input; the same weight carries the gradient back.
-  static constexpr double share(index row, index rows) { return Pooling::share(row, rows); }
+  POLYMOE_HD static constexpr double share(index row, index rows) { return Pooling::share(row, rows); }
 };
 
 }  // namespace polymoe::unit

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "../../expert/expert_map.hpp"
+#include "../../plan/sparse_plan.hpp"
 #include "activate.hpp"
 #include "planar.hpp"
 
@@ -48,6 +50,22 @@ struct expert_work {
     }
     runs[run_count++] = r;
   }
+  /// The runs of a plan; units have `unit_rows` rows.
+  template <class C>
+  void list(const sparse_plan<C>& p, index unit_rows) {
+    clear();
+    for (int e = 0; e < p.all_experts; ++e) {
+      if (p.layout == plan_layout::identity) {
+        add({e, 0, index{e} * p.tokens * unit_rows, p.tokens * unit_rows});
+      } else {
+        for (int g = 0; g < p.groups; ++g) {
+          const index at = p.run_begin[e * p.groups + g] * unit_rows;
+          add({e, at, at, p.count[e * p.groups + g] * unit_rows});
+        }
+      }
+    }
+    finish();
+  }
   void finish() {
     int e = 0;
     for (index i = 0; i < run_count; ++i)
@@ -58,6 +76,24 @@ struct expert_work {
         tiles[tile_count++] = {runs[i].expert, runs[i].x_row + at, runs[i].y_row + at, std::min<index>(256, runs[i].rows - at)};
   }
 };
+
+namespace backend {
+/// to = from for the rows experts own; `from` in the order of the input, or in slot order as `to`.
+template <class T, class Maths>
+void copy_rows(const context<cpu_with<Maths>>& c, const expert_work& work, view<const T> from, view<T> to,
+               bool slot_order = false) {
+  parallel_for(c.stream, work.tile_count, [&](index i, worker&) {
+    const expert_run& t = work.tiles[i];
+    for (int p = 0; p < view<T>::planes; ++p)
+      for (index r = 0; r < t.rows; ++r)
+        std::copy_n(from.row((slot_order ? t.y_row : t.x_row) + r, p), from.cols, to.row(t.y_row + r, p));
+  });
+}
+template <class T, class Maths>
+void copy_slots(const context<cpu_with<Maths>>& c, const expert_work& work, view<const T> from, view<T> to) {
+  copy_rows(c, work, from, to, true);
+}
+}  // namespace backend
 
 namespace detail {
 
@@ -87,31 +123,28 @@ void add_column_sums(view<const T> a, view<M> g) {
 
 /// The weights of one linear map per expert: forward, data gradient and weight gradient over expert tiles.
 template <class T, class Maths>
-class expert_linear {
+class expert_linear : public detail::expert_map<master_t<T>> {
  public:
   using M = master_t<T>;
-  param<M> weight, bias;  ///< [experts * out, in], [experts, out]
+  using map = detail::expert_map<M>;
+  using map::weight, map::bias;
 
   expert_linear() = default;
-  expert_linear(index experts, index in, index out, bool with_bias)
-      : experts_(experts), in_(in), out_(out), with_bias_(with_bias), forward_(in, out), back_(out, in), outer_(out, in) {}
+  expert_linear(index E, index D, index H, bool biased)
+      : map{E, D, H, biased, {}, {}}, forward_(D, H), back_(H, D), outer_(H, D) {}
 
   template <class V>
   void visit(V& v, const std::string& name) {
-    const auto named = [&](const char* what) {
-      return [=](index e) { return std::to_string(e) + "." + name + "." + what; };
-    };
-    v.add_stack(weight, experts_, named("weight"), {out_, in_}, init_rule::xavier(in_, out_));
-    if (with_bias_) v.add_stack(bias, experts_, named("bias"), {out_}, init_rule::zeros(), decay::no);
-    v.add_derived(packed_, forward_.packed_bytes() * static_cast<std::size_t>(experts_));
-    v.add_derived(packed_back_, back_.packed_bytes() * static_cast<std::size_t>(experts_));
+    map::visit(v, name);
+    v.add_derived(packed_, forward_.packed_bytes() * static_cast<std::size_t>(experts));
+    v.add_derived(packed_back_, back_.packed_bytes() * static_cast<std::size_t>(experts));
   }
   std::size_t worker_bytes() const {
     return std::max({forward_.worker_bytes(), back_.worker_bytes(), outer_.worker_bytes()});
   }
   template <class Stream>
   void refresh(const Stream& s) {
-    parallel_for(s, experts_ * 2, [&](index i, worker& w) {
+    parallel_for(s, experts * 2, [&](index i, worker& w) {
       const index e = i / 2;
       if (i % 2 == 0)
         forward_.pack(weight.value_of_block(e), true, packed_ + static_cast<std::size_t>(e) * forward_.packed_bytes(), w);
@@ -121,14 +154,14 @@ class expert_linear {
   }
   void forward(worker& w, int e, view<const T> x, view<T> y) const {
     forward_.run(w, x, packed_ + static_cast<std::size_t>(e) * forward_.packed_bytes(),
-                 with_bias_ ? bias.value.rows_at(e, 1) : view<const M>{}, y);
+                 with_bias ? bias.value.rows_at(e, 1) : view<const M>{}, y);
   }
   /// dx = dy W (or += when accumulate).
   void data_gradient(worker& w, int e, view<const T> dy, view<T> dx, bool accumulate = false) const {
     back_.run(w, dy, packed_back_ + static_cast<std::size_t>(e) * back_.packed_bytes(), {}, dx, accumulate);
   }
   /// Independent tasks of weight_gradient: an output block of one expert each, and the bias with block 0.
-  index tasks() const { return experts_ * outer_.blocks(); }
+  index tasks() const { return experts * outer_.blocks(); }
   /// dW[e] += dy^T x over the expert's runs in order; `dy` rows are output rows; `x_by_y` when x lies in output rows.
   void weight_gradient(worker& w, index task, const expert_work& work, view<const T> dy, view<const T> x, bool x_by_y) const {
     const int e = static_cast<int>(task / outer_.blocks());
@@ -137,13 +170,13 @@ class expert_linear {
       const expert_run& r = work.runs[i];
       const view<const T> d = dy.rows_at(r.y_row, r.rows);
       outer_.run(w, block, d, x.rows_at(x_by_y ? r.y_row : r.x_row, r.rows), weight.grad_of_block(e));
-      if (with_bias_ && block == 0) detail::add_column_sums(d, bias.grad.rows_at(e, 1));
+      if (with_bias && block == 0) detail::add_column_sums(d, bias.grad.rows_at(e, 1));
     }
   }
 
  private:
-  index experts_ = 0, in_ = 0, out_ = 0;
-  bool with_bias_ = true;
+  using map::experts, map::with_bias;
+
   std::byte* packed_ = nullptr;
   std::byte* packed_back_ = nullptr;
   planar_product<T, Maths> forward_, back_;

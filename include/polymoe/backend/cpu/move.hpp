@@ -13,14 +13,16 @@
 
 namespace polymoe::inline v0 {
 
+namespace backend {
+
 /// Units per task of the loops below: about 16 thousand numbers.
 inline index move_grain(index row_cols) { return std::max<index>(1, 16384 / std::max<index>(1, row_cols)); }
 
 /// slots[s] = x[token(s)] for every occupied slot of a padded or packed plan.
-template <class T, class C, class Stream>
-void gather(const Stream& stream, const sparse_plan<C>& p, view<const T> x, index unit_rows, view<T> slots) {
+template <class T, class C, class Maths>
+void gather(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> x, index unit_rows, view<T> slots) {
   const index n = unit_rows * x.cols;
-  parallel_rows(stream, p.begin[p.all_experts], move_grain(n), [&](index first, index count, worker&) {
+  parallel_rows(c.stream, p.begin[p.all_experts], move_grain(n), [&](index first, index count, worker&) {
     for (index s = first; s < first + count; ++s) {
       const int t = p.token[s];
       if (t < 0) continue;
@@ -113,9 +115,9 @@ void for_slots(const sparse_plan<C>& p, int t, F f) {
 }  // namespace detail
 
 /// y[t] = sum over the unit's slots of gate * out[slot] (+ skip[t] * x[t]); NaN for units that were not finite.
-template <class T, class C, class Stream>
-void combine_slots(const Stream& stream, const sparse_plan<C>& p, view<const T> out, view<const T> x, index unit_rows, view<T> y) {
-  parallel_rows(stream, p.tokens, move_grain(unit_rows * y.cols), [&](index first_unit, index count, worker&) {
+template <class T, class C, class Maths>
+void combine_slots(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> out, view<const T> x, index unit_rows, view<T> y) {
+  parallel_rows(c.stream, p.tokens, move_grain(unit_rows * y.cols), [&](index first_unit, index count, worker&) {
     for (index t = first_unit; t < first_unit + count; ++t) {
       for (index r = 0; r < unit_rows; ++r) {
         const index row = t * unit_rows + r;
@@ -147,10 +149,10 @@ void combine_slots(const Stream& stream, const sparse_plan<C>& p, view<const T> 
 }
 
 /// d_out[slot] = gate * dy[t];  d_gate[slot] += <dy[t], out[slot]>;  d_skip[t] += <dy[t], x[t]>.
-template <class T, class C, class Stream>
-void combine_backward(const Stream& stream, const sparse_plan<C>& p, view<const T> dy, view<const T> out, view<const T> x,
+template <class T, class C, class Maths>
+void combine_backward(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> dy, view<const T> out, view<const T> x,
                       index unit_rows, view<T> d_out, view<C> d_gate, view<C> d_skip) {
-  parallel_rows(stream, p.tokens, move_grain(unit_rows * dy.cols), [&](index first, index count, worker&) {
+  parallel_rows(c.stream, p.tokens, move_grain(unit_rows * dy.cols), [&](index first, index count, worker&) {
     for (index t = first; t < first + count; ++t) {
       if (p.bad[t]) {
         if (p.layout == plan_layout::identity)
@@ -182,9 +184,9 @@ void combine_backward(const Stream& stream, const sparse_plan<C>& p, view<const 
 }
 
 /// dx[t] = sum over the unit's slots of d_slots[slot] (+ skip[t] * dy[t]); zero for units that were not finite.
-template <class T, class C, class Stream>
-void gather_backward(const Stream& stream, const sparse_plan<C>& p, view<const T> d_slots, view<const T> dy, index unit_rows, view<T> dx) {
-  parallel_rows(stream, p.tokens, move_grain(unit_rows * dx.cols), [&](index first_unit, index count, worker&) {
+template <class T, class C, class Maths>
+void gather_backward(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> d_slots, view<const T> dy, index unit_rows, view<T> dx) {
+  parallel_rows(c.stream, p.tokens, move_grain(unit_rows * dx.cols), [&](index first_unit, index count, worker&) {
     C one[32];
     for (C& x : one) x = C(1);
     for (index t = first_unit; t < first_unit + count; ++t) {
@@ -217,4 +219,59 @@ void gather_backward(const Stream& stream, const sparse_plan<C>& p, view<const T
   });
 }
 
+/// The rows experts read, in slot order; for mixtures the units' own rows, those of bad units as zeros.  `gathered` has
+/// room for either.
+template <class T, class C, class Maths>
+view<const T> expert_input(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> x, index unit_rows,
+                           view<T> gathered) {
+  if (p.layout != plan_layout::identity) {
+    gather(c, p, x, unit_rows, gathered);
+    return gathered;
+  }
+  if (*p.bad_count == 0) return x;
+  parallel_rows(c.stream, x.rows, move_grain(x.cols), [&](index first, index n, worker&) {
+    for (index row = first; row < first + n; ++row)
+      for (int i = 0; i < view<T>::planes; ++i)
+        if (p.bad[row / unit_rows]) std::fill_n(gathered.row(row, i), x.cols, real_t<T>(0.0f));
+        else std::copy_n(x.row(row, i), x.cols, gathered.row(row, i));
+  });
+  return gathered.rows_at(0, x.rows);
+}
+
+/// The router's input for units of several rows: the rows, each with the share the unit policy gives it.
+template <class Unit, class T, class Maths>
+void pool_units(const context<cpu_with<Maths>>& c, view<const T> x, index unit_rows, view<T> pooled) {
+  using C = compute_t<T>;
+  const index n = unit_rows;
+  parallel_rows(c.stream, pooled.rows, move_grain(n * x.cols), [&](index first, index count, worker&) {
+    for (index u = first; u < first + count; ++u)
+      for (index j = 0; j < x.cols; ++j) {
+        C sum(0);
+        for (index r = 0; r < n; ++r)
+          if (const double w = Unit::share(r, n); w != 0) sum += x.get(u * n + r, j) * C(w);
+        pooled.set(u, j, sum);
+      }
+    // A bad number in a row that has no share still makes the whole unit bad: its payload must not reach an expert.
+    for (index u = first; u < first + count; ++u)
+      for (index r = 0; r < n; ++r) {
+        if (Unit::share(r, n) != 0) continue;
+        bool finite = true;
+        for (index j = 0; j < x.cols; ++j) finite = finite && math::is_finite(x.get(u * n + r, j));
+        if (!finite) pooled.set(u, 0, C(std::numeric_limits<float>::quiet_NaN()));
+      }
+  });
+}
+/// dx[rows of a unit] += share * d[unit].
+template <class Unit, class T, class Maths>
+void spread_units(const context<cpu_with<Maths>>& c, view<const T> d, index unit_rows, view<T> dx) {
+  using C = compute_t<T>;
+  parallel_rows(c.stream, d.rows, move_grain(unit_rows * dx.cols), [&](index first, index count, worker&) {
+    for (index u = first; u < first + count; ++u)
+      for (index r = 0; r < unit_rows; ++r)
+        if (const double w = Unit::share(r, unit_rows); w != 0)
+          for (index j = 0; j < dx.cols; ++j) dx.add(u * unit_rows + r, j, d.get(u, j) * C(w));
+  });
+}
+
+}  // namespace backend
 }  // namespace polymoe

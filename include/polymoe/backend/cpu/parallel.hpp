@@ -41,11 +41,20 @@ struct worker {
   std::size_t bytes = 0;
 };
 
+struct expert_work;
+
 namespace backend {
 /// CPU backend whose dense products come from `Maths` (maths::automatic, onednn, cblas, builtin).
 template <class Maths>
 struct cpu_with {
   using maths = Maths;
+  using memory = host_memory;
+  using expert_work = polymoe::expert_work;
+  template <class T>
+  using expert_input = view<const T>;    ///< rows that experts read
+  static constexpr bool gathers = true;  ///< they are copied to slot order first
+  template <class T>
+  static constexpr bool computes = true;  ///< whether layers of scalar T exist
   static constexpr const char* name = "cpu";
   struct stream {
     int threads = 1;                  ///< workers of a parallel loop
@@ -54,6 +63,22 @@ struct cpu_with {
     worker at(int i) const {
       return {i, worker_scratch ? worker_scratch + static_cast<std::size_t>(i) * worker_bytes : nullptr, worker_bytes};
     }
+  };
+
+  /// Owns what a stream needs: the scratch of its workers.
+  class runtime {
+   public:
+    runtime() = default;
+    runtime(int threads, std::size_t worker_bytes) {
+      const index each = round_up(static_cast<index>(worker_bytes), arena::alignment);
+      workers_ = aligned_block(static_cast<std::size_t>(each * threads));
+      stream_ = {threads, static_cast<std::byte*>(workers_.data()), static_cast<std::size_t>(each)};
+    }
+    const stream& get() const { return stream_; }
+
+   private:
+    aligned_block workers_;
+    stream stream_;
   };
 };
 }  // namespace backend

@@ -5,31 +5,20 @@
 #pragma once
 
 #include "../../combine/combine.hpp"
-#include "../../layer/stats.hpp"
+#include "../../layer/routing_memory.hpp"
 #include "../../router/reload_row.hpp"
 #include "place.hpp"
 #include "planar.hpp"
 
 namespace polymoe::inline v0 {
 
-/// Everything a routing call keeps for its backward.
+/// What the loops below keep of a routing call besides.
 template <class C>
-struct route_memory {
-  sparse_plan<C> plan;
-  view<C> logits;       ///< [T, E] clean
-  view<C> raw;          ///< [T, E] second projection, empty when there is one
-  view<C> noisy;        ///< [T, E] with noise, empty for routers without
-  view<C> scores;       ///< [T, E]
+struct route_memory : routing_memory<C> {
   view<C> partial;      ///< [tiles, columns * E]
-  view<C> totals;       ///< [G, columns * E]
-  view<C> cotangents;   ///< [G, columns * E]
-  view<C> values;       ///< [1, terms + 1] per loss, unweighted mean over groups; last: weighted sum
-  view<C> d_gate;       ///< [1, S]
-  view<C> d_skip;       ///< [1, T]
   C* work = nullptr;             ///< [2 * columns * E] totals and cotangents of one group as compute numbers
   double* tile_stats = nullptr;  ///< [tiles, E + 2]
   place_memory place;
-  routing_stats stats;
   route_values route;
   bool balanced = false;  ///< balance losses take part in this call
   float balance_scale = 1;

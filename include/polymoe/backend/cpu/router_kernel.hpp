@@ -1,0 +1,199 @@
+// The router of the CPU backend: products with the router's weights around the row loops of route.hpp.
+#pragma once
+
+#include "../../layer/routing_memory.hpp"
+#include "logits.hpp"
+#include "route.hpp"
+
+namespace polymoe::inline v0 {
+namespace backend {
+
+template <class Spec, class Maths>
+class router_kernel<Spec, cpu_with<Maths>> {
+ public:
+  using traits = routing_traits<Spec>;
+  using T = typename traits::T;
+  using C = typename traits::C;
+  using M = master_t<T>;
+  using Router = typename traits::Router;
+  using Balance = typename traits::Balance;
+  using config = routing_config<Spec>;
+  using parameters = routing_parameters<M>;
+  /// The library of dense products, for describe().
+  static const char* products() { return maths::resolved<real_t<T>, Maths>::name; }
+  static constexpr bool all_experts = traits::all_experts, learned_noise = traits::learned_noise;
+
+  struct memory : route_memory<C> {
+    view<C> pieces;  ///< partial weight gradients, one row per row range
+  };
+
+  router_kernel() = default;
+  router_kernel(index dim, index experts)
+      : dim_(dim), experts_(experts), logits_(dim, experts), back_(experts, dim), outer_(experts, dim) {}
+
+  template <class V>
+  void visit(V& v) {
+    v.add_derived(packed_, logits_.packed_bytes() * 2);
+    v.add_derived(packed_back_, back_.packed_bytes() * 2);
+  }
+  void bind(binder<cpu_with<Maths>>& b, memory& s, index max_units) const {
+    const index choices = max_units * (all_experts ? 1 : Router::k), columns = Balance::columns;
+    // One routed call has at most as many tiles as units, and one more per group.
+    const index tiles = s.plan.groups * ceil_div(s.plan.group_size, polymoe::detail::route_tile);
+    if constexpr (!all_experts) {
+      s.place.wish = b.saved.template take_raw<int>(choices);
+      s.place.position = b.saved.template take_raw<int>(choices);
+      s.place.order = b.saved.template take_raw<priority_key>(choices);
+      s.place.pending = b.saved.template take_raw<int>(choices);
+      s.place.proposed = b.saved.template take_raw<int>(choices * Spec::capacity::overflow_policy::rounds);
+    }
+    s.partial = b.saved.template take<C>(tiles, columns * experts_);
+    s.work = b.saved.template take_raw<C>(2 * columns * experts_);
+    s.tile_stats = b.saved.template take_raw<double>(tiles * (experts_ + 2));
+    s.pieces = b.saved.template take<C>(pieces(max_units), experts_ * dim_);
+    b.need_worker(logits_.worker_bytes());
+    b.need_worker(std::max(back_.worker_bytes(), outer_.worker_bytes()) + row_buffer_bytes());
+  }
+  void refresh(context<cpu_with<Maths>>& c, const parameters& p) {
+    worker w = c.stream.at(0);
+    logits_.pack(p.weight.value, packed_, w);
+    back_.pack(p.weight.value, false, packed_back_, w);
+    if constexpr (learned_noise) {
+      logits_.pack(p.noise_weight.value, packed_ + logits_.packed_bytes(), w);
+      back_.pack(p.noise_weight.value, false, packed_back_ + back_.packed_bytes(), w);
+    }
+  }
+
+  void forward(context<cpu_with<Maths>>& c, const config& g, const parameters& p, view<const T> r, memory& s) const {
+    const step_state step = c.step ? *c.step : step_state{};
+    require(step.temperature > 0 && math::is_finite(1.0f / step.temperature), "routing: temperature is ",
+            step.temperature, ", it must be positive");
+    s.route.inverse_temperature = 1.0f / step.temperature;
+    s.route.noise = c.training() ? step.noise : 0.0f;
+    s.route.draw = c.draw(p.noise_stream);
+    s.route.bias = Balance::has_bias ? p.bias : nullptr;
+    s.balanced = c.training() && r.rows > 0;
+    s.balance_scale = step.balance;
+    multiply_rows(c, r, packed_, s.logits);
+    if constexpr (learned_noise) multiply_rows(c, r, packed_ + logits_.packed_bytes(), s.raw);
+    route_rows(c.stream, g.router, g.balance, s);
+    if constexpr (!all_experts) {
+      place<typename Spec::capacity>(c.stream, s.plan, s.scores, s.place);
+    } else {
+      for (int e = 0; e <= s.plan.all_experts; ++e) s.plan.begin[e] = e * s.plan.tokens;
+    }
+    route_statistics<Router>(s);
+    route_weights<Router>(c.stream, g.combine, s);
+    if constexpr (Balance::has_bias)
+      if (c.training())
+        for (index e = 0; e < experts_; ++e) p.load[e] += static_cast<float>(s.stats.wished[e]);
+  }
+  void clear(context<cpu_with<Maths>>&, view<C> v, index n) const {
+    for (int i = 0; i < view<C>::planes; ++i)
+      if (v.ptr[i]) std::fill_n(v.ptr[i], n, real_t<C>(0));
+  }
+  void backward(context<cpu_with<Maths>>& c, const config& g, const parameters& p, view<const T> r, view<T> dr,
+                memory& s, bool accumulate) const {
+    route_rows_backward(c.stream, g.router, g.balance, g.combine, s, s.d_logits, s.d_raw);
+    weight_gradient(c, s, r, s.d_logits, p.weight.grad);
+    if constexpr (learned_noise) weight_gradient(c, s, r, s.d_raw, p.noise_weight.grad);
+    if (!dr.ptr[0]) return;
+    input_gradient(c, s, s.d_logits, packed_back_, dr, accumulate);
+    if constexpr (learned_noise) input_gradient(c, s, s.d_raw, packed_back_ + back_.packed_bytes(), dr, true);
+  }
+  void commit(context<cpu_with<Maths>>&, const parameters& p, float rate) const {
+    // Loads are whole numbers: E * load is compared with their sum, so that equal loads leave the bias alone.
+    double sum = 0;
+    for (index e = 0; e < experts_; ++e) sum += static_cast<double>(p.load[e]);
+    for (index e = 0; e < experts_; ++e) {
+      const double load = static_cast<double>(p.load[e]) * static_cast<double>(experts_);
+      p.bias[e] += load < sum ? rate : (load > sum ? -rate : 0.0f);
+      p.load[e] = 0;
+    }
+  }
+
+  routing_stats stats(context<cpu_with<Maths>>&, const memory& s) const { return s.stats; }
+  view<C> values(context<cpu_with<Maths>>&, const memory& s) const { return s.values; }
+  sparse_plan<C> plan(context<cpu_with<Maths>>&, const memory& s) const { return s.plan; }
+
+ private:
+  static constexpr index piece_rows = 2048;
+  static index pieces(index units) { return std::clamp<index>(ceil_div(units, piece_rows), 1, 16); }
+  std::size_t row_buffer_bytes() const {
+    return static_cast<std::size_t>(round_up(256 * dim_ * static_cast<index>(sizeof(real_t<C>)) * view<C>::planes, 64));
+  }
+  worker library_worker(const worker& w) const {
+    return {w.id, w.scratch + row_buffer_bytes(), w.bytes - row_buffer_bytes()};
+  }
+
+  /// At most 256 rows of the input as compute numbers; rows of bad units become zero when `mask` is given.
+  view<const C> rows_as_compute(worker& w, view<const T> x, const unsigned char* mask) const {
+    if constexpr (std::is_same_v<T, C>)
+      if (!mask) return x;
+    view<C> out;
+    auto* base = reinterpret_cast<real_t<C>*>(w.scratch);
+    for (int i = 0; i < view<C>::planes; ++i) out.ptr[i] = base + i * x.rows * x.cols;
+    out.rows = x.rows, out.cols = x.cols, out.stride = x.cols;
+    for (index t = 0; t < x.rows; ++t) {
+      const bool bad = mask && mask[t];
+      for (int i = 0; i < view<C>::planes; ++i) {
+        const auto* from = x.row(t, i);
+        auto* to = out.row(t, i);
+        if (bad) std::fill_n(to, x.cols, real_t<C>(0));
+        else if constexpr (std::is_same_v<T, C>) std::copy_n(from, x.cols, to);
+        else widen(from, to, x.cols);
+      }
+    }
+    return out;
+  }
+  void multiply_rows(context<cpu_with<Maths>>& c, view<const T> x, const std::byte* packed, view<C> y) const {
+    parallel_rows(c.stream, x.rows, 256, [&](index first, index n, worker& w) {
+      logits_.run(w, x.rows_at(first, n), packed, y.rows_at(first, n));
+    });
+  }
+  void input_gradient(context<cpu_with<Maths>>& c, const memory& s, view<const C> d, const std::byte* packed,
+                      view<T> dr, bool add) const {
+    parallel_rows(c.stream, s.plan.tokens, 256, [&](index first, index n, worker& w) {
+      worker lib = library_worker(w);
+      if constexpr (std::is_same_v<T, C>) {
+        back_.run(lib, d.rows_at(first, n), packed, {}, dr.rows_at(first, n), add);
+      } else {
+        view<C> tile(reinterpret_cast<real_t<C>*>(w.scratch), n, dr.cols);
+        back_.run(lib, d.rows_at(first, n), packed, {}, tile);
+        for (index t = 0; t < n; ++t)
+          for (index j = 0; j < dr.cols; ++j)
+            dr.set(first + t, j, tile.get(t, j) + (add ? dr.get(first + t, j) : C(0)));
+      }
+    });
+  }
+  void weight_gradient(context<cpu_with<Maths>>& c, memory& s, view<const T> r, view<const C> d, view<M> grad) const {
+    const index rows = s.plan.tokens, n = pieces(rows), per = round_up(ceil_div(std::max<index>(rows, 1), n), 256);
+    const unsigned char* bad = *s.plan.bad_count > 0 ? s.plan.bad : nullptr;
+    parallel_for(c.stream, n, [&](index piece, worker& w) {
+      view<C> part = s.pieces.rows_at(piece, 1).reshaped(experts_, dim_);
+      for (int i = 0; i < view<C>::planes; ++i) std::fill_n(part.ptr[i], part.size(), real_t<C>(0));
+      worker lib = library_worker(w);
+      for (index first = piece * per; first < std::min(rows, (piece + 1) * per); first += 256) {
+        const index m = std::min({index{256}, rows - first, (piece + 1) * per - first});
+        const view<const C> x = rows_as_compute(w, r.rows_at(first, m), bad ? bad + first : nullptr);
+        for (index block = 0; block < outer_.blocks(); ++block) outer_.run(lib, block, d.rows_at(first, m), x, part);
+      }
+    });
+    for (index e = 0; e < experts_; ++e)
+      for (index j = 0; j < dim_; ++j) {
+        C sum(0);
+        for (index piece = 0; piece < n; ++piece) sum += s.pieces.get(piece, e * dim_ + j);
+        grad.add(e, j, sum);
+      }
+  }
+
+  index dim_ = 0, experts_ = 0;
+  std::byte* packed_ = nullptr;
+  std::byte* packed_back_ = nullptr;
+  logits_product<T, Maths> logits_;
+  planar_product<C, Maths> back_;
+  planar_outer_product<C, Maths> outer_;
+};
+
+}  // namespace backend
+}  // namespace polymoe

@@ -1,0 +1,87 @@
+// What the two halves of a routing module share: layer/routing.hpp, the same for every backend, and the backend's
+// router_kernel, which computes.
+#pragma once
+
+#include "../core/param.hpp"
+#include "../plan/sparse_plan.hpp"
+#include "../router/route_row.hpp"
+#include "spec.hpp"
+#include "stats.hpp"
+
+namespace polymoe::inline v0 {
+
+/// Run-time values of a routing module.
+template <class Spec>
+struct routing_config {
+  index dim = 0;         ///< D_r, width of the router input
+  index experts = 0;     ///< E
+  index group_size = 0;  ///< units per group; 0: the whole call is one group
+  typename Spec::router router{};
+  typename Spec::capacity capacity{};
+  typename Spec::combine combine{};
+  balance::as_sum<typename Spec::balance> balance{};
+  bool padded = false;   ///< padded plan layout instead of packed (bounded capacity only)
+};
+
+/// What a spec's policies mean for its router, known when the code is compiled.
+template <class Spec>
+struct routing_traits {
+  using T = typename Spec::scalar;
+  using C = compute_t<T>;
+  using Router = typename Spec::router;
+  using Capacity = typename Spec::capacity;
+  using Balance = balance::as_sum<typename Spec::balance>;
+  static constexpr bool all_experts = Router::k == every_expert;
+  static constexpr bool learned_noise = projections<Router> > 1;
+  static constexpr bool noisy = has_noise<Router, row<scalar_group, 8, C>>;
+  static constexpr auto overflow_kind = Capacity::overflow_policy::value;
+  static constexpr bool has_fallback = Capacity::limited && overflow_kind == overflow::kind::fallback && !all_experts;
+  static constexpr bool has_skip = Capacity::limited && overflow_kind == overflow::kind::identity && !all_experts;
+};
+
+/// Trained and balanced quantities of a router, in the backend's memory.
+template <class M>
+struct routing_parameters {
+  param<M> weight, noise_weight;  ///< [E, D_r]; the second with learned noise only
+  float* bias = nullptr;          ///< [E] of the loss-free balance, else null
+  float* load = nullptr;          ///< [E]
+  std::uint64_t noise_stream = 0;
+};
+
+/// What every backend keeps of a routing call from forward to backward, in its own memory.
+template <class C>
+struct routing_memory {
+  sparse_plan<C> plan;
+  view<C> logits;        ///< [T, E] clean
+  view<C> raw;           ///< [T, E] second projection, empty when there is one
+  view<C> noisy;         ///< [T, E] with noise, empty for routers without
+  view<C> scores;        ///< [T, E]
+  view<C> totals;        ///< [G, columns * E]
+  view<C> cotangents;    ///< [G, columns * E]
+  view<C> values;        ///< [1, terms + 1] per loss, unweighted mean over groups; last: weighted sum
+  view<C> d_gate;        ///< [1, S]
+  view<C> d_skip;        ///< [1, T]
+  view<C> d_logits;      ///< [T, E]
+  view<C> d_raw;         ///< [T, E]
+  routing_stats stats;   ///< its arrays
+};
+
+namespace backend {
+/// The router of a backend.  A specialisation has
+///
+///   using memory                       routing_memory<C> and what else it keeps
+///   router_kernel(dim, experts)
+///   visit(v)                           derived memory
+///   bind(b, memory, units)             the rest of the memory; that of routing_memory and the plan are bound before
+///   refresh(c, parameters)
+///   forward(c, config, parameters, r, memory)
+///   clear(c, view of [1, n] numbers)
+///   backward(c, config, parameters, r, dr, memory, accumulate)
+///   commit(c, parameters, rate)
+///   products()                         name of the library or engine of dense products
+///   stats(c, memory), values(c, memory), plan(c, memory)   what a call did, readable by the host
+template <class Spec, class Backend>
+class router_kernel;
+}  // namespace backend
+
+}  // namespace polymoe
