@@ -294,6 +294,8 @@ inline void upload(void* to, const void* from, std::size_t bytes, stream_handle)
 inline void download(void* to, const void* from, std::size_t bytes, stream_handle) {
   if (bytes > 0) std::memcpy(to, from, bytes);
 }
+inline stream_handle open_stream() { return nullptr; }
+inline void close_stream(stream_handle) noexcept {}
 inline void wait(stream_handle) {}
 inline void clear(void* p, std::size_t bytes, stream_handle) {
   if (bytes > 0) std::memset(p, 0, bytes);

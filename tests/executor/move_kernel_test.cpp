@@ -77,12 +77,12 @@ void compare(index units, index dim, index experts, index unit_rows, bool padded
   owned<T> d_out(slots * unit_rows, dim, 0), d_out2(slots * unit_rows, dim, 0);
   owned<C> d_gate(1, slots, 5), d_gate2(1, slots, 5), d_skip(1, units, 6), d_skip2(1, units, 6);
 
-  const polymoe::cpu::stream one;
+  const polymoe::context<polymoe::cpu> one;
   polymoe::context<polymoe::cuda> c;
   c.stream.blocks = 3;
   polymoe::executor::scope with{{.seed = seed}};
   if (!mixture) {
-    polymoe::gather<T>(one, p, x.v, unit_rows, gathered.v);
+    polymoe::backend::gather<T>(one, p, x.v, unit_rows, gathered.v);
     polymoe::backend::gather<T>(c, p, x.v, unit_rows, gathered2.v);
     for (index s = 0; s < p.begin[p.all_experts] * unit_rows; ++s)
       for (index j = 0; j < dim; ++j) {
@@ -91,12 +91,12 @@ void compare(index units, index dim, index experts, index unit_rows, bool padded
         REQUIRE(static_cast<float>(gathered2.v.row(s)[j]) == want);
       }
   }
-  polymoe::combine_slots<T>(one, p, out.v, x.v, unit_rows, y.v);
+  polymoe::backend::combine_slots<T>(one, p, out.v, x.v, unit_rows, y.v);
   polymoe::backend::combine_slots<T>(c, p, out.v, x.v, unit_rows, y2.v);
   CHECK(distance<T>(y2.v, y.v) <= bound);
   for (index t = 0; t < units; ++t) CHECK(std::isnan(static_cast<float>(y2.v.row(t * unit_rows)[0])) == (p.bad[t] != 0));
 
-  polymoe::combine_backward<T>(one, p, dy.v, out.v, x.v, unit_rows, d_out.v, d_gate.v, d_skip.v);
+  polymoe::backend::combine_backward<T>(one, p, dy.v, out.v, x.v, unit_rows, d_out.v, d_gate.v, d_skip.v);
   polymoe::backend::combine_backward<T>(c, p, dy.v, out.v, x.v, unit_rows, d_out2.v, d_gate2.v, d_skip2.v);
   CHECK(distance<C>(d_gate2.v, d_gate.v) <= 1e-6);
   if (p.skip.ptr[0]) CHECK(distance<C>(d_skip2.v, d_skip.v) <= 1e-6);
@@ -107,7 +107,7 @@ void compare(index units, index dim, index experts, index unit_rows, bool padded
       REQUIRE(static_cast<float>(d_out2.v.row(s)[j]) == (empty ? 0.0f : static_cast<float>(d_out.v.row(s)[j])));
   }
 
-  polymoe::gather_backward<T>(one, p, out.v, dy.v, unit_rows, dx.v);
+  polymoe::backend::gather_backward<T>(one, p, out.v, dy.v, unit_rows, dx.v);
   polymoe::backend::gather_backward<T>(c, p, out.v, dy.v, unit_rows, dx2.v);
   CHECK(distance<T>(dx2.v, dx.v) <= bound);
 

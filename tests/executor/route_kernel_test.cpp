@@ -4,6 +4,11 @@
 // timeout: 600
 #include "route_harness.hpp"
 
+// The example's own text; of its program only the router is used.
+#define main run_custom_router
+#include <custom_router.cpp>
+#undef main
+
 namespace {
 using namespace route_test;
 namespace loss = polymoe::balance;
@@ -18,27 +23,6 @@ struct plain : polymoe::spec {
   using balance = loss::sum<loss::switch_loss, loss::z_loss>;
 };
 /// The router of examples/custom_router.cpp: nothing in it knows about lanes.
-struct priced_sigmoid {
-  static constexpr int k = 2;
-  static constexpr const char* name = "priced_sigmoid";
-  float price = 0.05f;
-
-  template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const {
-    using S = typename Row::scalar;
-    const S p(price);
-    return z.map([=](S x, int e) { return polymoe::math::sigmoid(x - p * S(static_cast<float>(e))); });
-  }
-  template <class Row>
-  POLYMOE_HD polymoe::choice<k> select(const Row& scores) const {
-    return polymoe::largest<k>(scores);
-  }
-  template <class Row>
-  POLYMOE_HD Row vjp(const Row& z, const Row& d_scores) const {
-    using S = typename Row::scalar;
-    return scores(z).zip(d_scores, [](S p, S d, int) { return p * (S(1) - p) * d; });
-  }
-};
 struct custom : polymoe::spec {
   using scalar = double;
   using router = priced_sigmoid;

@@ -416,6 +416,13 @@ inline void download(void* to, const void* from, std::size_t bytes, stream_handl
   detail::check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream), "downloading ", bytes, " bytes");
   detail::check(cudaStreamSynchronize(stream), "downloading ", bytes, " bytes");
 }
+/// A stream of its own, which does not wait for the default stream.
+inline stream_handle open_stream() {
+  stream_handle s = nullptr;
+  detail::check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "making a stream");
+  return s;
+}
+inline void close_stream(stream_handle s) noexcept { cudaStreamDestroy(s); }
 /// Waits for everything in the stream; errors of earlier kernels surface here.
 inline void wait(stream_handle stream) { detail::check(cudaStreamSynchronize(stream), "waiting for the stream"); }
 

@@ -55,3 +55,11 @@ inline void sort_pairs(stream_handle stream, void* scratch, std::size_t bytes, c
 inline route_sort radix_sort() { return {detail::sort_bytes, detail::sort_pairs}; }
 
 }  // namespace polymoe::device
+
+namespace polymoe::inline v0 {
+/// How layers find the sort, where this header is included and a policy needs it.
+template <class Router, class Capacity>
+route_sort sort_for(route_schedule<Router, Capacity>) {
+  return device::radix_sort();
+}
+}  // namespace polymoe

@@ -1,0 +1,168 @@
+// The router of the CUDA backend: memory and arguments around the launches of route.cuh.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "../../../layer/routing_memory.hpp"
+#include "rows.cuh"
+#include "route.cuh"
+
+namespace polymoe::inline v0 {
+namespace backend {
+
+template <class Spec>
+class router_kernel<Spec, cuda_device> {
+ public:
+  using traits = routing_traits<Spec>;
+  using T = typename traits::T;
+  using C = typename traits::C;
+  using M = master_t<T>;
+  using Router = typename traits::Router;
+  using Capacity = typename traits::Capacity;
+  using Balance = typename traits::Balance;
+  using Combine = typename Spec::combine;
+  using schedule = route_schedule<Router, Capacity>;
+  using config = routing_config<Spec>;
+  using parameters = routing_parameters<M>;
+  static constexpr int matrices = projections<Router>;
+  static constexpr int most_experts = Spec::most_experts;
+
+  /// What the host reads of a call, after it.
+  struct host_copy {
+    routing_stats stats;
+    sparse_plan<C> plan;
+    std::vector<double> gate_mass;
+    std::vector<index> wished, served;
+    std::vector<C> values, gate, skip;
+    std::vector<int> begin, count, run_begin, token, slot_of, expert_of, fallback_slot, bad_count;
+    std::vector<unsigned char> bad;
+  };
+  struct memory : routing_memory<C> {
+    int* wish = nullptr;      ///< [T, K] expert wished for, -1 for none
+    int* position = nullptr;  ///< [T, K] position in the run, -1 for none
+    routing_stats* on_device = nullptr;
+    C* pieces = nullptr;
+    void* workspace = nullptr;
+    std::size_t workspace_bytes = 0;
+    int cooperative_blocks = 0;
+    std::shared_ptr<host_copy> host;
+  };
+  static const char* products() {
+    return std::is_same_v<T, bf16> ? "grouped kernel (bf16 matrix instructions)" : "grouped kernel (multiply-adds)";
+  }
+
+  router_kernel() = default;
+  router_kernel(index dim, index experts) : dim_(dim), experts_(experts) {
+    require(experts <= most_experts, "routing: experts is ", experts, ", the kernels of this spec were compiled for at most ",
+            most_experts, " (Spec::most_experts)");
+  }
+  template <class V>
+  void visit(V&) {}  // logits read the parameters themselves
+  void bind(binder<cuda_device>& b, memory& s, index max_units) const {
+    const index choices = max_units * (schedule::mixture ? 1 : schedule::K);
+    s.wish = b.saved.template take_raw<int>(choices), s.position = b.saved.template take_raw<int>(choices);
+    s.on_device = b.saved.template take_raw<routing_stats>(1);
+    s.pieces = b.saved.template take_raw<C>(matrices * route_tuning::pieces(max_units) * experts_ * dim_);
+    s.workspace_bytes = route_workspace_bytes<Router, Capacity, Balance>(s.plan, sort());
+    s.workspace = b.saved.template take_raw<std::byte>(static_cast<index>(s.workspace_bytes));
+    route_args<T> sizes;
+    sizes.plan = s.plan;
+    s.cooperative_blocks = route_cooperative_blocks<Router, Capacity, Balance, Combine, most_experts>(sizes);
+    s.host = std::make_shared<host_copy>();
+  }
+  void refresh(context<cuda_device>&, const parameters&) {}
+
+  void forward(context<cuda_device>& c, const config& g, const parameters& p, view<const T> r, memory& s) const {
+    route_forward_cuda<Router, Capacity, Balance, Combine, most_experts>(c.stream.handle, g.router, g.balance, g.combine,
+                                                                         arguments(c, p, r, s), sort());
+  }
+  void clear(context<cuda_device>& c, view<C> v, index n) const {
+    if (v.ptr[0]) device::clear(v.ptr[0], static_cast<std::size_t>(n) * sizeof(C), c.stream.handle);
+  }
+  void backward(context<cuda_device>& c, const config& g, const parameters& p, view<const T> r, view<T> dr, memory& s,
+                bool accumulate) const {
+    route_backward_args<T> b;
+    b.forward = arguments(c, p, r, s);
+    b.d_gate = s.d_gate.ptr[0], b.d_skip = s.d_skip.ptr[0];
+    b.d_logits = s.d_logits.ptr[0], b.d_raw = s.d_raw.ptr[0];
+    b.pieces = s.pieces;
+    b.weight_grad = p.weight.grad.ptr[0], b.noise_weight_grad = p.noise_weight.grad.ptr[0];
+    b.d_input = dr.ptr[0], b.d_input_stride = dr.stride, b.accumulate = accumulate;
+    route_backward_cuda<Router, Capacity, Balance, Combine, most_experts>(c.stream.handle, g.router, g.balance, g.combine, b);
+  }
+  void commit(context<cuda_device>& c, const parameters& p, float rate) const {
+    constexpr int threads = 256;
+    device::launch({.kernel = "move bias", .grid = 1, .block = threads, .shared = 0, .stream = c.stream.handle},
+                   kernel::move_bias_kernel<threads>, p.bias, p.load, static_cast<int>(experts_), rate);
+  }
+
+  routing_stats stats(context<cuda_device>& c, const memory& s) const {
+    host_copy& h = *s.host;
+    device::download(&h.stats, s.on_device, sizeof h.stats, c.stream.handle);
+    const auto n = experts_;
+    h.stats.gate_mass = fetch(c, h.gate_mass, s.stats.gate_mass, n);
+    h.stats.wished = fetch(c, h.wished, s.stats.wished, n), h.stats.served = fetch(c, h.served, s.stats.served, n);
+    return h.stats;
+  }
+  view<C> values(context<cuda_device>& c, const memory& s) const {
+    return {fetch(c, s.host->values, s.values.ptr[0], s.values.cols), 1, s.values.cols};
+  }
+  sparse_plan<C> plan(context<cuda_device>& c, const memory& s) const {
+    host_copy& h = *s.host;
+    const sparse_plan<C>& p = s.plan;
+    sparse_plan<C>& q = h.plan;
+    q = p;
+    const index runs = index{p.all_experts} * p.groups, choices = index{p.tokens} * p.k;
+    q.begin = fetch(c, h.begin, p.begin, p.all_experts + 1);
+    q.bad = fetch(c, h.bad, p.bad, p.tokens), q.bad_count = fetch(c, h.bad_count, p.bad_count, 1);
+    q.gate = {fetch(c, h.gate, p.gate.ptr[0], p.max_slots), 1, p.max_slots};
+    if (p.layout == plan_layout::identity) return q;
+    q.count = fetch(c, h.count, p.count, runs), q.run_begin = fetch(c, h.run_begin, p.run_begin, runs);
+    q.token = fetch(c, h.token, p.token, p.max_slots);
+    q.slot_of = fetch(c, h.slot_of, p.slot_of, choices), q.expert_of = fetch(c, h.expert_of, p.expert_of, choices);
+    if (p.fallback_slot) q.fallback_slot = fetch(c, h.fallback_slot, p.fallback_slot, p.tokens);
+    if (p.skip.ptr[0]) q.skip = {fetch(c, h.skip, p.skip.ptr[0], p.tokens), 1, p.tokens};
+    return q;
+  }
+
+ private:
+  static route_sort sort() {
+    if constexpr (!schedule::ordered) {
+      return {};
+    } else {
+      static_assert(requires { sort_for(schedule{}); },
+                    "polymoe: priority by gate or probability sorts; include <polymoe/backend/cuda/dispatch/sort.cuh> before "
+                    "the layer is used (it includes CUB, ten seconds of compile time)");
+      return sort_for(schedule{});
+    }
+  }
+  route_args<T> arguments(const context<cuda_device>& c, const parameters& p, view<const T> r, const memory& s) const {
+    route_args<T> a;
+    a.input = r.ptr[0], a.input_stride = r.stride, a.dim = dim_;
+    a.weight = p.weight.value.ptr[0], a.noise_weight = p.noise_weight.value.ptr[0];
+    a.plan = s.plan;
+    a.logits = s.logits.ptr[0], a.raw = s.raw.ptr[0], a.noisy = s.noisy.ptr[0], a.scores = s.scores.ptr[0];
+    a.totals = s.totals.ptr[0], a.cotangents = s.cotangents.ptr[0], a.values = s.values.ptr[0];
+    a.wish = s.wish, a.position = s.position;
+    a.stats = s.on_device;
+    a.gate_mass = s.stats.gate_mass, a.wished = s.stats.wished, a.served = s.stats.served;
+    a.bias = p.bias, a.load = p.load;
+    a.step = c.step, a.mode = c.mode, a.random = c.random, a.noise_stream = p.noise_stream;
+    a.workspace = s.workspace, a.workspace_bytes = s.workspace_bytes;
+    a.barrier = c.stream.barrier;
+    a.cooperative_blocks = c.stream.barrier.words ? s.cooperative_blocks : 0;
+    return a;
+  }
+  template <class V>
+  static V* fetch(context<cuda_device>& c, std::vector<V>& to, const V* from, index n) {
+    to.resize(static_cast<std::size_t>(n));
+    device::download(to.data(), from, to.size() * sizeof(V), c.stream.handle);
+    return to.data();
+  }
+
+  index dim_ = 0, experts_ = 0;
+};
+
+}  // namespace backend
+}  // namespace polymoe

@@ -1,0 +1,222 @@
+// What the tests of whole CUDA layers share: one layer on the CPU backend and on CUDA, same parameters and input, with
+// everything a caller can see compared.  The source runs under the host executor and on a GPU.
+#pragma once
+
+#if !defined(__CUDACC__)
+#include "host_executor.hpp"
+#endif
+
+#include <doctest/doctest.h>
+#include <polymoe/backend/cuda/dispatch/sort.cuh>
+#include <polymoe/cuda.cuh>
+#include <polymoe/plan/invariants.hpp>
+
+namespace layer_test {
+
+using polymoe::bf16;
+using polymoe::compute_t;
+using polymoe::cpu;
+using polymoe::cuda;
+using polymoe::index;
+using polymoe::master_t;
+using polymoe::run_mode;
+using polymoe::view;
+
+/// One case.
+struct setup {
+  index units = 65, experts = 6, dim = 24, hidden = 40, classes = 0, unit_rows = 1, group_size = 0;
+  bool padded = false, with_bad = false, shift_load = false;
+  float factor = 1.0f;
+  run_mode mode = run_mode::train;
+  std::uint64_t seed = 1;
+  index max_units = 0;  ///< units memory is bound for; 0: as many as there are
+};
+
+/// A matrix of the host and its copy on the device.
+template <class T>
+class device_matrix {
+ public:
+  device_matrix(index rows, index cols, T fill = T(0.0f))
+      : host(static_cast<std::size_t>(rows * cols), fill),
+        rows_(rows),
+        cols_(cols),
+        block_(host.size() * sizeof(T) + 16) {}
+  void up() { polymoe::device::upload(block_.data(), host.data(), host.size() * sizeof(T), nullptr); }
+  void down() { polymoe::device::download(host.data(), block_.data(), host.size() * sizeof(T), nullptr); }
+  view<T> on_device() const { return {static_cast<T*>(block_.data()), rows_, cols_}; }
+  view<T> on_host() { return {host.data(), rows_, cols_}; }
+  std::vector<T> host;
+
+ private:
+  index rows_, cols_;
+  polymoe::backend::device_block block_;
+};
+
+template <class A>
+double number(const A& a) {
+  return static_cast<double>(static_cast<compute_t<A>>(a));
+}
+/// Norm of the difference over the norm; numbers that are not finite have to be so in both.
+template <class A>
+double distance(const std::vector<A>& got, const std::vector<A>& want) {
+  REQUIRE(got.size() == want.size());
+  double d = 0, norm = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const double a = number(got[i]), b = number(want[i]);
+    if (std::isfinite(a) != std::isfinite(b)) return HUGE_VAL;
+    if (!std::isfinite(b)) continue;
+    d += (a - b) * (a - b), norm += b * b;
+  }
+  return norm > 0 ? std::sqrt(d / norm) : std::sqrt(d);
+}
+template <class A>
+bool same_bits(const std::vector<A>& a, const std::vector<A>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(A)) == 0);
+}
+
+/// What a layer left behind.
+template <class T>
+struct outcome {
+  std::vector<T> y, dx;
+  std::vector<master_t<T>> grads;
+  std::vector<float> state;
+};
+
+template <class Spec>
+class both {
+ public:
+  using T = typename Spec::scalar;
+  using C = compute_t<T>;
+  using M = master_t<T>;
+  using Cpu = polymoe::layer<Spec, cpu>;
+  using Cuda = polymoe::layer<Spec, cuda>;
+  static constexpr bool mixture = Spec::router::k == polymoe::every_expert;
+  static constexpr double tolerance = std::is_same_v<T, double> ? 1e-12 : std::is_same_v<T, float> ? 1e-5 : 1.2e-2;
+
+  explicit both(const setup& s)
+      : s_(s),
+        rows_(s.units * s.unit_rows),
+        host_(Cpu(config<Cpu>(s)), {.max_rows = bound(), .seed = s.seed}),
+        device_(Cuda(config<Cuda>(s)), {.max_rows = bound(), .seed = s.seed}),
+        x_(rows_, s.dim),
+        dy_(rows_, host_.module().out_cols()) {
+    INFO(host_.module().describe(), ", units ", s.units, " x ", s.unit_rows, ", seed ", s.seed);
+    CHECK(host_.entries().size() == device_.entries().size());
+    fill();
+    run_host();
+    outcome<T> first = run_device();
+    compare(first);
+    // The same bits again, in another order of blocks, from memory somebody else has used.
+    const outcome<T> again = run_device();
+    CHECK(same_bits(first.y, again.y));
+    CHECK(same_bits(first.dx, again.dx));
+    CHECK(same_bits(first.grads, again.grads));
+    CHECK(same_bits(first.state, again.state));
+  }
+
+  polymoe::workspace<Cpu>& host() { return host_; }
+  polymoe::workspace<Cuda>& device() { return device_; }
+  index dropped = 0, moved = 0, overflow = 0;
+
+ private:
+  setup s_;
+  index rows_;
+  polymoe::workspace<Cpu> host_;
+  polymoe::workspace<Cuda> device_;
+  device_matrix<T> x_, dy_;
+  std::vector<M> start_grads_;
+  std::vector<float> start_state_;
+  outcome<T> want_;
+
+  index bound() const { return (s_.max_units ? s_.max_units : s_.units) * s_.unit_rows; }
+  template <class Layer>
+  static typename Layer::config config(const setup& s) {
+    typename Layer::config c;
+    c.dim = s.dim, c.hidden = s.hidden, c.experts = s.experts, c.classes = s.classes, c.unit_rows = s.unit_rows;
+    c.group_size = s.group_size, c.padded = s.padded;
+    if constexpr (requires { c.capacity.factor; }) c.capacity.factor = s.factor;
+    return c;
+  }
+
+  void fill() {
+    const auto draw = polymoe::random_root{s_.seed}.stream(11, 0);
+    std::uint64_t n = 0;
+    const auto next = [&] { return static_cast<double>(draw.normal(n++)); };
+    for (T& v : x_.host) polymoe::store(v, static_cast<C>(next()));
+    for (T& v : dy_.host) polymoe::store(v, static_cast<C>(next()));
+    if (s_.with_bad)
+      for (index u = 2; u < s_.units; u += 17)
+        polymoe::store(x_.host[static_cast<std::size_t>((u * s_.unit_rows + s_.unit_rows - 1) * s_.dim + 1)],
+                       u % 2 ? C(__builtin_nanf("")) : C(__builtin_inff()));
+    // The same parameters, biases and learned noise included, and gradients that are not empty.
+    std::vector<M> values = host_.values_on_host();
+    for (const auto& e : host_.entries())
+      for (index i = 0; i < e.size; ++i)
+        if (M& v = values[static_cast<std::size_t>(e.offset + i)]; v == M(0)) v = static_cast<M>(0.2 * next());
+    host_.set_values(values), device_.set_values(values);
+    start_grads_.resize(values.size(), M(0));
+    for (const auto& e : host_.entries())
+      for (index i = 0; i < e.size; ++i) start_grads_[static_cast<std::size_t>(e.offset + i)] = static_cast<M>(next());
+    start_state_ = host_.state_on_host();
+    if (s_.shift_load)
+      for (float& v : start_state_) v = std::round(8 * static_cast<float>(next())) / 16;
+    // Member by member: nvcc drops the names of a designated list here and takes the values in order.
+    for (polymoe::step_state* step : {&host_.step(), &device_.step()})
+      step->step = 3, step->micro = 1, step->temperature = 0.8f, step->noise = 0.7f, step->balance = 1.5f;
+    host_.ctx().mode = device_.ctx().mode = s_.mode;
+    host_.refresh(), device_.refresh();
+    x_.up(), dy_.up();
+  }
+  void run_host() {
+    want_.y.assign(dy_.host.size(), T(0.0f)), want_.dx.assign(x_.host.size(), T(0.0f));
+    std::copy(start_grads_.begin(), start_grads_.end(), host_.grads().ptr[0]);
+    host_.set_state(start_state_);
+    host_.forward(x_.on_host(), view<T>(want_.y.data(), rows_, dy_.on_host().cols));
+    host_.backward(dy_.on_host(), view<T>(want_.dx.data(), rows_, s_.dim));
+    host_.module().commit(host_.ctx());
+    want_.grads = host_.grads_on_host(), want_.state = host_.state_on_host();
+  }
+  outcome<T> run_device() {
+    device_matrix<T> y(rows_, dy_.on_host().cols), dx(rows_, s_.dim);
+    const auto& stream = device_.ctx().stream;
+    polymoe::device::upload(device_.grads().ptr[0], start_grads_.data(), start_grads_.size() * sizeof(M), stream.handle);
+    device_.set_state(start_state_);
+    device_.forward(x_.on_device(), y.on_device());
+    device_.backward(dy_.on_device(), dx.on_device());
+    device_.module().commit(device_.ctx());
+    polymoe::device::wait(stream.handle);
+    y.down(), dx.down();
+    return {y.host, dx.host, device_.grads_on_host(), device_.state_on_host()};
+  }
+  void compare(const outcome<T>& got) {
+    auto p = device_.module().plan(device_.ctx(), device_.saved());
+    const auto q = host_.module().plan(host_.ctx(), host_.saved());
+    REQUIRE(p.tokens == q.tokens);
+    if constexpr (!mixture) {
+      CHECK(polymoe::plan_violation(p) == "");
+      for (index c = 0; c < index{q.tokens} * q.k; ++c) REQUIRE(p.expert_of[c] == q.expert_of[c]);
+    }
+    const auto a = device_.module().stats(device_.ctx(), device_.saved());
+    const auto b = host_.module().stats(host_.ctx(), host_.saved());
+    CHECK((a.choices == b.choices && a.placed == b.placed && a.moved == b.moved && a.overflow == b.overflow));
+    CHECK((a.bad_rows == b.bad_rows && a.units == b.units && a.experts == b.experts && a.mixture == b.mixture));
+    for (int e = 0; e < b.experts; ++e) CHECK(a.served[e] == b.served[e]);
+    CHECK(a.entropy == doctest::Approx(b.entropy).epsilon(1e-4));
+    dropped = b.choices - b.placed - b.overflow, moved = b.moved, overflow = b.overflow;
+    const double loss = static_cast<double>(device_.module().balance_loss(device_.ctx(), device_.saved()));
+    CHECK(loss == doctest::Approx(static_cast<double>(host_.module().balance_loss(host_.ctx(), host_.saved()))).epsilon(1e-4));
+    CHECK(distance(got.y, want_.y) <= tolerance);
+    CHECK(distance(got.dx, want_.dx) <= tolerance);
+    // Tensor by tensor, so that a wrong small one does not hide behind a large one.
+    for (const auto& e : host_.entries()) {
+      const auto part = [&](const std::vector<M>& v) {
+        return std::vector<M>(v.begin() + e.offset, v.begin() + e.offset + e.size);
+      };
+      INFO(e.name);
+      CHECK(distance(part(got.grads), part(want_.grads)) <= tolerance);
+    }
+    CHECK(same_bits(got.state, want_.state));
+  }
+};
+
+}  // namespace layer_test

@@ -1,0 +1,56 @@
+// Whole layers on CUDA under the host executor against the CPU backend: overflow policies, priorities, the loss-free bias,
+// a custom router.  Mixtures, experts and units are in layer_experts_test.cpp.
+// timeout: 900
+#include "layer_harness.hpp"
+
+// The example's own text; of its program only the router is used.
+#define main run_custom_router_of_layers
+#include <custom_router.cpp>
+#undef main
+
+namespace {
+using namespace layer_test;
+namespace overflow = polymoe::overflow;
+namespace priority = polymoe::priority;
+namespace score = polymoe::score;
+
+template <class T>
+struct small_spec : polymoe::spec {
+  using scalar = T;
+  static constexpr int most_experts = 32;
+};
+template <class T, class Overflow, class Priority = priority::position>
+struct bounded_spec : small_spec<T> {
+  using capacity = polymoe::capacity::bounded<Overflow, Priority>;
+};
+}  // namespace
+
+TEST_CASE("overflow on CUDA: fallback expert, identity, rerouting") {
+  both<bounded_spec<float, overflow::fallback>> a({.factor = 0.6f, .seed = 1});
+  CHECK(a.overflow > 0);
+  both<bounded_spec<float, overflow::fallback>>({.padded = true, .factor = 0.6f, .seed = 2});
+  both<bounded_spec<double, overflow::identity>> b({.factor = 0.6f, .seed = 3});
+  CHECK(b.overflow > 0);
+  both<bounded_spec<float, overflow::reroute<2>>> c({.factor = 1.1f, .seed = 4});
+  CHECK(c.moved > 0);
+}
+TEST_CASE("priority on CUDA: by gate and by probability, through the sort") {
+  both<bounded_spec<float, overflow::drop, priority::gate>> a({.units = 90, .group_size = 32, .factor = 0.7f, .seed = 5});
+  CHECK(a.dropped > 0);
+  both<bounded_spec<double, overflow::drop, priority::probability>> b({.units = 50, .factor = 0.7f, .seed = 6});
+  CHECK(b.dropped > 0);
+}
+
+namespace {
+struct loss_free : bounded_spec<float, overflow::drop> {
+  using router = polymoe::top_k<2, score::sigmoid>;
+  using balance = polymoe::balance::loss_free_bias;
+};
+struct with_custom_router : bounded_spec<float, overflow::drop> {
+  using router = priced_sigmoid;
+};
+}  // namespace
+TEST_CASE("the loss-free bias on CUDA moves by the same steps") {
+  both<loss_free>({.units = 80, .shift_load = true, .factor = 0.9f, .seed = 19});
+}
+TEST_CASE("a custom router on CUDA: the example's own text") { both<with_custom_router>({.units = 60, .factor = 0.8f, .seed = 20}); }
