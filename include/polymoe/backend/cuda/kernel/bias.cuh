@@ -1,0 +1,163 @@
+// The elementwise parts of dense layers: bias and activation after a product, rounded copies of weights, and the sums
+// of rows that give bias gradients.
+//
+// A warp owns one row and walks its columns 16 bytes a lane at a time, as in move.cuh.  Sums over rows have two levels
+// of fixed order: the warps of a block take rows in turn and are added in their order, blocks write partial sums that
+// one thread a column adds in order.
+#pragma once
+
+#include "move.cuh"
+
+namespace polymoe::inline v0 {
+namespace backend::kernel {
+
+inline constexpr int row_sum_warps = 8;
+
+/// V elements as numbers of the compute type, in accesses of at most 16 bytes.
+template <int V, class T>
+POLYMOE_DEVICE POLYMOE_ALWAYS_INLINE void load_numbers(const T* p, compute_t<T> (&to)[V]) {
+  constexpr int most = 16 / static_cast<int>(sizeof(T)), step = V < most ? V : most;
+  static_assert(V % step == 0, "polymoe: elements are loaded in whole accesses");
+  POLYMOE_UNROLL
+  for (int i = 0; i < V; i += step) {
+    const auto a = load_pack<T, step>(p + i);
+    POLYMOE_UNROLL
+    for (int k = 0; k < step; ++k) to[i + k] = static_cast<compute_t<T>>(a.v[k]);
+  }
+}
+/// The way back, rounded.
+template <int V, class T>
+POLYMOE_DEVICE POLYMOE_ALWAYS_INLINE void store_numbers(T* p, const compute_t<T> (&from)[V]) {
+  constexpr int most = 16 / static_cast<int>(sizeof(T)), step = V < most ? V : most;
+  static_assert(V % step == 0, "polymoe: elements are stored in whole accesses");
+  POLYMOE_UNROLL
+  for (int i = 0; i < V; i += step) {
+    pack<T, step> a;
+    POLYMOE_UNROLL
+    for (int k = 0; k < step; ++k) store(a.v[k], from[i + k]);
+    store_pack<T, step>(p + i, a);
+  }
+}
+
+/// z = d + bias; before = z unless it is empty; d = act(z).  bias is [1, cols].
+template <class Act, class T, int V>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 8)
+    bias_activate_kernel(view<T> d, view<const T> bias, view<T> before) {
+  for (index row = warp_rank(); row < d.rows; row += warp_total())
+    for (index j = device::lane() * index{V}; j < d.cols; j += index{32} * V) {
+      compute_t<T> z[V], b[V];
+      load_numbers<V>(static_cast<const T*>(d.row(row)) + j, z);
+      load_numbers<V>(bias.row(0) + j, b);
+      POLYMOE_UNROLL
+      for (int i = 0; i < V; ++i) z[i] += b[i];
+      if (before.ptr[0]) store_numbers<V>(before.row(row) + j, z);
+      POLYMOE_UNROLL
+      for (int i = 0; i < V; ++i) z[i] = Act{}(z[i]);
+      store_numbers<V>(d.row(row) + j, z);
+    }
+}
+
+/// y = act(x).
+template <class Act, class T, int V>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 8) dense_activate_kernel(view<const T> x, view<T> y) {
+  for (index row = warp_rank(); row < y.rows; row += warp_total())
+    for (index j = device::lane() * index{V}; j < y.cols; j += index{32} * V) {
+      compute_t<T> z[V];
+      load_numbers<V>(x.row(row) + j, z);
+      POLYMOE_UNROLL
+      for (int i = 0; i < V; ++i) z[i] = Act{}(z[i]);
+      store_numbers<V>(y.row(row) + j, z);
+    }
+}
+
+/// dx = dy act'(x); dx may be dy.
+template <class Act, class T, int V>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 8)
+    dense_activate_backward_kernel(view<const T> dy, view<const T> x, view<T> dx) {
+  for (index row = warp_rank(); row < dx.rows; row += warp_total())
+    for (index j = device::lane() * index{V}; j < dx.cols; j += index{32} * V) {
+      compute_t<T> g[V], z[V];
+      load_numbers<V>(dy.row(row) + j, g);
+      load_numbers<V>(x.row(row) + j, z);
+      POLYMOE_UNROLL
+      for (int i = 0; i < V; ++i) g[i] *= Act{}.grad(z[i]);
+      store_numbers<V>(dx.row(row) + j, g);
+    }
+}
+
+/// to = from, converted.
+template <class To, class From, int V>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 8) convert_kernel(view<const From> from, view<To> to) {
+  for (index row = warp_rank(); row < to.rows; row += warp_total())
+    for (index j = device::lane() * index{V}; j < to.cols; j += index{32} * V) {
+      compute_t<From> x[V];
+      load_numbers<V>(from.row(row) + j, x);
+      compute_t<To> y[V];
+      POLYMOE_UNROLL
+      for (int i = 0; i < V; ++i) y[i] = static_cast<compute_t<To>>(x[i]);
+      store_numbers<V>(to.row(row) + j, y);
+    }
+}
+
+/// The sums over rows first, first + step, ... (count of them) of V columns from j on, by all warps of the block; true
+/// on the lanes that hold them (those of warp 0).  `each(row, numbers)` sees what was loaded.  Needs
+/// row_sum_bytes<T, V>() of shared memory; columns beyond the view are skipped.
+template <int V, class T, class Each>
+POLYMOE_DEVICE POLYMOE_ALWAYS_INLINE bool sum_rows(view<const T> x, index first, index step, index count, index j,
+                                                   compute_t<T> (&sum)[V], Each each) {
+  using C = compute_t<T>;
+  POLYMOE_UNROLL
+  for (int i = 0; i < V; ++i) sum[i] = C(0);
+  const bool inside = j < x.cols;
+  if (inside) {
+    POLYMOE_UNROLL_BY(4)
+    for (index r = device::warp(); r < count; r += row_sum_warps) {
+      C a[V];
+      load_numbers<V>(x.row(first + r * step) + j, a);
+      each(first + r * step, a);
+      POLYMOE_UNROLL
+      for (int i = 0; i < V; ++i) sum[i] += a[i];
+    }
+  }
+  // [warp][i][lane]: lanes next to each other use banks next to each other.
+  C* const shared = device::shared<C>();
+  POLYMOE_UNROLL
+  for (int i = 0; i < V; ++i) shared[(device::warp() * V + i) * 32 + device::lane()] = sum[i];
+  device::sync_block();
+  const bool mine = inside && device::warp() == 0;
+  if (mine)
+    for (int w = 1; w < row_sum_warps; ++w) {
+      POLYMOE_UNROLL
+      for (int i = 0; i < V; ++i) sum[i] += shared[(w * V + i) * 32 + device::lane()];
+    }
+  device::sync_block();  // before the memory is used again
+  return mine;
+}
+template <class T, int V>
+constexpr std::size_t row_sum_bytes() {
+  return sizeof(compute_t<T>) * 32 * row_sum_warps * V;
+}
+
+/// partial [pieces, cols]: row p = the sum of rows [p * per_piece, (p + 1) * per_piece) of x.  Grid: strips of 32 V
+/// columns x pieces.
+template <class T, int V>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * row_sum_warps, 4)
+    column_sums_kernel(view<const T> x, index per_piece, view<compute_t<T>> partial) {
+  const index piece = device::block_index().y, j = (index{device::block_index().x} * 32 + device::lane()) * V;
+  const index begin = piece * per_piece, left = x.rows - begin, count = left < per_piece ? left : per_piece;
+  compute_t<T> sum[V];
+  if (sum_rows<V>(x, begin, 1, count, j, sum, [](index, const auto&) {}))
+    for (int i = 0; i < V; ++i) partial.row(piece)[j + i] = sum[i];
+}
+/// to [1, cols] += the rows of partial, in order.
+template <class C>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(128) add_partials_kernel(view<const C> partial, view<C> to) {
+  const index j = device::block_rank() * 128 + device::thread_rank();
+  if (j >= to.cols) return;
+  C sum = partial.row(0)[j];
+  for (index p = 1; p < partial.rows; ++p) sum += partial.row(p)[j];
+  to.row(0)[j] += sum;
+}
+
+}  // namespace backend::kernel
+}  // namespace polymoe

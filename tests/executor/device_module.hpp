@@ -1,0 +1,176 @@
+// A module of the CUDA backend with memory of its own, beside the same module on the CPU: what tests of whole modules
+// share.  Include it after host_executor.hpp and the headers of the module.
+#pragma once
+
+#include <cstring>
+#include <vector>
+
+#include <doctest/doctest.h>
+#include <polymoe/backend/cuda/backend.cuh>
+#include <polymoe/core/workspace.hpp>
+#include <polymoe/nn/module.hpp>
+
+namespace polymoe::executor_test {
+
+/// A contiguous tensor in device memory; it starts poisoned.
+template <class T>
+struct device_tensor {
+  device_tensor(index rows, index cols)
+      : block(static_cast<std::size_t>(rows * cols + 1) * sizeof(T)), v(static_cast<T*>(block.data()), rows, cols) {}
+  device_tensor(index rows, index cols, std::uint64_t salt, double scale = 1) : device_tensor(rows, cols) {
+    const auto draw = random_root{77}.stream(salt, 0);
+    std::vector<T> host(static_cast<std::size_t>(rows * cols));
+    for (std::size_t i = 0; i < host.size(); ++i) store(host[i], scale * draw.normal(i));
+    device::upload(v.ptr[0], host.data(), host.size() * sizeof(T), nullptr);
+  }
+  std::vector<T> host() const {
+    std::vector<T> to(static_cast<std::size_t>(v.size()));
+    device::download(to.data(), v.ptr[0], to.size() * sizeof(T), nullptr);
+    return to;
+  }
+  backend::device_block block;
+  view<T> v;
+};
+
+/// |a - b| / |b|; numbers that are NaN in one alone make it NaN.
+template <class T>
+double distance(const std::vector<T>& a, const std::vector<T>& b) {
+  if (a.size() != b.size()) return __builtin_nan("");
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double x = static_cast<double>(value_of(a[i])), y = static_cast<double>(value_of(b[i]));
+    if (x != x && y != y) continue;
+    difference += (x - y) * (x - y), size += y * y;
+  }
+  return difference == 0 ? 0 : std::sqrt(difference / size);
+}
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+template <class T>
+std::vector<T> host_copy(view<const T> v) {
+  std::vector<T> to;
+  for (index r = 0; r < v.rows; ++r) to.insert(to.end(), v.row(r), v.row(r) + v.cols);
+  return to;
+}
+
+/// Module with its five kinds of memory in device blocks.
+template <class Module>
+struct device_module {
+  using T = typename Module::scalar;
+  using M = master_t<T>;
+
+  device_module(Module m, index max_rows) : module(std::move(m)) {
+    visitor<M> count;
+    module.visit(count);
+    elements = count.param_elements();
+    const auto bytes = static_cast<std::size_t>(elements) * sizeof(M);
+    values = backend::device_block(bytes), grads = backend::device_block(bytes);
+    derived = backend::device_block(count.derived_bytes());
+    visitor<M> attach(view<M>(static_cast<M*>(values.data()), 1, elements),
+                      view<M>(static_cast<M*>(grads.data()), 1, elements), nullptr,
+                      static_cast<std::byte*>(derived.data()));
+    module.visit(attach);
+    binder<cuda> dry;
+    {
+      const auto measured = module.bind(dry, max_rows);
+      (void)measured;
+    }
+    // At least a byte, so that an arena is not taken for one that only measures.
+    saved_block = backend::device_block(dry.saved.peak() + 1), scratch = backend::device_block(dry.scratch.peak() + 1);
+    binder<cuda> real;
+    real.saved = saved_block.as_arena();
+    saved = module.bind(real, max_rows);
+    c.stream.blocks = 3;
+  }
+  void load(const std::vector<M>& host) {
+    REQUIRE(static_cast<index>(host.size()) == elements);
+    device::upload(values.data(), host.data(), host.size() * sizeof(M), nullptr);
+    device::clear(grads.data(), host.size() * sizeof(M), nullptr);
+    begin(), module.refresh(c);
+  }
+  void forward(view<const T> x, view<T> y) { begin(), module.forward(c, x, y, saved); }
+  void backward(view<const T> dy, view<T> dx) { begin(), module.backward(c, dy, dx, saved); }
+  std::vector<M> gradients() const {
+    std::vector<M> to(static_cast<std::size_t>(elements));
+    device::download(to.data(), grads.data(), to.size() * sizeof(M), nullptr);
+    return to;
+  }
+  /// A fresh arena over memory that the last call's numbers have left.
+  void begin() {
+    device::wait(c.stream.handle);
+    std::memset(scratch.data(), 0xFF, scratch.size());
+    c.scratch = scratch.as_arena();
+  }
+
+  Module module;
+  index elements = 0;
+  backend::device_block values, grads, derived, saved_block, scratch;
+  context<cuda> c;
+  typename Module::saved saved{};
+};
+
+/// How far the two backends are apart, and the bits of the CUDA one.
+template <class T>
+struct module_result {
+  std::vector<T> y, dx;
+  std::vector<master_t<T>> grads;
+};
+
+/// Runs the module on CUDA with the values of `w` on the same input, twice backward so that gradients have to add.
+template <class Cuda, class Cpu>
+module_result<typename Cuda::scalar> compare_module(const typename Cuda::config& config,
+                                                    const typename Cpu::config& cpu_config, index max_rows, index rows,
+                                                    double bound, int blocks = 3, std::uint64_t seed = 1) {
+  using T = typename Cuda::scalar;
+  using M = master_t<T>;
+  CAPTURE(rows);
+  workspace<Cpu> w(Cpu(cpu_config), {.max_rows = max_rows, .seed = 5});
+  device_module<Cuda> d(Cuda(config), max_rows);
+  d.c.stream.blocks = blocks;
+  // Biases and the like start as zeros, which would hide them.
+  const auto draw = random_root{3}.stream(9, 0);
+  for (index i = 0; i < w.values().cols; ++i)
+    w.values().set(0, i, w.values().get(0, i) + static_cast<M>(0.02 * draw.normal(static_cast<std::uint64_t>(i))));
+  w.refresh();
+  executor::scope with{{.seed = seed}};
+  d.load(host_copy<M>(w.values()));
+  const index out_rows = nn::rows_after(d.module, rows), in = d.module.in_cols(), out = d.module.out_cols();
+  device_tensor<T> x(rows, in, 11), dy(out_rows, out, 12), y(out_rows, out), dx(rows, in), y2(out_rows, out),
+      dx2(rows, in);
+  const auto x_before = x.host(), dy_before = dy.host();
+  w.zero_grads();
+  w.forward(x.v, y2.v);
+  d.forward(x.v, y.v);
+  for (int i = 0; i < 2; ++i) w.backward(dy.v, dx2.v), d.backward(dy.v, dx.v);
+  module_result<T> r{y.host(), dx.host(), d.gradients()};
+  CHECK(distance(r.y, y2.host()) <= bound);
+  CHECK(distance(r.dx, dx2.host()) <= bound);
+  CHECK(distance(r.grads, host_copy<M>(w.grads())) <= bound);
+  CHECK(same_bits(x.host(), x_before));
+  CHECK(same_bits(dy.host(), dy_before));
+  // Without dx: the same gradients, a third time.
+  d.backward(dy.v, {});
+  w.backward(dy.v, {});
+  CHECK(distance(d.gradients(), host_copy<M>(w.grads())) <= bound);
+  return r;
+}
+/// The same, and again with another grid and order of blocks: the same bits.
+template <class Cuda, class Cpu>
+void compare_module_twice(const typename Cuda::config& config, const typename Cpu::config& cpu_config, index max_rows,
+                          index rows, double bound) {
+  const auto a = compare_module<Cuda, Cpu>(config, cpu_config, max_rows, rows, bound);
+  const auto b = compare_module<Cuda, Cpu>(config, cpu_config, max_rows, rows, bound, 1, 7);
+  CHECK(same_bits(a.y, b.y));
+  CHECK(same_bits(a.dx, b.dx));
+  CHECK(same_bits(a.grads, b.grads));
+}
+
+/// What tests of a type allow, per tensor norm.
+template <class T>
+constexpr double module_bound() {
+  return std::is_same_v<T, double> ? 1e-12 : (std::is_same_v<T, float> ? 1e-5 : 1e-2);
+}
+
+}  // namespace polymoe::executor_test

@@ -1,0 +1,367 @@
+// sanitize: yes
+// Dense products of the CUDA backend, with the stand-in for cuBLASLt on the host: prepared products against plain
+// loops, and linear, mlp_block and patch_embed as whole modules against the CPU backend.
+#include "host_blaslt.hpp"
+#include "host_executor.hpp"
+
+#include <doctest/doctest.h>
+#include <polymoe/backend/cuda/dispatch/linear.cuh>
+#include <polymoe/backend/cuda/dispatch/pool.cuh>
+#include <polymoe/nn/mlp_block.hpp>
+#include <polymoe/nn/patch_embed.hpp>
+
+#include "device_module.hpp"
+#include "helpers.hpp"
+
+namespace {
+using namespace polymoe::executor_test;
+using polymoe::bf16;
+using polymoe::cpu;
+using polymoe::cuda;
+using polymoe::index;
+using polymoe::view;
+namespace act = polymoe::act;
+namespace backend = polymoe::backend;
+namespace host_blaslt = polymoe::host_blaslt;
+namespace nn = polymoe::nn;
+
+/// Settings of the stand-in until the end of the block.
+struct blaslt_scope {
+  explicit blaslt_scope(host_blaslt::settings s) : before(host_blaslt::options()) { host_blaslt::options() = s; }
+  ~blaslt_scope() { host_blaslt::options() = before; }
+  blaslt_scope(const blaslt_scope&) = delete;
+  blaslt_scope& operator=(const blaslt_scope&) = delete;
+  host_blaslt::settings before;
+};
+
+template <class T>
+double at(const std::vector<T>& v, index i) {
+  return static_cast<double>(polymoe::value_of(v[static_cast<std::size_t>(i)]));
+}
+
+/// alpha op(A) op(B) + add, in double.
+template <class T, class Out>
+std::vector<double> reference(const backend::blaslt_shape& s, const std::vector<T>& a, const std::vector<T>& b,
+                              const std::vector<Out>& add, double alpha) {
+  std::vector<double> d(static_cast<std::size_t>(s.batch * s.m * s.n));
+  for (index e = 0; e < s.batch; ++e)
+    for (index i = 0; i < s.m; ++i)
+      for (index j = 0; j < s.n; ++j) {
+        double sum = 0;
+        for (index k = 0; k < s.k; ++k)
+          sum += at(a, e * s.stride_a + (s.transpose_a ? k * s.m + i : i * s.k + k)) *
+                 at(b, e * s.stride_b + (s.transpose_b ? j * s.k + k : k * s.n + j));
+        const index to = e * s.m * s.n + i * s.n + j;
+        d[static_cast<std::size_t>(to)] = alpha * sum + (add.empty() ? 0 : at(add, to));
+      }
+  return d;
+}
+template <class T>
+std::vector<double> widened(const std::vector<T>& v) {
+  std::vector<double> to;
+  for (const T& x : v) to.push_back(static_cast<double>(polymoe::value_of(x)));
+  return to;
+}
+
+template <class T, class Out>
+void check_product(index m, index n, index k, bool ta, bool tb, index batch, bool add, double bound) {
+  CAPTURE(m);
+  CAPTURE(n);
+  CAPTURE(k);
+  CAPTURE(ta);
+  CAPTURE(tb);
+  CAPTURE(batch);
+  CAPTURE(add);
+  backend::blaslt_shape s{.m = m, .n = n, .k = k, .transpose_a = ta, .transpose_b = tb, .batch = batch};
+  if (batch > 1) s.stride_a = m * k, s.stride_b = k * n, s.stride_d = m * n;
+  device_tensor<T> a(batch, m * k, 1), b(batch, k * n, 2);
+  device_tensor<Out> d(batch, m * n), c(batch, m * n, 3);
+  const backend::blaslt_product<T, Out> p(s);
+  const backend::cuda_device::stream stream;
+  using S = polymoe::compute_t<T>;
+  backend::blaslt_extras<T, Out> e;
+  e.alpha = S(0.5);
+  if (add) e.add = view<const Out>(c.v.ptr[0], m, n);
+  p.run(stream, view<const T>(a.v.ptr[0], ta ? k : m, ta ? m : k), view<const T>(b.v.ptr[0], tb ? n : k, tb ? k : n),
+        view<Out>(d.v.ptr[0], m, n), e);
+  CHECK(distance(widened(d.host()),
+                 reference<T, Out>(s, a.host(), b.host(), add ? c.host() : std::vector<Out>{}, 0.5)) <= bound);
+}
+
+template <class T>
+void check_epilogues(index rows, index in, index out, double bound) {
+  CAPTURE(rows);
+  CAPTURE(in);
+  CAPTURE(out);
+  const backend::cuda_device::stream stream;
+  device_tensor<T> x(rows, in, 1), w(out, in, 2, 0.2), bias(1, out, 3), pre(rows, out), y(rows, out), dy(rows, in, 4),
+      dx(rows, out);
+  using epilogue = backend::blaslt_epilogue;
+  const backend::blaslt_product<T> up(
+      {.m = rows, .n = out, .k = in, .transpose_b = true, .epilogue = epilogue::bias_gelu});
+  up.run(stream, x.v, w.v, y.v, {.bias = bias.v.ptr[0], .before = pre.v});
+  auto z = reference<T, T>(up.shape(), x.host(), w.host(), {}, 1);
+  for (index i = 0; i < rows * out; ++i) z[static_cast<std::size_t>(i)] += at(bias.host(), i % out);
+  CHECK(distance(widened(pre.host()), z) <= bound);
+  for (double& v : z) v = act::gelu_tanh{}(v);
+  CHECK(distance(widened(y.host()), z) <= bound);
+  // dx [rows, out] = (dy [rows, in] V [in, out]) gelu'(pre).
+  device_tensor<T> v(in, out, 5);
+  const backend::blaslt_product<T> down({.m = rows, .n = out, .k = in, .epilogue = epilogue::dgelu});
+  down.run(stream, dy.v, v.v, dx.v, {.pre = pre.v});
+  auto g = reference<T, T>(down.shape(), dy.host(), v.host(), {}, 1);
+  const auto before = pre.host();
+  for (index i = 0; i < rows * out; ++i) g[static_cast<std::size_t>(i)] *= act::gelu_tanh{}.grad(at(before, i));
+  CHECK(distance(widened(dx.host()), g) <= bound);
+  CHECK(up.fused() == down.fused());
+  CHECK(holds(up.describe(), up.fused() ? ", fused" : "NOT FUSED"));
+}
+
+template <class T>
+void check_linear(index max_rows, index rows, index in, index out) {
+  using on_cuda = nn::linear<T, cuda>;
+  using on_cpu = nn::linear<T, cpu>;
+  CAPTURE(in);
+  CAPTURE(out);
+  compare_module_twice<on_cuda, on_cpu>({in, out}, {in, out}, max_rows, rows, module_bound<T>());
+}
+template <class T, class Act>
+void check_mlp(index max_rows, index rows, index dim, index hidden) {
+  CAPTURE(dim);
+  CAPTURE(hidden);
+  CAPTURE(Act::name);
+  compare_module_twice<nn::mlp_block<T, Act, cuda>, nn::mlp_block<T, Act, cpu>>({dim, hidden}, {dim, hidden}, max_rows,
+                                                                                rows, module_bound<T>());
+}
+template <class T>
+void check_patch_embed(index height, index patch, index stride, index padding, index rows) {
+  CAPTURE(height);
+  CAPTURE(patch);
+  CAPTURE(stride);
+  typename nn::patch_embed<T, cuda>::config a{.channels = 3,
+                                              .height = height,
+                                              .width = height + 4,
+                                              .patch = patch,
+                                              .stride = stride,
+                                              .padding = padding,
+                                              .dim = 24};
+  typename nn::patch_embed<T, cpu>::config b{.channels = 3,
+                                             .height = height,
+                                             .width = height + 4,
+                                             .patch = patch,
+                                             .stride = stride,
+                                             .padding = padding,
+                                             .dim = 24};
+  compare_module_twice<nn::patch_embed<T, cuda>, nn::patch_embed<T, cpu>>(a, b, 5, rows, module_bound<T>());
+}
+
+TEST_CASE("products equal plain loops: transpositions, batches, summands, odd sizes") {
+  for (const bool ta : {false, true})
+    for (const bool tb : {false, true})
+      for (const index batch : {1, 3})
+        for (const bool add : {false, true}) {
+          check_product<double, double>(5, 7, 9, ta, tb, batch, add, 1e-14);
+          check_product<float, float>(16, 24, 8, ta, tb, batch, add, 1e-6);
+          check_product<bf16, bf16>(10, 3, 33, ta, tb, batch, add, 4e-3);
+          check_product<bf16, float>(8, 17, 65, ta, tb, batch, add, 1e-6);
+        }
+}
+
+TEST_CASE("epilogues in the product equal those after it") {
+  if (no_fibers()) return;
+  for (const index out : {48, 40}) {
+    const int before = host_blaslt::counts().fused;
+    check_epilogues<bf16>(19, 32, out, 6e-3);
+    check_epilogues<float>(19, 32, out, 1e-6);
+    CHECK(host_blaslt::counts().fused == before + 4);
+    check_epilogues<double>(19, 32, out, 1e-14);  // the library has none for double
+    CHECK(host_blaslt::counts().fused == before + 4);
+  }
+  check_epilogues<bf16>(19, 30, 34, 6e-3);  // rows that do not start on 16-byte borders
+  const blaslt_scope refuse({.no_fusion = true});
+  check_epilogues<bf16>(19, 32, 48, 6e-3);
+  check_epilogues<float>(19, 32, 48, 1e-6);
+}
+
+TEST_CASE("bias gradient as an epilogue") {
+  const index rows = 70, in = 24, out = 16;
+  device_tensor<bf16> dy(rows, out, 1), x(rows, in, 2);
+  device_tensor<float> dw(out, in), db(1, out);
+  const backend::blaslt_product<bf16, float> p(
+      {.m = out, .n = in, .k = rows, .transpose_a = true, .epilogue = backend::blaslt_epilogue::bias_gradient});
+  REQUIRE(p.fused());
+  p.run({}, dy.v, x.v, dw.v, {.bias_gradient = db.v.ptr[0]});
+  CHECK(distance(widened(dw.host()), reference<bf16, float>(p.shape(), dy.host(), x.host(), {}, 1)) <= 1e-6);
+  std::vector<double> sums(static_cast<std::size_t>(out));
+  const auto d = dy.host();
+  for (index i = 0; i < rows * out; ++i) sums[static_cast<std::size_t>(i % out)] += at(d, i);
+  CHECK(distance(widened(db.host()), sums) <= 1e-6);
+}
+
+TEST_CASE("tf32 is a policy, and shows") {
+  device_tensor<float> a(8, 32, 1), b(32, 8, 2), exact(8, 8), rough(8, 8);
+  const backend::blaslt_shape s{.m = 8, .n = 8, .k = 32};
+  backend::blaslt_product<float>(s).run({}, a.v, b.v, exact.v);
+  const backend::blaslt_product<float> fast(s, {.tf32 = true});
+  fast.run({}, a.v, b.v, rough.v);
+  CHECK(holds(fast.describe(), "tf32"));
+  CHECK(distance(rough.host(), exact.host()) > 1e-6);
+  CHECK(distance(rough.host(), exact.host()) < 2e-3);
+}
+
+TEST_CASE("products say what is wrong, with sizes") {
+  device_tensor<bf16> a(16, 32, 1), b(32, 24, 2), d(16, 24);
+  const backend::blaslt_product<bf16> p({.m = 16, .n = 24, .k = 32});
+  CHECK(holds(message_of([&] { p.run({}, a.v, a.v, d.v); }), "A is [16, 32], B is [16, 32], D is [16, 24]"));
+  CHECK(holds(message_of([&] { p.run({}, a.v.cols_at(1, 31), b.v.rows_at(0, 31), d.v); }),
+              "multiples of 16 (A), 16 (B)"));
+  device_tensor<bf16> long_a(17, 32, 1), long_d(17, 24);
+  CHECK(holds(message_of([&] { p.run({}, long_a.v, b.v, long_d.v); }), "[17 x 24 x 32]"));
+  const backend::blaslt_product<bf16> with_bias(
+      {.m = 16, .n = 24, .k = 32, .epilogue = backend::blaslt_epilogue::bias});
+  CHECK(holds(message_of([&] { with_bias.run({}, a.v, b.v, d.v); }), "no bias"));
+  CHECK(holds(message_of([] { backend::blaslt_product<bf16>({.m = 0, .n = 24, .k = 32}); }), "must be positive"));
+  CHECK(holds(message_of([&] { backend::blaslt_product<bf16>{}.run({}, a.v, b.v, d.v); }), "before it was prepared"));
+  // A split product without its workspace.
+  device_tensor<bf16> tall(1024, 16, 3), wide(1024, 8, 4);
+  device_tensor<float> g(16, 8);
+  const backend::blaslt_product<bf16, float> split({.m = 16, .n = 8, .k = 1024, .transpose_a = true}, {.split = true});
+  REQUIRE(split.workspace_bytes() > 0);
+  CHECK(holds(message_of([&] { split.run({}, tall.v, wide.v, g.v); }), "CUBLAS_STATUS_INVALID_VALUE"));
+  const blaslt_scope refuse({.no_algorithms = true});
+  const std::string text = message_of([] { backend::blaslt_product<bf16>({.m = 16, .n = 24, .k = 32}); });
+  CHECK(holds(text, "[16 x 24 x 32] bf16"));
+  CHECK(holds(text, "CUBLAS_STATUS_NOT_SUPPORTED"));
+}
+
+TEST_CASE("products of views whose rows are apart") {
+  device_tensor<bf16> a(16, 64, 1), b(32, 40, 2), packed_a(16, 32), packed_b(32, 24), d(16, 48), packed_d(16, 24);
+  for (index i = 0; i < 32; ++i) {
+    if (i < 16) std::copy_n(a.v.row(i) + 16, 32, packed_a.v.row(i));
+    std::copy_n(b.v.row(i) + 8, 24, packed_b.v.row(i));
+  }
+  const backend::blaslt_product<bf16> p({.m = 16, .n = 24, .k = 32});
+  p.run({}, a.v.cols_at(16, 32), b.v.cols_at(8, 24), d.v.cols_at(24, 24));
+  p.run({}, packed_a.v, packed_b.v, packed_d.v);
+  CHECK(same_bits(host_copy<bf16>(d.v.cols_at(24, 24)), packed_d.host()));
+  const device_tensor<bf16> untouched(16, 24);
+  CHECK(same_bits(host_copy<bf16>(d.v.cols_at(0, 24)), untouched.host()));
+}
+
+TEST_CASE("a workspace starts on a 256-byte border wherever the arena is") {
+  const backend::device_block block(4096);
+  polymoe::arena a = block.as_arena();
+  for (int i = 0; i < 5; ++i) {
+    a.take_raw<float>(1);
+    const std::size_t before = a.used();
+    const auto w = backend::blaslt_workspace::take(a, 300);
+    CHECK(reinterpret_cast<std::uintptr_t>(w.data) % 256 == 0);
+    CHECK(static_cast<std::byte*>(w.data) >= static_cast<std::byte*>(block.data()) + before);
+    CHECK(static_cast<std::byte*>(w.data) + 300 <= static_cast<std::byte*>(block.data()) + a.used());
+  }
+}
+
+TEST_CASE("a layer needs bind and pack before a product") {
+  const backend::dense<float, cuda> layer(8, 16);
+  polymoe::context<cuda> c;
+  device_tensor<float> x(4, 8, 1), y(4, 16);
+  CHECK(holds(message_of([&] { layer.forward(c, x.v, nullptr, {}, y.v); }), "bind"));
+  polymoe::binder<cuda> b;
+  layer.bind(b, 4);
+  CHECK(holds(message_of([&] { layer.forward(c, x.v, nullptr, {}, y.v); }), "pack"));
+}
+
+TEST_CASE("linear on CUDA equals the CPU's") {
+  if (no_fibers()) return;
+  for (const index rows : {0, 1, 63, 65}) {
+    check_linear<double>(65, rows, 20, 10);
+    check_linear<float>(65, rows, 192, 10);
+    check_linear<bf16>(65, rows, 10, 200);
+  }
+  check_linear<bf16>(65, 65, 384, 192);
+  check_linear<bf16>(65, 65, 200, 10);
+  check_linear<double>(65, 65, 192, 200);
+}
+TEST_CASE("linear on CUDA: long sums are cut, short ones are not") {
+  if (no_fibers()) return;
+  auto& count = host_blaslt::counts();
+  int before = count.split;
+  check_linear<bf16>(1100, 1100, 16, 24);
+  check_linear<double>(1100, 1100, 8, 5);
+  CHECK(count.split > before);
+  before = count.split;
+  check_linear<float>(1100, 300, 16, 24);
+  CHECK(count.split == before);
+}
+TEST_CASE("linear on CUDA without bias, and with a summand") {
+  if (no_fibers()) return;
+  compare_module_twice<nn::linear<float, cuda>, nn::linear<float, cpu>>(
+      {.in = 24, .out = 40, .bias = false}, {.in = 24, .out = 40, .bias = false}, 9, 9, 1e-5);
+  device_module<nn::linear<bf16, cuda>> d(nn::linear<bf16, cuda>({.in = 24, .out = 40}), 9);
+  polymoe::workspace<nn::linear<bf16, cpu>> w(nn::linear<bf16, cpu>({.in = 24, .out = 40}), {.max_rows = 9, .seed = 5});
+  d.load(host_copy<float>(w.values()));
+  device_tensor<bf16> x(9, 24, 1), skip(9, 40, 2), y(9, 40), y2(9, 40);
+  d.begin();
+  d.module.forward_add(d.c, x.v, skip.v, y.v, d.saved);
+  w.module().forward_add(w.ctx(), x.v, skip.v, y2.v, w.saved());
+  CHECK(distance(y.host(), y2.host()) <= 6e-3);
+}
+TEST_CASE("runs ask for no algorithm, and make no handle") {
+  if (no_fibers()) return;
+  device_module<nn::mlp_block<bf16, act::gelu_tanh, cuda>> d(nn::mlp_block<bf16, act::gelu_tanh, cuda>({24, 40}), 9);
+  d.load(std::vector<float>(static_cast<std::size_t>(d.elements), 0.125f));
+  device_tensor<bf16> x(9, 24, 1), y(9, 24), dx(9, 24);
+  const auto before = host_blaslt::counts();
+  d.forward(x.v, y.v);
+  d.backward(y.v, dx.v);
+  CHECK(host_blaslt::counts().searches == before.searches);
+  CHECK(host_blaslt::counts().handles == before.handles);
+  CHECK(host_blaslt::counts().products == before.products + 6);
+  CHECK(host_blaslt::counts().fused == before.fused + 3);  // up with GELU, down with bias, GELU's derivative
+}
+TEST_CASE("a copy of a layer keeps its products when another is bound anew") {
+  if (no_fibers()) return;
+  device_module<nn::linear<float, cuda>> d(nn::linear<float, cuda>({16, 24}), 1100);
+  const std::vector<float> ones(static_cast<std::size_t>(d.elements), 0.5f);
+  d.load(ones);
+  auto copy = d.module;
+  polymoe::binder<cuda> dry;
+  copy.bind(dry, 4);
+  device_tensor<float> x(1100, 16, 1), y(1100, 24);
+  d.forward(x.v, y.v);
+  CHECK(polymoe::value_of(y.host().back()) == polymoe::value_of(y.host().back()));
+  CHECK(holds(message_of([&] { d.begin(), copy.forward(d.c, x.v, y.v, d.saved); }), "[1100 x 24 x 16]"));
+  CHECK(holds(d.module.kernel().describe(), "split allowed"));
+}
+
+TEST_CASE_TEMPLATE("mlp_block on CUDA equals the CPU's", T, double, float, bf16) {
+  if (no_fibers()) return;
+  for (const index rows : {0, 1, 63}) check_mlp<T, act::gelu_tanh>(65, rows, 24, 40);
+  check_mlp<T, act::gelu_tanh>(65, 65, 10, 34);
+  check_mlp<T, act::relu>(65, 33, 24, 40);
+  check_mlp<T, act::gelu_erf>(65, 33, 24, 40);
+  check_mlp<T, act::silu>(65, 33, 12, 20);
+  const blaslt_scope refuse({.no_fusion = true});
+  check_mlp<T, act::gelu_tanh>(65, 33, 24, 40);
+}
+TEST_CASE("mlp_block on CUDA with a wide hidden layer") {
+  if (no_fibers()) return;
+  check_mlp<bf16, act::gelu_tanh>(65, 65, 192, 200);
+}
+TEST_CASE("mlp_block on CUDA with many rows: long sums are cut, behind other scratch") {
+  if (no_fibers()) return;
+  const int before = host_blaslt::counts().split;
+  check_mlp<bf16, act::gelu_tanh>(1100, 1100, 12, 20);
+  check_mlp<float, act::relu>(1100, 1100, 8, 12);
+  CHECK(host_blaslt::counts().split > before);
+}
+
+TEST_CASE_TEMPLATE("patch_embed on CUDA equals the CPU's", T, double, float, bf16) {
+  if (no_fibers()) return;
+  for (const index rows : {0, 1, 5}) check_patch_embed<T>(12, 4, 0, 0, rows);
+  check_patch_embed<T>(16, 8, 8, 8, 3);  // whole accesses in the image
+  check_patch_embed<T>(11, 3, 2, 1, 3);  // overlapping patches over the border
+  check_patch_embed<T>(9, 7, 4, 3, 2);
+}
+
+}  // namespace

@@ -1,0 +1,82 @@
+// Layer normalisation on CUDA, run on the CPU by the host executor, against the CPU backend.
+// sanitize: yes
+#include "helpers.hpp"
+#include "tensors.hpp"
+
+#include <polymoe/backend/cpu/norm.hpp>
+#include <polymoe/backend/cuda/dispatch/norm.cuh>
+
+namespace polymoe::executor_test {
+namespace {
+
+template <class T>
+void compare(index rows, index dim, bool with_skip, index gap = 0) {
+  using M = master_t<T>;
+  using C = compute_t<T>;
+  CAPTURE(rows);
+  CAPTURE(dim);
+  tensor<T> x(rows, dim, 1, gap), dy(rows, dim, 2, gap), skip(rows, dim, 3, gap), x0(rows, dim, 1, gap);
+  tensor<M> weight(1, dim, 4), bias(1, dim, 5);
+  tensor<T> y(rows, dim, 0, gap), y2(rows, dim, 0, gap), dx(rows, dim, 0, gap), dx2(rows, dim, 0, gap);
+  tensor<C> stats(rows, 2, 0), stats2(rows, 2, 0);
+  tensor<M> dw(1, dim, 6), db(1, dim, 7), dw2(1, dim, 6), db2(1, dim, 7), dw3(1, dim, 6), db3(1, dim, 7);
+  const auto bind = [&](auto& b) { backend::layer_norm_bind<T>(b, rows, dim); };
+  runner<cpu> one(bind);
+  runner<cuda> two(bind);
+  const view<const T> add = with_skip ? fixed(skip) : view<const T>{};
+
+  executor::scope with{{.seed = static_cast<std::uint64_t>(rows + dim)}};
+  backend::layer_norm_forward<T>(one.c, x, weight, bias, 1e-6, y, stats);
+  backend::layer_norm_forward<T>(two.c, x, weight, bias, 1e-6, y2, stats2);
+  CHECK(distance(y2.v, y.v) <= bound<T>(1e-3));
+  CHECK(distance(stats2.v, stats.v) <= (sizeof(T) == 8 ? 1e-12 : 1e-5));
+  backend::layer_norm_backward<T>(one.c, dy, x, stats, weight, dw, db, dx, add);
+  backend::layer_norm_backward<T>(two.c, dy, x, stats2, weight, dw2, db2, dx2, add);
+  CHECK(distance(dx2.v, dx.v) <= bound<T>(1e-3));
+  CHECK(distance(dw2.v, dw.v) <= (sizeof(T) == 8 ? 1e-12 : 1e-5));
+  CHECK(distance(db2.v, db.v) <= (sizeof(T) == 8 ? 1e-12 : 1e-5));
+  CHECK(same(x, x0));
+
+  // Another grid in another order, with dx over dy; and parameters only.
+  executor::scope again{{.seed = 1}};
+  runner<cuda> other(bind);
+  other.c.stream.blocks = 1;
+  tensor<T> over(rows, dim, 2, gap);
+  backend::layer_norm_backward<T>(other.c, fixed(over), x, stats2, weight, dw3, db3, over, add);
+  CHECK(distance(over.v, dx2.v) == 0);
+  CHECK(same(dw3, dw2));
+  CHECK(same(db3, db2));
+  tensor<M> dw4(1, dim, 6), db4(1, dim, 7);
+  backend::layer_norm_backward<T>(other.c, dy, x, stats2, weight, dw4, db4, view<T>{}, add);
+  CHECK(same(dw4, dw2));
+}
+}  // namespace
+
+TEST_CASE("layer_norm on CUDA equals the CPU's: rows and widths of any size") {
+  if (no_fibers()) return;
+  for (const index rows : {0, 1, 63, 65})
+    for (const index dim : {192, 200, 10, 1}) {
+      compare<float>(rows, dim, rows == 63);
+      compare<bf16>(rows, dim, rows == 65);
+    }
+  compare<double>(130, 24, true);
+  compare<double>(65, 7, false);
+  compare<float>(9, 384, true, 4);
+  compare<bf16>(9, 384, true, 3);
+}
+TEST_CASE("layer_norm on CUDA equals the CPU's: rows wider than registers") {
+  if (no_fibers()) return;
+  compare<float>(3, 2500, true);
+  compare<float>(3, 1301, false);
+  compare<bf16>(3, 1544, true);
+  compare<double>(2, 1200, true);
+}
+TEST_CASE("layer_norm on CUDA: the bound on blocks holds for every number of rows") {
+  for (index rows = 1; rows < 200000; rows = rows * 9 / 8 + 1) {
+    const index each = backend::kernel::norm_block_rows(rows), blocks = ceil_div(rows, each);
+    CHECK(blocks <= backend::kernel::norm_blocks(rows));
+    CHECK(backend::kernel::norm_blocks(rows) <= backend::kernel::norm_blocks(rows + 1));
+    CHECK(blocks <= 512);
+  }
+}
+}  // namespace polymoe::executor_test
