@@ -16,11 +16,12 @@ struct moe_spec : spec {
   using capacity = polymoe::capacity::bounded<overflow::drop>;
   using balance =
       polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load, polymoe::balance::loss_free_bias>;
+  static constexpr int most_experts = 32;
 };
-template <class T>
-using moe_layer = nn::named<"moe", layer<moe_spec<T>, cpu>>;
-template <class T>
-using moe_vit = nn::vit<moe_layer<T>>;
+template <class T, class B = cpu>
+using moe_layer = nn::named<"moe", layer<moe_spec<T>, B>>;
+template <class T, class B = cpu>
+using moe_vit = nn::vit<moe_layer<T, B>>;
 template <class T>
 using dense_mlp = nn::named<"mlp", nn::mlp_block<T>>;
 
@@ -32,12 +33,12 @@ constexpr nn::vit_sizes sizes(index dim = 16) {
   s.dim = dim, s.heads = 2, s.depth = depth, s.classes = classes;
   return s;
 }
-template <class T>
-moe_vit<T> moe_model(index dim = 16) {
-  typename moe_layer<T>::config c;
+template <class T, class B = cpu>
+moe_vit<T, B> moe_model(index dim = 16) {
+  typename moe_layer<T, B>::config c;
   c.dim = dim, c.hidden = 16, c.experts = experts;
   c.capacity.factor = 1.25f;
-  return moe_vit<T>(nn::vit_config<moe_layer<T>>(sizes(dim), c));
+  return moe_vit<T, B>(nn::vit_config<moe_layer<T, B>>(sizes(dim), c));
 }
 
 /// `count` images of `classes` kinds: the pattern of the class, chosen at random, under noise.

@@ -358,7 +358,8 @@ TEST_CASE("trainer: evaluation counts right, changes nothing and draws nothing")
           const index label = data.test.labels[static_cast<std::size_t>(image)];
           class_expert[l][static_cast<std::size_t>(label * tiny::experts + e)] += 1;
         }
-      placed += layer.stats(saved).placed, choices += layer.stats(saved).choices;
+      const auto stats = layer.stats(t.work().ctx(), saved);
+      placed += stats.placed, choices += stats.choices;
       ++l;
     });
     CHECK(l == tiny::depth);

@@ -28,6 +28,11 @@ struct augment_options {
   index cutout = 0;  ///< side of a square set to the mean, its centre anywhere in the image (arXiv 1708.04552)
 };
 
+namespace detail {
+// A constant: device code may use it, but not call stream_id.
+inline constexpr std::uint64_t augment_stream = stream_id("train.augment");
+}  // namespace detail
+
 /// The choices made for one image.
 struct augmentation {
   index dy = 0, dx = 0;                            ///< output (y, x) shows input (y + dy, x + dx)
@@ -35,9 +40,9 @@ struct augmentation {
   index top = 0, left = 0, bottom = 0, right = 0;  ///< the cut-out rectangle, empty when top == bottom
 
   /// Draws from Philox block `image` of the stream "train.augment" at `epoch`.
-  static augmentation draw(const augment_options& o, random_root root, std::uint64_t epoch, index image, index height,
+  POLYMOE_HD static augmentation draw(const augment_options& o, random_root root, std::uint64_t epoch, index image, index height,
                            index width) {
-    const auto id = stream_id("train.augment");
+    constexpr std::uint64_t id = detail::augment_stream;
     const auto w = root.stream(id, epoch).bits(static_cast<std::uint64_t>(image));
     const auto scaled = [](std::uint32_t word, index n) {
       return static_cast<index>((std::uint64_t{word} * static_cast<std::uint64_t>(n)) >> 32);
@@ -59,12 +64,12 @@ struct augmentation {
     return a;
   }
 
-  bool cut(index y, index x) const { return y >= top && y < bottom && x >= left && x < right; }
+  POLYMOE_HD bool cut(index y, index x) const { return y >= top && y < bottom && x >= left && x < right; }
 };
 
 namespace detail {
 /// Where position i of a line of n pixels comes from; -1: outside.
-inline index source_pixel(index i, index n, border b) {
+POLYMOE_HD inline index source_pixel(index i, index n, border b) {
   if (i >= 0 && i < n) return i;
   if (b == border::zero) return -1;
   return i < 0 ? -i : 2 * n - 2 - i;

@@ -113,6 +113,8 @@ class loader {
     return n;
   }
   const dataset& data() const { return *data_; }
+  /// The normalised value of every pixel value, per channel.
+  const std::vector<std::array<T, 256>>& table() const { return table_; }
   const loader_options& options() const { return options_; }
 
  private:

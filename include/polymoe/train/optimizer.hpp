@@ -2,7 +2,9 @@
 //
 // Parameters, gradients and moments are flat buffers of the caller with one layout (core/param.hpp), so an optimiser
 // walks three arrays.  The learning rate and the step come from step_state.  Weight decay is decoupled and applies only
-// to tensors whose entry says so.  Work is cut in fixed pieces: the same bits for any number of threads.
+// to tensors whose entry says so.  Work is cut in fixed pieces: the same bits for any number of threads.  The update of one
+// element is one text for every backend, a chain of explicit fused multiply-adds, so that float results have the same bits
+// wherever the processor has that instruction.
 #pragma once
 
 #include <cmath>
@@ -43,7 +45,9 @@ double gradient_norm(const std::vector<param_entry>& entries, const R* grads) {
       for (; i + 16 <= n; i += 16)
         for (int l = 0; l < 16; ++l) lane[l] += static_cast<double>(g[i + l]) * static_cast<double>(g[i + l]);
       for (; i < n; ++i) lane[0] += static_cast<double>(g[i]) * static_cast<double>(g[i]);
-      for (const double x : lane) total += x;
+      double piece = 0;
+      for (const double x : lane) piece += x;
+      total += piece;
     }
   return std::sqrt(total);
 }
@@ -75,23 +79,7 @@ struct sgd {
 
   template <class Stream, class R>
   void step(const Stream& s, const std::vector<param_entry>& entries, R* params, const R* grads, R* const* moment,
-            const step_state& at) const {
-    const R lr = static_cast<R>(at.learning_rate), mu = static_cast<R>(momentum);
-    R* velocity = moment[0];
-    const bool ahead = nesterov;
-    const double decay_rate = weight_decay;
-    detail::each_piece(s, entries, [=](index first, index n, const param_entry& e) {
-      const R wd = e.decays == decay::yes ? static_cast<R>(decay_rate) : R(0);
-      R *p = params + first, *v = velocity + first;
-      const R* g = grads + first;
-      POLYMOE_SIMD
-      for (index i = 0; i < n; ++i) {
-        const R d = g[i] + wd * p[i];
-        v[i] = mu * v[i] + d;
-        p[i] -= lr * (ahead ? d + mu * v[i] : v[i]);
-      }
-    });
-  }
+            const step_state& at) const;
 };
 
 /// AdamW (Loshchilov & Hutter 2019, algorithm 2): decoupled decay, bias correction by step + 1.  Moments: "mean",
@@ -104,27 +92,109 @@ struct adamw {
 
   template <class Stream, class R>
   void step(const Stream& s, const std::vector<param_entry>& entries, R* params, const R* grads, R* const* moment,
-            const step_state& at) const {
-    const double t = static_cast<double>(at.step + 1);
-    const R lr = static_cast<R>(at.learning_rate), b1 = static_cast<R>(beta1), b2 = static_cast<R>(beta2);
-    const R rest1 = static_cast<R>(1 - beta1), rest2 = static_cast<R>(1 - beta2), small = static_cast<R>(eps);
-    const R unbias1 = static_cast<R>(1 / (1 - std::pow(beta1, t)));
-    const R unbias2 = static_cast<R>(1 / (1 - std::pow(beta2, t)));
-    const double decay_rate = weight_decay;
-    R *mean = moment[0], *square = moment[1];
-    detail::each_piece(s, entries, [=](index first, index n, const param_entry& e) {
-      const R keep = R(1) - (e.decays == decay::yes ? lr * static_cast<R>(decay_rate) : R(0));
-      R *p = params + first, *m = mean + first, *v = square + first;
-      const R* g = grads + first;
-      POLYMOE_SIMD
-      for (index i = 0; i < n; ++i) {
-        m[i] = b1 * m[i] + rest1 * g[i];
-        v[i] = b2 * v[i] + rest2 * g[i] * g[i];
-        p[i] = p[i] * keep - lr * (m[i] * unbias1) / (std::sqrt(v[i] * unbias2) + small);
-      }
-    });
-  }
+            const step_state& at) const;
 };
+
+namespace detail {
+
+/// a * b + c with one rounding, where the machine has the instruction.
+template <class R>
+POLYMOE_HD POLYMOE_ALWAYS_INLINE R multiply_add(R a, R b, R c) {
+#if defined(__CUDA_ARCH__) || defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  if constexpr (sizeof(R) == 4)
+    return ::fmaf(a, b, c);
+  else
+    return ::fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+/// One optimiser at one step: constants, and the update of one element.  Specialised for sgd and adamw.
+template <class Rule, class R>
+class rule_at;
+
+template <class R>
+class rule_at<sgd, R> {
+ public:
+  rule_at() = default;
+  POLYMOE_HD rule_at(const sgd& s, const step_state& at)
+      : rate_(static_cast<R>(at.learning_rate)),
+        momentum_(static_cast<R>(s.momentum)),
+        decay_(static_cast<R>(s.weight_decay)),
+        ahead_(s.nesterov) {}
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE void operator()(R& p, R g, R (&moment)[1], bool decays) const {
+    const R d = multiply_add(decays ? decay_ : R(0), p, g);
+    moment[0] = multiply_add(momentum_, moment[0], d);
+    p = multiply_add(-rate_, ahead_ ? multiply_add(momentum_, moment[0], d) : moment[0], p);
+  }
+
+ private:
+  R rate_, momentum_, decay_;
+  bool ahead_;
+};
+
+template <class R>
+class rule_at<adamw, R> {
+ public:
+  rule_at() = default;
+  // The product in keep_ is rounded before it is subtracted, as on the CPU: in double it is exact, and the conversion
+  // keeps the compiler from joining the two.
+  POLYMOE_HD rule_at(const adamw& a, const step_state& at)
+      : rate_(static_cast<R>(at.learning_rate)),
+        b1_(static_cast<R>(a.beta1)),
+        b2_(static_cast<R>(a.beta2)),
+        rest1_(static_cast<R>(1 - a.beta1)),
+        rest2_(static_cast<R>(1 - a.beta2)),
+        small_(static_cast<R>(a.eps)),
+        unbias1_(static_cast<R>(1 / (1 - ::pow(a.beta1, static_cast<double>(at.step + 1))))),
+        unbias2_(static_cast<R>(1 / (1 - ::pow(a.beta2, static_cast<double>(at.step + 1))))),
+        keep_(R(1) - static_cast<R>(static_cast<double>(rate_) * static_cast<double>(static_cast<R>(a.weight_decay)))) {
+  }
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE void operator()(R& p, R g, R (&moment)[2], bool decays) const {
+    moment[0] = multiply_add(b1_, moment[0], rest1_ * g);
+    moment[1] = multiply_add(b2_, moment[1], rest2_ * g * g);
+    const R change = rate_ * (moment[0] * unbias1_) / (math::sqrt(moment[1] * unbias2_) + small_);
+    p = multiply_add(p, decays ? keep_ : R(1), -change);
+  }
+
+ private:
+  R rate_, b1_, b2_, rest1_, rest2_, small_, unbias1_, unbias2_, keep_;
+};
+
+/// One step of a rule on flat buffers.
+template <class Rule, class Stream, class R>
+void step_of(const Rule& rule, const Stream& s, const std::vector<param_entry>& entries, R* params, const R* grads,
+             R* const* moment, const step_state& at) {
+  const rule_at<Rule, R> update(rule, at);
+  R* buffers[Rule::moments];
+  for (int i = 0; i < Rule::moments; ++i) buffers[i] = moment[i];
+  each_piece(s, entries, [=](index first, index n, const param_entry& e) {
+    const bool decays = e.decays == decay::yes;
+    R* p = params + first;
+    const R* g = grads + first;
+    POLYMOE_SIMD
+    for (index i = 0; i < n; ++i) {
+      R m[Rule::moments];
+      for (int k = 0; k < Rule::moments; ++k) m[k] = buffers[k][first + i];
+      update(p[i], g[i], m, decays);
+      for (int k = 0; k < Rule::moments; ++k) buffers[k][first + i] = m[k];
+    }
+  });
+}
+
+}  // namespace detail
+
+template <class Stream, class R>
+void sgd::step(const Stream& s, const std::vector<param_entry>& entries, R* params, const R* grads, R* const* moment,
+               const step_state& at) const {
+  detail::step_of(*this, s, entries, params, grads, moment, at);
+}
+template <class Stream, class R>
+void adamw::step(const Stream& s, const std::vector<param_entry>& entries, R* params, const R* grads, R* const* moment,
+                 const step_state& at) const {
+  detail::step_of(*this, s, entries, params, grads, moment, at);
+}
 
 /// Exponential moving average of the parameters, average = d average + (1 - d) params, with d rising as in
 /// (1 + step) / (10 + step) up to `decay` so that early averages forget the start.

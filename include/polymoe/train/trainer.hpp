@@ -15,11 +15,10 @@
 
 #include "../core/workspace.hpp"
 #include "../nn/cross_entropy.hpp"
-#include "loader.hpp"
-#include "optimizer.hpp"
 #include "safetensors.hpp"
 #include "schedule.hpp"
 #include "telemetry.hpp"
+#include "training.hpp"
 
 namespace polymoe::inline v0 {
 
@@ -60,17 +59,23 @@ struct train_summary {
 template <class Model, class F>
 void each_expert_layer(Model& m, typename Model::saved& s, F f) {
   nn::each_module(m, s, [&](auto& module, auto& saved) {
-    if constexpr (requires { module.balance_loss(saved); }) f(module, saved);
+    if constexpr (requires(context<typename Model::backend>& c) { module.balance_loss(c, saved); }) f(module, saved);
   });
 }
 
 template <class Model>
 class trainer {
  public:
-  using T = typename Model::scalar;
+  // Stripped of the name it has in Model: nvcc spells the types of kernels by the first name they were given, and cannot
+  // spell one with a string in it.
+  using T = std::remove_cv_t<typename Model::scalar>;
   using B = typename Model::backend;
   using M = master_t<T>;
   using R = real_t<M>;
+  using memory = typename B::memory;
+  using block = owned_block<memory>;
+  using source = backend::batch_source<std::remove_cv_t<typename Model::scalar>, B>;
+  using criterion = nn::cross_entropy<std::remove_cv_t<typename Model::scalar>, B>;
   static_assert(!is_dual<T>, "polymoe: a trainer needs plain numbers; dual tensors are for Hessian-vector products");
 
   /// `data` has to outlive the trainer.  Throws when options, data and model do not fit together.
@@ -78,9 +83,10 @@ class trainer {
       : options_(checked(o, data)),
         work_(std::move(model), {.max_rows = o.batch, .threads = o.threads, .seed = o.seed}),
         loss_({.classes = data.train.classes(), .smoothing = o.smoothing}),
-        train_(data.train,
+        train_(work_.ctx(), data.train,
                {.batch = o.batch, .shuffle = true, .drop_last = true, .augment = o.augment, .seed = o.seed}),
-        test_(data.test, {.batch = o.batch}),
+        test_(work_.ctx(), data.test, {.batch = o.batch}),
+        optimiser_(work_.ctx(), work_.entries(), work_.values(), o.ema > 0),
         classes_(data.train.classes()) {
     require(work_.module().in_cols() == data.train.features() && work_.module().out_cols() == classes_,
             "trainer: the model maps ", work_.module().in_cols(), " values to ", work_.module().out_cols(),
@@ -95,10 +101,8 @@ class trainer {
     dry.saved.template take<T>(o.batch, features);
     dry.saved.template take<T>(o.batch, classes_);
     dry.saved.template take<T>(o.batch, classes_);
-    memory_ = aligned_block(dry.saved.peak());
-    scratch_ = aligned_block(dry.scratch.peak());
-    worker_bytes_ = static_cast<std::size_t>(round_up(static_cast<index>(dry.worker_bytes), arena::alignment));
-    workers_ = aligned_block(worker_bytes_ * static_cast<std::size_t>(o.threads));
+    memory_ = block(dry.saved.peak());
+    scratch_ = block(dry.scratch.peak());
     binder<B> real;
     real.threads = o.threads;
     real.saved = memory_.as_arena();
@@ -106,11 +110,8 @@ class trainer {
     x_ = real.saved.template take<T>(o.batch, features);
     logits_ = real.saved.template take<T>(o.batch, classes_);
     d_logits_ = real.saved.template take<T>(o.batch, classes_);
-    labels_.resize(static_cast<std::size_t>(o.batch));
-    optimiser_.weight_decay = o.weight_decay;
-    for (auto& m : moments_) m.assign(static_cast<std::size_t>(work_.values().cols), R(0));
+    rule_.weight_decay = o.weight_decay;
     work_.step().noise = static_cast<float>(o.noise);
-    if (o.ema > 0) average_.assign(work_.values().ptr[0], work_.values().ptr[0] + work_.values().cols);
   }
 
   const train_options& options() const { return options_; }
@@ -127,7 +128,7 @@ class trainer {
     require(!finished(), "trainer: all ", total_steps(), " steps are done");
     const auto begin = std::chrono::steady_clock::now();
     if (step_in_epoch() == 0) epoch_sums_ = {};
-    if (loader_epoch_ != epoch()) train_.begin_epoch(static_cast<std::uint64_t>(loader_epoch_ = epoch()));
+    if (loader_epoch_ != epoch()) train_.begin_epoch(work_.ctx(), static_cast<std::uint64_t>(loader_epoch_ = epoch()));
     step_state& s = work_.step();
     s.step = step_;
     s.learning_rate = static_cast<float>(rate(step_));
@@ -142,13 +143,14 @@ class trainer {
     work_.zero_grads();
     for (index micro = 0; micro < options_.accumulate; ++micro) {
       s.micro = micro;
-      const index n = train_.fill(work_.ctx().stream, step_in_epoch() * options_.accumulate + micro, x_, labels_);
+      const index n = train_.fill(work_.ctx(), step_in_epoch() * options_.accumulate + micro, x_);
       work_.forward(x_.rows_at(0, n), logits_.rows_at(0, n));
-      run_loss(n, d_logits_.rows_at(0, n), share);
+      run_loss(train_, n, d_logits_.rows_at(0, n), share);
       work_.backward(d_logits_.rows_at(0, n), {});
+      const loss_report report = last_loss();
       r.images += n;
-      loss += loss_saved_.report->loss * static_cast<double>(n);
-      correct += loss_saved_.report->correct;
+      loss += report.loss * static_cast<double>(n);
+      correct += report.correct;
       collect(r, experts);
     }
     r.loss = loss / static_cast<double>(r.images);
@@ -192,19 +194,23 @@ class trainer {
     double loss = 0, forward = 0;
     index hits = 0;
     for (index b = 0; b < test_.batches(); ++b) {
-      const index n = test_.fill(work_.ctx().stream, b, x_, labels_);
+      const index n = test_.fill(work_.ctx(), b, x_);
+      const std::int32_t* labels = test_.host_labels(n).data();
       const auto begin = std::chrono::steady_clock::now();
       work_.forward(x_.rows_at(0, n), logits_.rows_at(0, n));
+      const std::vector<T> logits = host_logits(n);
       forward += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-      run_loss(n, {});
-      loss += loss_saved_.report->loss * static_cast<double>(n);
-      hits += loss_saved_.report->correct;
+      run_loss(test_, n, {});
+      const loss_report report = last_loss();
+      loss += report.loss * static_cast<double>(n);
+      hits += report.correct;
       r.images += n;
       for (index i = 0; i < n; ++i) {
+        const T* row = logits.data() + i * classes_;
         index best = 0;
         for (index k = 1; k < classes_; ++k)
-          if (value_of(logits_.get(i, k)) > value_of(logits_.get(i, best))) best = k;
-        ++r.confusion[static_cast<std::size_t>(labels_[static_cast<std::size_t>(i)] * classes_ + best)];
+          if (static_cast<compute_t<T>>(row[k]) > static_cast<compute_t<T>>(row[best])) best = k;
+        ++r.confusion[static_cast<std::size_t>(labels[i] * classes_ + best)];
       }
       std::size_t layer = 0;
       each_expert_layer(work_.module(), work_.saved(), [&](auto& module, auto& saved) {
@@ -212,8 +218,8 @@ class trainer {
           r.class_expert.resize(layer + 1), r.experts.layers.resize(layer + 1);
           r.class_expert[layer].assign(static_cast<std::size_t>(classes_ * saved.routing.plan.experts), 0.0);
         }
-        r.experts.layers[layer].add(module.stats(saved));
-        count_class_expert(saved.routing.plan, labels_.data(), n, r.class_expert[layer]);
+        r.experts.layers[layer].add(module.stats(work_.ctx(), saved));
+        count_class_expert(module.plan(work_.ctx(), saved), labels, n, r.class_expert[layer]);
         ++layer;
       });
       visit(b, n);
@@ -230,7 +236,8 @@ class trainer {
   train_summary evaluate_average() {
     require(options_.ema > 0, "trainer: evaluate_average needs train_options::ema above 0, it is ", options_.ema);
     const auto exchange = [&] {
-      std::swap_ranges(average_.begin(), average_.end(), work_.values().ptr[0]);
+      const std::vector<R> trained = work_.values_on_host(), averaged = to_host(optimiser_.average());
+      work_.set_values(averaged), to_backend(optimiser_.average(), trained);
       work_.refresh();
     };
     exchange();
@@ -242,7 +249,8 @@ class trainer {
   /// Writes everything a resumed run needs, atomically.  `extra` is kept in the file's metadata.
   void save(const std::string& path, std::map<std::string, std::string> extra = {}) {
     std::vector<tensor_ref> tensors;
-    for_each_tensor([&](const std::string& name, const std::vector<index>& dims, auto* data) {
+    host_image image = copied_to_host();
+    for_each_tensor(image, [&](const std::string& name, const std::vector<index>& dims, auto* data) {
       tensors.push_back(make_tensor(name, dims, data));
     });
     const std::vector<double> sums = pack_sums();
@@ -267,7 +275,8 @@ class trainer {
     require(end.ec == std::errc() && end.ptr == digits.data() + digits.size() && step >= 0 && step <= total_steps(),
             path, ": polymoe.step is ", digits, ", this run has the steps 0..", total_steps());
     std::size_t known = 2;
-    for_each_tensor([&](const std::string& name, const std::vector<index>& dims, auto* data) {
+    host_image image = copied_to_host();
+    for_each_tensor(image, [&](const std::string& name, const std::vector<index>& dims, auto* data) {
       const auto* t = file.find(name);
       require(t, path, ": no tensor ", name, ", which this model has");
       require(t->dims == dims, path, ": tensor ", name, " is ", dims_text(t->dims), ", this model needs ",
@@ -282,13 +291,16 @@ class trainer {
     file.copy_to("trainer.seconds", std::span<double>(&sums.seconds, 1));
 
     // All is checked: from here on nothing throws.
-    for_each_tensor([&](const std::string& name, const std::vector<index>& dims, auto* data) {
+    for_each_tensor(image, [&](const std::string& name, const std::vector<index>& dims, auto* data) {
       index n = 1;
       for (const index d : dims) n *= d;
       file.copy_to(name, std::span(data, static_cast<std::size_t>(n)));
     });
     epoch_sums_ = std::move(sums);
     step_ = step;
+    work_.set_values(image.values), work_.set_state(image.state);
+    for (int i = 0; i < adamw::moments; ++i) to_backend(optimiser_.moment(i), image.moments[i]);
+    if (options_.ema > 0) to_backend(optimiser_.average(), image.average);
     work_.refresh();
     return meta;
   }
@@ -340,56 +352,73 @@ class trainer {
     schedule.warmup = static_cast<index>(options_.warmup_epochs * static_cast<double>(steps_per_epoch()));
     return schedule(step);
   }
-  context<B> loss_context() {
+  void run_loss(const source& from, index n, view<T> d, double weight = 1) {
     context<B> c = work_.ctx();
     c.scratch = scratch_.as_arena();
-    c.stream.worker_scratch = static_cast<std::byte*>(workers_.data());
-    c.stream.worker_bytes = worker_bytes_;
-    return c;
+    loss_.run(c, logits_.rows_at(0, n), from.labels(n), d, loss_saved_, weight);
   }
-  void run_loss(index n, view<T> d, double weight = 1) {
-    context<B> c = loss_context();
-    loss_.run(c, logits_.rows_at(0, n), std::span<const std::int32_t>(labels_).first(static_cast<std::size_t>(n)), d,
-              loss_saved_, weight);
+  /// The report of the last loss; waits for it.
+  loss_report last_loss() {
+    loss_report r;
+    memory::read(work_.ctx().stream, &r, loss_saved_.report, sizeof r);
+    return r;
+  }
+  std::vector<T> host_logits(index n) {
+    std::vector<T> v(static_cast<std::size_t>(n * classes_));
+    memory::read(work_.ctx().stream, v.data(), logits_.ptr[0], v.size() * sizeof(T));
+    return v;
   }
   void collect(train_step& r, model_telemetry& experts) {
     std::size_t layer = 0;
     double cv = 0;
     each_expert_layer(work_.module(), work_.saved(), [&](auto& module, auto& saved) {
-      const routing_stats& x = module.stats(saved);
+      const routing_stats x = module.stats(work_.ctx(), saved);
       if (experts.layers.size() <= layer) experts.layers.resize(layer + 1);
       experts.layers[layer++].add(x);
       r.has_experts = true;
-      r.balance_loss += static_cast<double>(value_of(module.balance_loss(saved)));
+      r.balance_loss += static_cast<double>(value_of(module.balance_loss(work_.ctx(), saved)));
       cv += x.load_cv();
     });
     if (layer > 0) r.load_cv += cv / static_cast<double>(layer) / static_cast<double>(options_.accumulate);
   }
   /// Clips and applies the optimiser; returns the gradient norm before clipping.
   double update(double loss) {
-    const auto& entries = work_.entries();
-    R* grads = work_.grads().ptr[0];
-    const double norm = clip_gradients(work_.ctx().stream, entries, grads, options_.clip_norm);
+    const double norm = optimiser_.step(work_.ctx(), rule_, options_.clip_norm, work_.values().ptr[0],
+                                        work_.grads().ptr[0], ema{options_.ema});
     require(std::isfinite(norm), "trainer: the gradient norm of step ", step_, " is not finite (loss ",
             loss, "); lower the learning rate ", options_.learning_rate, " or look for bad input");
-    R* moments[adamw::moments];
-    for (int i = 0; i < adamw::moments; ++i) moments[i] = moments_[static_cast<std::size_t>(i)].data();
-    optimiser_.step(work_.ctx().stream, entries, work_.values().ptr[0], grads, moments, work_.step());
-    if (options_.ema > 0)
-      ema{options_.ema}.update(work_.ctx().stream, entries, work_.values().ptr[0], average_.data(), work_.step());
     return norm;
+  }
+  /// Everything a checkpoint holds, on the host.
+  struct host_image {
+    std::vector<R> values, moments[adamw::moments], average;
+    std::vector<float> state;
+  };
+  std::vector<R> to_host(const R* from) {
+    std::vector<R> v(static_cast<std::size_t>(work_.values().cols));
+    memory::read(work_.ctx().stream, v.data(), from, v.size() * sizeof(R));
+    return v;
+  }
+  void to_backend(R* to, const std::vector<R>& v) {
+    memory::write(work_.ctx().stream, to, v.data(), v.size() * sizeof(R));
+  }
+  host_image copied_to_host() {
+    host_image image;
+    image.values = work_.values_on_host(), image.state = work_.state_on_host();
+    for (int i = 0; i < adamw::moments; ++i) image.moments[i] = to_host(optimiser_.moment(i));
+    if (options_.ema > 0) image.average = to_host(optimiser_.average());
+    return image;
   }
   /// Calls f(name, dims, pointer) for everything a checkpoint holds: parameters, moments, state.
   template <class F>
-  void for_each_tensor(F f) {
-    for (const param_entry& e : work_.entries()) f(e.name, e.dims, work_.values().ptr[0] + e.offset);
+  void for_each_tensor(host_image& image, F f) {
+    for (const param_entry& e : work_.entries()) f(e.name, e.dims, image.values.data() + e.offset);
     for (int i = 0; i < adamw::moments; ++i)
       for (const param_entry& e : work_.entries())
-        f("optimizer." + std::string(adamw::moment_name(i)) + "." + e.name, e.dims,
-          moments_[static_cast<std::size_t>(i)].data() + e.offset);
+        f("optimizer." + std::string(adamw::moment_name(i)) + "." + e.name, e.dims, image.moments[i].data() + e.offset);
     if (options_.ema > 0)
-      for (const param_entry& e : work_.entries()) f("average." + e.name, e.dims, average_.data() + e.offset);
-    for (const param_entry& e : work_.state_entries()) f("state." + e.name, e.dims, work_.state().data() + e.offset);
+      for (const param_entry& e : work_.entries()) f("average." + e.name, e.dims, image.average.data() + e.offset);
+    for (const param_entry& e : work_.state_entries()) f("state." + e.name, e.dims, image.state.data() + e.offset);
   }
 
   /// The unfinished epoch's sums as numbers, so that its log line is the same after a resume; the time is apart.
@@ -398,8 +427,9 @@ class trainer {
     std::vector<double> v{static_cast<double>(s.images), static_cast<double>(s.hits), s.loss,
                           static_cast<double>(s.experts.layers.size())};
     for (const auto& l : s.experts.layers) {
-      for (const index n : {l.calls, l.units, l.choices, l.placed, l.overflow, l.bad_rows})
-        v.push_back(static_cast<double>(n));
+      // Arrays, here and below: nvcc writes loops over braced lists in this class as text that no compiler reads.
+      const index counts[] = {l.calls, l.units, l.choices, l.placed, l.overflow, l.bad_rows};
+      for (const index n : counts) v.push_back(static_cast<double>(n));
       v.insert(v.end(), {l.entropy, l.margin, l.load_cv, l.max_over_mean, static_cast<double>(l.load.size())});
       v.insert(v.end(), l.load.begin(), l.load.end());
     }
@@ -426,9 +456,10 @@ class trainer {
     s.images = count("images", large), s.hits = count("hits", large), s.loss = next();
     s.experts.layers.resize(static_cast<std::size_t>(count("layers", 4096)));
     for (layer_telemetry& l : s.experts.layers) {
-      for (index* n : {&l.calls, &l.units, &l.choices, &l.placed, &l.overflow, &l.bad_rows})
-        *n = count("units or choices", large);
-      for (double* x : {&l.entropy, &l.margin, &l.load_cv, &l.max_over_mean}) *x = next();
+      index* const counts[] = {&l.calls, &l.units, &l.choices, &l.placed, &l.overflow, &l.bad_rows};
+      for (index* n : counts) *n = count("units or choices", large);
+      double* const sums[] = {&l.entropy, &l.margin, &l.load_cv, &l.max_over_mean};
+      for (double* x : sums) *x = next();
       l.load.resize(static_cast<std::size_t>(count("experts", max_experts)));
       for (double& x : l.load) x = next();
     }
@@ -438,18 +469,15 @@ class trainer {
 
   train_options options_;
   workspace<Model> work_;
-  nn::cross_entropy<T, B> loss_;
-  typename nn::cross_entropy<T, B>::saved loss_saved_{};
-  loader<T> train_, test_;
+  criterion loss_;
+  typename criterion::saved loss_saved_{};
+  source train_, test_;
+  adamw rule_;
+  backend::optimizer_memory<adamw, M, B> optimiser_;
   index classes_ = 0, step_ = 0, loader_epoch_ = -1;
-  aligned_block memory_, scratch_, workers_;
-  std::size_t worker_bytes_ = 0;
+  block memory_, scratch_;
   view<T> x_, logits_, d_logits_;
-  std::vector<std::int32_t> labels_;
   running_sums epoch_sums_;
-  adamw optimiser_;
-  std::vector<R> moments_[adamw::moments];
-  std::vector<R> average_;  ///< with ema: the averaged weights
 };
 
 }  // namespace polymoe
