@@ -1,0 +1,227 @@
+// One bf16 layer on the GPU and the calls it is made of.
+//
+// A stage is the very call the layer makes, on the layer's own memory, plan and weights; before anything is timed, the
+// stages in a row are checked to give the same bits as the layer: output, gradient of the input, parameter gradients.
+#pragma once
+
+#include <cmath>
+#include <polymoe/cuda.cuh>
+
+#include "data.cuh"
+#include "timing.cuh"
+
+namespace gpu_bench {
+
+using polymoe::bf16;
+using polymoe::view;
+namespace grouped = polymoe::grouped;
+namespace backend = polymoe::backend;
+
+template <int K, bool Bounded>
+struct bench_spec : polymoe::spec {
+  using scalar = bf16;
+  using router = polymoe::top_k<K>;
+  using capacity = std::conditional_t<Bounded, polymoe::capacity::bounded<>, polymoe::capacity::unlimited>;
+  static constexpr int most_experts = gpu_bench::most_experts(K);
+};
+
+template <class Spec>
+class layer_case {
+ public:
+  using layer = polymoe::layer<Spec, polymoe::cuda>;
+  using act = polymoe::act::gelu_tanh;
+
+  layer_case(const row_shape& r, std::uint64_t seed)
+      : r_(r),
+        w_(layer(config(r)), {.max_rows = r.tokens, .threads = 1, .seed = seed}),
+        x_(rows(r.tokens, r.dim)),
+        y_(rows(r.tokens, r.dim)),
+        dy_(rows(r.tokens, r.dim)),
+        dx_(rows(r.tokens, r.dim)),
+        slots_(rows(r.tokens * r.k, r.dim)),
+        d_out_(rows(r.tokens * r.k, r.dim)),
+        d_slots_(rows(r.tokens * r.k, r.dim)),
+        w1_(rows(r.experts * r.hidden, r.dim)),
+        w2_(rows(r.experts * r.hidden, r.dim)),
+        sums_(std::max(grouped::weight_workspace<bf16>(r.tokens * r.k, r.hidden, r.dim),
+                       grouped::weight_workspace<bf16>(r.tokens * r.k, r.dim, r.hidden))),
+        seed_(seed) {
+    fill_normal(stream(), of(x_), seed, "x");
+    fill_normal(stream(), of(dy_), seed, "dy");
+    first_column(stream(), of(x_), 1.0f);
+    round_weights("fc1", w1_), round_weights("fc2", w2_);
+  }
+
+  /// Column 0 of x is 1, so column 0 of the router's weight is a bias: log p, p = 1/(e+1)^exponent, gives expert e
+  /// about that popularity (exactly so if the other columns made Gumbel noise; theirs is normal, of the same width).
+  void route(double exponent) {
+    std::vector<float> weight(static_cast<std::size_t>(r_.experts * r_.dim));
+    const auto draw = polymoe::random_root{seed_}.stream(polymoe::stream_id("router"), 0);
+    const float width = (exponent > 0 ? 1.2825f : 1.0f) / std::sqrt(static_cast<float>(r_.dim));
+    for (index e = 0; e < r_.experts; ++e)
+      for (index d = 0; d < r_.dim; ++d) {
+        const auto i = static_cast<std::size_t>(e * r_.dim + d);
+        weight[i] = d ? width * draw.normal(i) : static_cast<float>(-exponent * std::log(static_cast<double>(e + 1)));
+      }
+    device::upload(w_.values().ptr[0] + entry("router.weight").offset, weight.data(), weight.size() * sizeof(float),
+                   stream());
+    w_.refresh();
+  }
+
+  void forward() { w_.forward(of(x_), of(y_)); }
+  void backward() { w_.backward(of(dy_), of(dx_)); }
+
+  void run(stage s) {
+    auto& saved = w_.saved();
+    auto& kept = saved.apply;
+    auto& c = w_.ctx();
+    const auto& plan = saved.routing.plan;
+    const auto& work = kept.work.rows;
+    const view<bf16> pre = kept.expert.kept[0], hidden = kept.expert.kept[1];
+    const view<bf16> slots = of(slots_, plan.max_slots), d_out = of(d_out_, plan.max_slots),
+                     d_slots = of(d_slots_, plan.max_slots);
+    const view<const bf16> x = of(x_), dy = of(dy_);
+    const index D = r_.dim, H = r_.hidden;
+    switch (s) {
+      case stage::router_forward:
+        return w_.module().router().forward(c, x, saved.routing);
+      case stage::gather:
+        return backend::gather<bf16>(c, plan, x, 1, slots);
+      case stage::fc1:
+        return grouped::forward(stream(), work, grouped::through(plan, x), weights(w1_, D), H, D,
+                                grouped::epilogue::activate<act, bf16>{
+                                    hidden.ptr[0], hidden.stride, pre.ptr[0], pre.stride, {bias("fc1"), H}});
+      case stage::fc2:
+        return grouped::forward(
+            stream(), work, grouped::in_slot_order(hidden), weights(w2_, H), D, H,
+            grouped::epilogue::plain<bf16>{kept.out.ptr[0], kept.out.stride, {bias("fc2"), D}, false});
+      case stage::combine:
+        return backend::combine_slots<bf16>(c, plan, kept.out, x, 1, of(y_));
+      case stage::combine_backward:
+        w_.module().router().open_backward(c, saved.routing);  // clears the gates' gradients
+        return backend::combine_backward<bf16>(c, plan, dy, kept.out, x, 1, d_out, saved.routing.d_gate,
+                                               saved.routing.d_skip);
+      case stage::fc2_data:
+        return grouped::data_gradient(
+            stream(), work, grouped::in_slot_order(d_out), weights(w2_, H), D, H,
+            grouped::epilogue::activate_gradient<act, bf16>{pre.ptr[0], pre.stride, pre.ptr[0], pre.stride});
+      case stage::fc1_data:
+        return grouped::data_gradient(stream(), work, grouped::in_slot_order(pre), weights(w1_, D), H, D,
+                                      grouped::epilogue::plain<bf16>{d_slots.ptr[0], d_slots.stride, {}, false});
+      case stage::fc1_weight:
+        return add_gradient("fc1", grouped::in_slot_order(pre), grouped::through(plan, x), H, D);
+      case stage::fc2_weight:
+        return add_gradient("fc2", grouped::in_slot_order(d_out), grouped::in_slot_order(hidden), D, H);
+      case stage::gather_backward:
+        return backend::gather_backward<bf16>(c, plan, d_slots, dy, 1, of(dx_));
+      case stage::router_backward:
+        return w_.module().router().backward(c, of(dx_), saved.routing, true);
+    }
+  }
+
+  /// The layer against its stages, bit for bit; and that all of it is finite.
+  void check() {
+    const auto n = static_cast<std::size_t>(w_.grads().cols) * sizeof(float);
+    backend::device_block y(y_.size()), dx(dx_.size()), grads(n);
+    w_.zero_grads();
+    forward(), backward();
+    device::copy(y.data(), y_.data(), y.size(), stream());
+    device::copy(dx.data(), dx_.data(), dx.size(), stream());
+    device::copy(grads.data(), w_.grads().ptr[0], n, stream());
+    // What the layer left must not stand in for a stage that writes nothing.
+    auto& kept = w_.saved().apply;
+    for (const view<bf16>& v : {of(y_), of(dx_), kept.out, kept.expert.kept[0], kept.expert.kept[1]})
+      device::clear(v.ptr[0], static_cast<std::size_t>(v.size()) * sizeof(bf16), stream());
+    w_.zero_grads();
+    for (const stage s : forward_stages()) run(s);
+    for (const stage s : backward_stages()) run(s);
+    const auto same = [&](const char* what, const void* a, const void* b, std::size_t bytes, bool is_float) {
+      const differences d = compare(stream(), a, b, bytes, is_float);
+      polymoe::require(d.words == 0, r_.name, ": ", what, " of the stages differs from the layer's in ", d.words,
+                       " of ", bytes / 4, " words: the stages timed here are no longer the layer's");
+      polymoe::require(d.not_finite == 0, r_.name, ": ", d.not_finite, " numbers of ", what, " are not finite");
+    };
+    same("the output", y.data(), y_.data(), y.size(), false);
+    same("the input's gradient", dx.data(), dx_.data(), dx.size(), false);
+    same("the parameters' gradient", grads.data(), w_.grads().ptr[0], n, true);
+  }
+
+  block measure(const std::string& routing, const ceilings& top, double seconds) {
+    const auto stats = w_.module().stats(w_.ctx(), w_.saved());
+    block b;
+    b.row = r_, b.routing = routing, b.capacity = Spec::capacity::limited ? "1.0" : "unlimited";
+    b.fullest_over_mean = stats.load_max_over_mean(), b.placed = static_cast<double>(stats.placed);
+    b.drop_rate = stats.drop_rate(), b.dead = stats.dead_experts();
+    std::vector<timed_case> cases;
+    std::vector<work> passes[2];
+    const auto add = [&](stage s, std::vector<work>* pass) {
+      const work w = work_of(s, r_, b.placed);
+      cases.push_back({name_of(s), batch::one_graph, [this, s] { run(s); }, {w}});
+      if (pass) pass->push_back(w);
+    };
+    const auto whole = [&](const char* name, std::vector<work> need, std::function<void()> call) {
+      cases.push_back({std::string(name) + ", graph", batch::graphs, call, need});
+      cases.push_back({std::string(name) + ", eager", batch::eager, call, std::move(need)});
+    };
+    add(stage::router_forward, &passes[0]), add(stage::gather, nullptr);
+    for (const stage s : {stage::fc1, stage::fc2, stage::combine}) add(s, &passes[0]);
+    whole("forward", passes[0], [this] { forward(); });
+    for (const stage s : backward_stages()) add(s, &passes[1]);
+    whole("backward", passes[1], [this] { backward(); });
+    std::vector<work> both = passes[0];
+    both.insert(both.end(), passes[1].begin(), passes[1].end());
+    whole("forward + backward", both, [this] { forward(), backward(); });
+    forward(), backward();
+    b.figures = take_turns(stream(), cases, top, seconds);
+    return b;
+  }
+
+ private:
+  static typename layer::config config(const row_shape& r) {
+    typename layer::config c{.dim = r.dim, .hidden = r.hidden, .experts = r.experts};
+    if constexpr (Spec::capacity::limited) c.capacity.factor = 1.0f;
+    return c;
+  }
+  static std::size_t rows(index n, index cols) { return static_cast<std::size_t>(n * cols) * sizeof(bf16); }
+  device::stream_handle stream() { return w_.ctx().stream.handle; }
+  view<bf16> of(const backend::device_block& b, index n) const { return {static_cast<bf16*>(b.data()), n, r_.dim}; }
+  view<bf16> of(const backend::device_block& b) const { return of(b, r_.tokens); }
+
+  const polymoe::param_entry& entry(const std::string& name) const {
+    for (const auto& e : w_.entries())
+      if (e.name == name) return e;
+    polymoe::require(false, "the layer has no parameter '", name, "'");
+    return w_.entries().front();
+  }
+  /// Parameters of a linear map of all experts lie one after the other.
+  index offset(const char* map, const char* what) const {
+    return entry(std::string("experts.0.") + map + "." + what).offset;
+  }
+  const float* bias(const char* map) { return w_.values().ptr[0] + offset(map, "bias"); }
+  void round_weights(const char* map, backend::device_block& to) {
+    backend::round_to(w_.ctx(), w_.values().ptr[0] + offset(map, "weight"), static_cast<bf16*>(to.data()),
+                      r_.experts * r_.dim * r_.hidden);
+  }
+  grouped::weights_of<bf16> weights(const backend::device_block& b, index in) const {
+    return {static_cast<const bf16*>(b.data()), static_cast<int>(in), r_.dim * r_.hidden};
+  }
+  void add_gradient(const char* map, const grouped::rows_of<bf16>& d, const grouped::rows_of<bf16>& in, index n,
+                    index k) {
+    float* g = w_.grads().ptr[0];
+    grouped::weight_gradient(stream(), w_.saved().apply.work.rows, d, in, n, k, g + offset(map, "weight"),
+                             g + offset(map, "bias"), sums_.data(), sums_.size());
+  }
+
+  row_shape r_;
+  polymoe::workspace<layer> w_;
+  backend::device_block x_, y_, dy_, dx_, slots_, d_out_, d_slots_, w1_, w2_, sums_;
+  std::uint64_t seed_;
+};
+
+/// One row under one capacity, both routings.  Defined in layer_rows.cu, which is compiled once for each K and
+/// capacity.
+template <int K, bool Bounded>
+void measure_row(const row_shape& r, const std::vector<std::string>& routings, const ceilings& top, double seconds,
+                 const std::function<void(block)>& done);
+
+}  // namespace gpu_bench

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Joins the JSON of gpu_bench and of moe_torch_gpu.py into Markdown: layers beside floor and peers, then the stages.
+
+    table.py gpu_bench.json peers.json > table.md      either file may be missing
+"""
+import json
+import sys
+
+PEERS = ["loop", "loop_compiled", "grouped", "scattermoe", "megablocks", "sonicmoe"]
+FORWARD = ["router forward", "gather (not in the layer)", "fc1 product", "fc2 product", "combine"]
+BACKWARD = ["combine backward", "fc2 data gradient", "fc1 data gradient", "fc1 weight gradient", "fc2 weight gradient",
+            "gather backward", "router backward"]
+
+
+def load(path):
+    try:
+        with open(path) as f:
+            return json.load(f)
+    except (OSError, ValueError) as e:
+        print("No figures from `%s`: %s\n" % (path.rsplit("/", 1)[-1], e.__class__.__name__))
+        return {"blocks": []}
+
+
+def table(head, lines):
+    print("| " + " | ".join(head) + " |")
+    print("|" + "|".join(["---"] * 3 + ["--:"] * (len(head) - 3)) + "|")
+    for line in lines:
+        print("| " + " | ".join(line) + " |")
+    print()
+
+
+def key(b):
+    return b["row"], b["capacity"], b["routing"]
+
+
+def number(x):
+    return "-" if x is None else "%.1f" % x
+
+
+def layers(blocks, peers):
+    used = [p for p in PEERS if any(p in b["figures"] for b in peers.values())]
+    lines = []
+    for k in dict.fromkeys([*blocks, *peers]):
+        b = blocks.get(k)
+        figures = {f["stage"]: f for f in b["figures"]} if b else {}
+        them = peers.get(k, {"figures": {}})["figures"]
+        for name, theirs in (("forward", "forward_us"), ("forward + backward", "both_us")):
+            graph, eager = figures.get(name + ", graph"), figures.get(name + ", eager")
+            line = [k[0], "%s, %s" % k[1:], name]
+            line += ["%.2f" % b["fullest_over_mean"] if b else "-", number(graph and graph["floor_us"]),
+                     number(graph and graph["us"]), "%.2f" % graph["ratio"] if graph else "-",
+                     number(eager and eager["us"])]
+            times = [them.get(p, {}).get(theirs) for p in used]
+            line += [number(t) for t in times]
+            known = [t for t in times if t is not None]
+            line.append("%.2f" % (min(known) / graph["us"]) if known and graph else "-")
+            lines.append(line)
+    table(["row", "capacity, routing", "pass", "fullest/mean", "floor us", "ours us (graph)", "ours/floor",
+           "ours us (eager)", *("%s us" % p for p in used), "best peer/ours"], lines)
+
+
+def stages(blocks, names, title):
+    print("### %s\n" % title)
+    print("Microseconds, and in brackets how many times the floor; b: bytes make the floor, f: products.\n")
+    lines = []
+    for k, b in blocks.items():
+        figures = {f["stage"]: f for f in b["figures"]}
+        cells = []
+        for n in names:
+            f = figures.get(n)
+            cells.append("%.1f (%.2f %s)" % (f["us"], f["ratio"], f["bound"][0]) if f else "-")
+        whole = figures.get(title.lower() + ", graph")
+        parts = [figures[n]["us"] for n in names if n in figures and "not in" not in n]
+        cells.append("%.2f" % (sum(parts) / whole["us"]) if whole and parts else "-")
+        lines.append([k[0], k[1], k[2], *cells])
+    table(["row", "capacity", "routing", *names, "sum/layer"], lines)
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    ours, theirs = load(sys.argv[1]), load(sys.argv[2])
+    for what, when in (("ceilings", "before"), ("ceilings_at_the_end", "after")):
+        if what in ours:
+            c = ours[what]
+            print("Ceilings, %s: bf16 product 8192^3 %.1f TFLOP/s; copy, read + written, %.2f TB/s (cudaMemcpyAsync), "
+                  "%.2f TB/s (kernel).\n" % (when, c["bf16_product_tflops"], c["copy_memcpy_tbs"],
+                                             c["copy_kernel_tbs"]))
+    if "torch" in theirs:
+        print("Peers: PyTorch %s, CUDA %s.\n" % (theirs["torch"], theirs["cuda"]))
+    blocks, peers = {key(b): b for b in ours["blocks"]}, {key(b): b for b in theirs["blocks"]}
+    if blocks or peers:
+        print("## Layers\n")
+        layers(blocks, peers)
+    if blocks:
+        print("## Stages\n")
+        stages(blocks, FORWARD, "Forward")
+        stages(blocks, BACKWARD, "Backward")
+    trouble = list(ours.get("failures", []))
+    why = {}
+    for k, b in peers.items():
+        for v, text in b["left_out"].items():
+            why.setdefault((v, text), []).append(k)
+        trouble += ["%s %s %s, %s: %s" % (*k, v, text) for v, text in b["failed"].items()]
+        for v, f in b["figures"].items():
+            if f["note"]:
+                why.setdefault((v, "note: " + f["note"]), []).append(k)
+    if trouble:
+        print("## Failed\n")
+        print("".join("- %s\n" % t for t in trouble))
+    if why:
+        print("## Peers: left out, or not quite the same layer\n")
+        for (v, text), where in why.items():
+            rows = " everywhere" if len(where) == len(peers) else ": " + ", ".join("/".join(k) for k in where)
+            print("- %s, %s (%d blocks%s)" % (v, text, len(where), "" if len(where) < len(peers) else "," + rows))
+
+
+if __name__ == "__main__":
+    main()
