@@ -294,6 +294,7 @@ inline void upload(void* to, const void* from, std::size_t bytes, stream_handle)
 inline void download(void* to, const void* from, std::size_t bytes, stream_handle) {
   if (bytes > 0) std::memcpy(to, from, bytes);
 }
+inline void require_image() {}
 inline stream_handle open_stream() { return nullptr; }
 inline void close_stream(stream_handle) noexcept {}
 inline void wait(stream_handle) {}

@@ -61,6 +61,7 @@ struct cuda_device {
     runtime() = default;
     /// The arguments are the CPU's; a GPU has other workers.
     runtime(int /*threads*/, std::size_t /*worker_bytes*/) : words_(2 * sizeof(unsigned)) {
+      device::require_image();
       stream_.handle = device::open_stream();
       stream_.blocks = device::multiprocessors();
       stream_.barrier.words = static_cast<unsigned*>(words_.data());

@@ -393,6 +393,24 @@ int max_cooperative_blocks(void (*kernel)(Params...), int threads, std::size_t s
   return each * multiprocessors();
 }
 
+namespace detail {
+template <int>
+__global__ void image_probe() {}
+}  // namespace detail
+/// Throws when this program holds no code for the current device: better here than in the first launch.
+inline void require_image() {
+  int device = 0, major = 0, minor = 0;
+  detail::check(cudaGetDevice(&device), "cudaGetDevice");
+  detail::check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "compute capability");
+  detail::check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "compute capability");
+  require(major >= 8, "cuda: the GPU has compute capability ", major, ".", minor, ", the kernels need 8.0 or later");
+  cudaFuncAttributes found;
+  const char* letter = major == 9 ? "a" : "";
+  detail::check(cudaFuncGetAttributes(&found, reinterpret_cast<const void*>(detail::image_probe<0>)),
+                "cuda: this program holds no code for a GPU of compute capability ", major, ".", minor,
+                "; compile with -gencode=arch=compute_", major, minor, letter, ",code=sm_", major, minor, letter);
+}
+
 /// Device memory filled with 0xFF bytes, so that reads of what nobody wrote are seen; null for 0 bytes.  Waits.
 inline void* allocate(std::size_t bytes) {
   void* p = nullptr;

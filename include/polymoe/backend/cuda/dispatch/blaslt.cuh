@@ -16,7 +16,7 @@
 
 #include "../../../expert/activation.hpp"
 #include "../kernel/bias.cuh"
-#include "move.cuh"
+#include "pointwise.cuh"
 
 #if defined(__CUDACC__)
 #include <cublasLt.h>
@@ -363,19 +363,18 @@ class blaslt_product {
   void after(const cuda_device::stream& s, view<Out> d, const extras& e) const {
     if (shape_.epilogue == blaslt_epilogue::bias_gradient) return;
     require(shape_.batch == 1, text(), ": not fused, and the separate kernel is for one matrix");
+    if (shape_.epilogue == blaslt_epilogue::dgelu)
+      return detail::map(s, name_of(shape_.epilogue), kernel::activate_gradient<act::gelu_tanh>{}, view<const Out>(d), e.pre, d);
     const view<const Out> bias(e.bias, 1, d.cols);
     const auto shape = detail::warp_rows(name_of(shape_.epilogue), s, d.rows);
     detail::with_access<Out>(
         [&]<class V>(V) {
           if (shape_.epilogue == blaslt_epilogue::bias)
             device::launch(shape, kernel::bias_activate_kernel<act::identity, Out, V::value>, d, bias, view<Out>{});
-          else if (shape_.epilogue == blaslt_epilogue::bias_gelu)
-            device::launch(shape, kernel::bias_activate_kernel<act::gelu_tanh, Out, V::value>, d, bias, e.before);
           else
-            device::launch(shape, kernel::dense_activate_backward_kernel<act::gelu_tanh, Out, V::value>,
-                           view<const Out>(d), e.pre, d);
+            device::launch(shape, kernel::bias_activate_kernel<act::gelu_tanh, Out, V::value>, d, bias, e.before);
         },
-        d, bias, e.before, e.pre);
+        d, bias, e.before);
   }
 
   std::shared_ptr<blaslt> library_;

@@ -9,34 +9,12 @@
 
 #include "../../cpu/linear.hpp"
 #include "blaslt.cuh"
+#include "pointwise.cuh"
+#include "rows.cuh"
 
 namespace polymoe::inline v0 {
 namespace backend {
 namespace detail {
-
-/// hidden = act(pre).
-template <class Act, class T>
-void dense_activate(const cuda_device::stream& s, view<const T> pre, view<T> hidden) {
-  const auto shape = warp_rows("activation", s, hidden.rows);
-  with_access<T>(
-      [&]<class V>(V) { device::launch(shape, kernel::dense_activate_kernel<Act, T, V::value>, pre, hidden); }, pre,
-      hidden);
-}
-/// dx = dy act'(pre).
-template <class Act, class T>
-void dense_activate_backward(const cuda_device::stream& s, view<const T> dy, view<const T> pre, view<T> dx) {
-  const auto shape = warp_rows("activation backward", s, dx.rows);
-  with_access<T>(
-      [&]<class V>(V) { device::launch(shape, kernel::dense_activate_backward_kernel<Act, T, V::value>, dy, pre, dx); },
-      dy, pre, dx);
-}
-/// to = from, rounded.
-template <class To, class From>
-void convert_rows(const cuda_device::stream& s, view<const From> from, view<To> to) {
-  const auto shape = warp_rows("convert", s, to.rows);
-  with_access<To>([&]<class V>(V) { device::launch(shape, kernel::convert_kernel<To, From, V::value>, from, to); },
-                  from, to);
-}
 
 /// Row ranges whose sums are formed side by side: a function of the number of rows only.
 struct row_pieces {
@@ -239,7 +217,7 @@ void mlp_forward(context<cuda_device>& c, bound_dense<T, cuda_device> up, bound_
     up.kernel.forward_gelu(c, x, up.derived, up.bias, pre, hidden);
   } else {
     up.kernel.forward(c, x, up.derived, up.bias, pre);
-    detail::dense_activate<Act, T>(c.stream, pre, hidden);
+    activation_forward<Act, T>(c, pre, hidden);
   }
   down.kernel.forward(c, hidden, down.derived, down.bias, y, skip);
 }
@@ -251,7 +229,7 @@ void mlp_backward(context<cuda_device>& c, bound_dense<T, cuda_device> up, bound
     down.kernel.backward_gelu(c, dy, down.derived, pre, d_pre);
   } else {
     down.kernel.backward(c, dy, down.derived, d_pre);
-    detail::dense_activate_backward<Act, T>(c.stream, d_pre, pre, d_pre);
+    activation_backward<Act, T>(c, d_pre, pre, d_pre);
   }
   if (dx.ptr[0]) up.kernel.backward(c, d_pre, up.derived, dx);
 }

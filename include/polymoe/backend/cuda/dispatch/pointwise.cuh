@@ -21,13 +21,13 @@ bool starts_aligned(const view<T>&... v) {
 
 /// y = f(a, b); `b` may be null when f reads one input.
 template <class F, class T>
-void map(const context<cuda_device>& c, const char* name, F f, view<const T> a, view<const T> b, view<T> y) {
+void map(const cuda_device::stream& s, const char* name, F f, view<const T> a, view<const T> b, view<T> y) {
   if (a.contiguous() && (!b.ptr[0] || b.contiguous()) && y.contiguous()) {
     const index n = y.size();
     a = a.reshaped(1, n), b = b.reshaped(1, n), y = y.reshaped(1, n);
   }
   const auto start = [&]<class V>(V) {
-    const auto shape = warp_rows(name, c.stream, y.rows * ceil_div(y.cols, kernel::map_span<V::value>));
+    const auto shape = warp_rows(name, s, y.rows * ceil_div(y.cols, kernel::map_span<V::value>));
     device::launch(shape, kernel::map_kernel<F, T, V::value>, f, a, b, y);
   };
   if (starts_aligned(a, b, y))
@@ -41,24 +41,24 @@ void map(const context<cuda_device>& c, const char* name, F f, view<const T> a, 
 /// y = act(x).
 template <class Act, class T>
 void activation_forward(const context<cuda_device>& c, view<const T> x, view<T> y) {
-  detail::map(c, "activation", kernel::activate<Act>{}, x, view<const T>{}, y);
+  detail::map(c.stream, "activation", kernel::activate<Act>{}, x, view<const T>{}, y);
 }
 /// dx = dy act'(x); dx may be dy.
 template <class Act, class T>
 void activation_backward(const context<cuda_device>& c, view<const T> dy, view<const T> x, view<T> dx) {
-  detail::map(c, "activation backward", kernel::activate_gradient<Act>{}, dy, x, dx);
+  detail::map(c.stream, "activation backward", kernel::activate_gradient<Act>{}, dy, x, dx);
 }
 
 /// y = a + b; y may be either.
 template <class T>
 void add(const context<cuda_device>& c, view<const T> a, view<const T> b, view<T> y) {
-  detail::map(c, "add", kernel::plus{}, a, b, y);
+  detail::map(c.stream, "add", kernel::plus{}, a, b, y);
 }
 
 /// y = x.
 template <class T>
 void copy(const context<cuda_device>& c, view<const T> x, view<T> y) {
-  detail::map(c, "copy", kernel::unchanged{}, x, view<const T>{}, y);
+  detail::map(c.stream, "copy", kernel::unchanged{}, x, view<const T>{}, y);
 }
 
 /// y = x where a draw is at least p, scaled by 1 / (1 - p), else 0.  The draws are those of the CPU for the same seed,

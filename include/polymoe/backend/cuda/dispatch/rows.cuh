@@ -1,6 +1,7 @@
 // What experts and units need besides products on CUDA: their work list, their input, copies, gated activations, pooling.
 #pragma once
 
+#include "../kernel/bias.cuh"
 #include "../kernel/rows.cuh"
 #include "grouped.cuh"
 #include "move.cuh"
@@ -29,6 +30,13 @@ inline device::launch_shape thread_grid(const char* what, const cuda_device::str
   const index blocks = ceil_div(n, kernel::row_threads), most = index{s.blocks} * 8;
   return {.kernel = what, .grid = static_cast<int>(blocks < most ? blocks : most), .block = kernel::row_threads, .shared = 0,
           .stream = s.handle};
+}
+/// to = from, rounded.
+template <class To, class From>
+void convert_rows(const cuda_device::stream& s, view<const From> from, view<To> to) {
+  const auto shape = warp_rows("convert", s, to.rows);
+  with_access<To>([&]<class V>(V) { device::launch(shape, kernel::convert_kernel<To, From, V::value>, from, to); },
+                  from, to);
 }
 template <class T>
 view<const T> as_view(const grouped::rows_of<T>& r, index rows, index cols) {
@@ -73,12 +81,6 @@ void activate_gated_backward(const context<cuda_device>& c, const grouped_work& 
   detail::with_access<T>(
       [&]<class V>(V) { device::launch(shape, kernel::activate_gated_backward_kernel<Act, T, V::value>, work.rows, d, a, b); },
       d, a, b);
-}
-
-/// to = from, rounded to To; n elements.
-template <class From, class To>
-void round_to(const context<cuda_device>& c, const From* from, To* to, index n) {
-  device::launch(detail::thread_grid("round", c.stream, n), kernel::round_kernel<From, To>, from, to, n);
 }
 
 /// The router's input for units of several rows: the rows, each with the share the unit policy gives it.

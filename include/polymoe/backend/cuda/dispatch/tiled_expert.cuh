@@ -50,7 +50,9 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
   }
   void refresh(context<backend>& c) {
     if constexpr (rounds)
-      for (const map& m : maps_) round_to(c, m.weight.value.ptr[0], reinterpret_cast<T*>(m.rounded), m.elements());
+      for (const map& m : maps_)
+        polymoe::backend::detail::convert_rows<T>(
+            c.stream, m.weight.value, view<T>(reinterpret_cast<T*>(m.rounded), m.weight.value.rows, m.in));
   }
 
   /// x in the order of the input, or through the plan; y in slot order.

@@ -57,34 +57,6 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 8)
     }
 }
 
-/// y = act(x).
-template <class Act, class T, int V>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 8) dense_activate_kernel(view<const T> x, view<T> y) {
-  for (index row = warp_rank(); row < y.rows; row += warp_total())
-    for (index j = device::lane() * index{V}; j < y.cols; j += index{32} * V) {
-      compute_t<T> z[V];
-      load_numbers<V>(x.row(row) + j, z);
-      POLYMOE_UNROLL
-      for (int i = 0; i < V; ++i) z[i] = Act{}(z[i]);
-      store_numbers<V>(y.row(row) + j, z);
-    }
-}
-
-/// dx = dy act'(x); dx may be dy.
-template <class Act, class T, int V>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 8)
-    dense_activate_backward_kernel(view<const T> dy, view<const T> x, view<T> dx) {
-  for (index row = warp_rank(); row < dx.rows; row += warp_total())
-    for (index j = device::lane() * index{V}; j < dx.cols; j += index{32} * V) {
-      compute_t<T> g[V], z[V];
-      load_numbers<V>(dy.row(row) + j, g);
-      load_numbers<V>(x.row(row) + j, z);
-      POLYMOE_UNROLL
-      for (int i = 0; i < V; ++i) g[i] *= Act{}.grad(z[i]);
-      store_numbers<V>(dx.row(row) + j, g);
-    }
-}
-
 /// to = from, converted.
 template <class To, class From, int V>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 8) convert_kernel(view<const From> from, view<To> to) {

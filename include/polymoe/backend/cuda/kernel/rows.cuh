@@ -1,4 +1,4 @@
-// Rows of experts and of units, element by element or row by row: copies, roundings, gated activations, blocks of rows
+// Rows of experts and of units, element by element or row by row: copies, gated activations, blocks of rows
 // pooled for the router, and the loss-free bias.
 //
 // Numbers of rows are read from the segments on the device; grids are sized from bounds that the host knows.
@@ -82,12 +82,6 @@ activate_gated_backward_kernel(grouped::segments rows, view<const T> d, view<T> 
       store_pack<T, V>(a.row(row) + j, x);
       store_pack<T, V>(b.row(row) + j, up);
     }
-}
-
-/// to[i] = from[i], rounded.
-template <class From, class To>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(row_threads) round_kernel(const From* from, To* to, index n) {
-  for (index i = thread_number(); i < n; i += thread_total()) store(to[i], from[i]);
 }
 
 /// pooled[u] = sum of share(r) x[u, r].  A bad number in a row that has no share makes the unit's input bad as well: its
