@@ -4,10 +4,13 @@
 // targets do) for fast products.  The CUDA backend has its own umbrella, polymoe/cuda.cuh.
 #pragma once
 
+#include "balance/gshard.hpp"
 #include "balance/importance.hpp"
+#include "balance/importance_of_scores.hpp"
 #include "balance/kl.hpp"
 #include "balance/load.hpp"
 #include "balance/loss_free_bias.hpp"
+#include "balance/supervised.hpp"
 #include "balance/switch_loss.hpp"
 #include "balance/z_loss.hpp"
 #include "core/workspace.hpp"
@@ -15,5 +18,8 @@
 #include "expert/identity.hpp"
 #include "layer/layer.hpp"
 #include "plan/dense_plan.hpp"
+#include "score/largest_softmax.hpp"
+#include "score/logit_dropout.hpp"
 #include "score/noisy.hpp"
 #include "score/sigmoid.hpp"
+#include "score/standardized.hpp"

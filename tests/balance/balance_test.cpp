@@ -26,6 +26,7 @@ struct batch {
   Router router{};
   Sum loss{};
   route_values v{};
+  std::vector<int> target{};  ///< per row, for losses that want one
 
   batch(int rows, int e, std::uint64_t seed, double scale = 1)
       : n(rows), experts(e), z(noise_vector(seed, rows * e, scale)), raw(noise_vector(seed + 1, rows * e)) {
@@ -47,8 +48,8 @@ struct batch {
   std::vector<double> totals(const std::vector<double>& logits, const std::vector<double>& second) const {
     std::vector<Row> acc(Sum::columns,
                          make_row<double, Tier>(std::vector<double>(static_cast<std::size_t>(experts), 0.0)));
-    each(logits, second, [&](int, const Row&, const auto& r, const Row& clean) {
-      loss.partial(polymoe::make_row_info<Sum>(r, clean), acc.data());
+    each(logits, second, [&](int t, const Row&, const auto& r, const Row& clean) {
+      loss.partial(polymoe::make_row_info<Sum>(r, clean, target_of(t)), acc.data());
     });
     std::vector<double> out;
     for (const Row& a : acc)
@@ -78,8 +79,8 @@ struct batch {
     const Row zero = make_row<double, Tier>(std::vector<double>(static_cast<std::size_t>(experts), 0.0));
     each(z, raw, [&](int t, const Row& second, const auto& r, const Row& clean) {
       row_grad<Row> g{zero, zero, zero, zero, zero};
-      loss.add_grad(polymoe::make_row_info<Sum>(r, clean), rows.data(), g);
-      const auto d = route_row_vjp(router, v, r, second, g, Sum::needs_clean_scores, t);
+      loss.add_grad(polymoe::make_row_info<Sum>(r, clean, target_of(t)), rows.data(), g);
+      const auto d = route_row_vjp(router, v, r, one(z, t, experts), second, g, Sum::needs_clean_scores, t);
       for (int e = 0; e < experts; ++e) {
         dz[static_cast<std::size_t>(t * experts + e)] = d.logits.v[e];
         draw[static_cast<std::size_t>(t * experts + e)] = d.raw.v[e];
@@ -93,6 +94,7 @@ struct batch {
     if (polymoe::projections<Router> > 1)
       CHECK(gradient_error([&](const std::vector<double>& x) { return weighted(z, x); }, raw, draw, 1e-6) < 1e-7);
   }
+  int target_of(int t) const { return target.empty() ? -1 : target[static_cast<std::size_t>(t)]; }
   double eps(int t, int e) const {
     return static_cast<double>(v.draw.normal(static_cast<std::uint64_t>(t * experts + e)));
   }
@@ -225,6 +227,70 @@ TEST_CASE("z loss is the mean squared logsumexp of the clean logits") {
   CHECK(b.value() == doctest::Approx(want).epsilon(1e-12));
   b.loss.first.weight = 1;
   b.check_gradient();
+}
+
+TEST_CASE("GShard counts first choices only: closed form, one when uniform, Switch when K = 1") {
+  batch<top_k<2>, balance::gshard> b(23, 5, 92, 2);
+  std::vector<double> f(5, 0.0), p(5, 0.0);
+  for (int t = 0; t < b.n; ++t) {
+    const std::vector<double> z{b.z.begin() + t * 5, b.z.begin() + (t + 1) * 5};
+    const auto s = softmax_of(z);
+    f[static_cast<std::size_t>(std::max_element(z.begin(), z.end()) - z.begin())] += 1.0 / b.n;
+    for (std::size_t e = 0; e < 5; ++e) p[e] += s[e] / b.n;
+  }
+  CHECK(b.value() == doctest::Approx(5 * dot(f, p)).epsilon(1e-12));
+  b.loss.first.weight = 4;
+  b.check_gradient();
+  CHECK(batch<top_k<1>, balance::gshard>(31, 6, 7, 2).value() ==
+        doctest::Approx(batch<top_k<1>, balance::switch_loss>(31, 6, 7, 2).value()).epsilon(1e-14));
+
+  batch<top_k<2>, balance::gshard> even(4, 4, 1);
+  for (int t = 0; t < 4; ++t)
+    for (int e = 0; e < 4; ++e) even.z[static_cast<std::size_t>(4 * t + e)] = t == e ? 2 : 0;
+  CHECK(even.value() == doctest::Approx(1).epsilon(1e-14));
+}
+
+TEST_CASE("importance of scores sums the noisy gates, as paper B's code does; the published form sums clean ones") {
+  using router = top_k<2, score::noisy_learned<score::largest_softmax<2>>>;
+  batch<router, balance::importance_of_scores> b(13, 6, 81, 2);
+  rows z, noisy, std;
+  spell_out(b, softplus, z, noisy, std);
+  std::vector<double> sum(6, 0.0);
+  for (const auto& row : noisy) {
+    auto sorted = row;
+    std::sort(sorted.rbegin(), sorted.rend());
+    const double both = std::exp(sorted[0]) + std::exp(sorted[1]);
+    for (std::size_t e = 0; e < 6; ++e) sum[e] += row[e] >= sorted[1] ? std::exp(row[e]) / both : 0;
+  }
+  CHECK(b.value() == doctest::Approx(cv2(sum)).epsilon(1e-9));
+  CHECK(b.value() != doctest::Approx(batch<router, balance::importance>(13, 6, 81, 2).value()).epsilon(1e-3));
+  CHECK(b.loss.first.weight == 0.4f);
+  b.loss.first.weight = 3;
+  b.check_gradient();
+}
+
+TEST_CASE("supervised routing: cross-entropy of the clean logits over the rows that have a target") {
+  batch<top_k<2, score::noisy_constant<>>, balance::supervised> b(9, 5, 82, 2);
+  b.target = {0, 4, -1, 2, 2, -1, 1, 3, 0};
+  b.v.inverse_temperature = 0.25f;  // neither temperature nor noise is part of it
+  double want = 0;
+  for (int t = 0; t < b.n; ++t)
+    if (b.target_of(t) >= 0)
+      want -= std::log(softmax_of({b.z.begin() + t * 5, b.z.begin() + (t + 1) * 5})[static_cast<std::size_t>(b.target_of(t))]) / 7;
+  CHECK(b.value() == doctest::Approx(want).epsilon(1e-12));
+  b.loss.first.weight = 2;
+  b.check_gradient();
+  b.target.assign(9, -1);
+  CHECK(b.value() == 0);
+  for (const double g : b.gradient().first) CHECK(g == 0);
+  b.target.assign(9, 5);  // no expert: as if there were none
+  CHECK(b.value() == 0);
+  // Confident and wrong: a large finite loss with a gradient of at most 1 per logit.
+  std::fill(b.z.begin(), b.z.end(), 0.0);
+  b.target.assign(9, 1), b.loss.first.weight = 1;
+  for (int t = 0; t < 9; ++t) b.z[static_cast<std::size_t>(5 * t)] = 1e4;
+  CHECK(b.value() == doctest::Approx(1e4));
+  for (const double g : b.gradient().first) CHECK(std::abs(g) <= 1.0 / 9 + 1e-12);
 }
 
 TEST_CASE("KL losses both ways, for softmax and for sigmoid scores that do not sum to one") {

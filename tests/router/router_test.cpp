@@ -126,6 +126,10 @@ TEST_CASE("a row with NaN or an infinity anywhere is marked, whatever the score"
 
 namespace {
 
+/// The sparse head of paper B as its code has it.
+using as_coded =
+    top_k<2, score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>;
+
 /// A smooth function of everything a unit's row produces, and its gradient through route_row_vjp.
 template <class Router>
 void check_row_vjp(const Router& router, float noise_scale, float inverse_temperature, bool clean) {
@@ -146,7 +150,7 @@ void check_row_vjp(const Router& router, float noise_scale, float inverse_temper
   const auto r = route_row(router, v, make_row(z), make_row(raw), 4);
   using Row = row_of<>;
   const row_grad<Row> g{make_row(a), make_row(b), make_row(c), make_row(d), make_row(f)};
-  const auto out = route_row_vjp(router, v, r, make_row(raw), g, clean, 4);
+  const auto out = route_row_vjp(router, v, r, make_row(z), make_row(raw), g, clean, 4);
   CHECK(gradient_error([&](const std::vector<double>& x) { return value(x, raw); }, z, to_vector(out.logits)) < 1e-8);
   if (polymoe::projections<Router> > 1)
     CHECK(gradient_error([&](const std::vector<double>& x) { return value(z, x); }, raw, to_vector(out.raw)) < 1e-8);
@@ -164,7 +168,80 @@ TEST_CASE("derivatives of one routed row: noise, temperature, clean scores, seco
         check_row_vjp(top_k<2, score::noisy_constant<>>{}, noise_scale, inverse_temperature, clean);
         check_row_vjp(top_k<2, score::noisy_learned<>>{}, noise_scale, inverse_temperature, clean);
         check_row_vjp(top_k<2, score::noisy_learned<score::sigmoid>>{}, noise_scale, inverse_temperature, clean);
+        check_row_vjp(top_k<2, score::standardized<>>{}, noise_scale, inverse_temperature, clean);
+        check_row_vjp(top_k<2, score::logit_dropout<>>{}, noise_scale, inverse_temperature, clean);
+        check_row_vjp(mixture<score::logit_dropout<>>{}, noise_scale, inverse_temperature, clean);
+        check_row_vjp(as_coded{}, noise_scale, inverse_temperature, clean);
       }
+}
+
+TEST_CASE("the sparse gate of paper B, step by step, against its own arithmetic") {
+  as_coded router;
+  router.floor = 0.3f, router.dropout = 0.4f;
+  const int E = 8;
+  for (int unit = 0; unit < 40; ++unit) {
+    const auto a = noise_vector(600 + static_cast<std::uint64_t>(unit), E, 2), raw = noise_vector(700, E, 2);
+    route_values v;
+    v.noise = 1, v.inverse_temperature = 0.5f;
+    v.draw = polymoe::random_root{9}.stream(2, 3);
+    const auto r = route_row(router, v, make_row(a), make_row(raw), unit);
+    double mean = 0, square = 0;
+    for (const double x : a) mean += x / E;
+    for (const double x : a) square += (x - mean) * (x - mean);
+    const double deviation = std::sqrt(square / (E - 1)) + static_cast<double>(1e-5f);
+    std::vector<double> z(E), sorted;
+    for (std::size_t e = 0; e < z.size(); ++e) {
+      const auto at = static_cast<std::uint64_t>(unit * E) + e;
+      z[e] = (a[e] - mean) / deviation + (std::log1p(std::exp(raw[e])) + static_cast<double>(0.3f)) * static_cast<double>(v.draw.normal(at));
+      const bool gone = v.draw.uniform(at | std::uint64_t{1} << 63) < 0.4f;
+      z[e] = gone ? 0 : z[e] / (1 - static_cast<double>(0.4f));
+    }
+    sorted = z;
+    std::sort(sorted.rbegin(), sorted.rend());
+    double sum = 0;
+    for (double& x : z) sum += x = x < sorted[1] ? 0 : std::exp(x / 2);
+    for (int e = 0; e < E; ++e)
+      CHECK(r.scores.v[e] == doctest::Approx(z[static_cast<std::size_t>(e)] / sum).epsilon(1e-9));
+  }
+}
+
+TEST_CASE("dropped logits: their share, none in evaluation, ties that lose weight as paper B's code does") {
+  top_k<2, score::logit_dropout<score::largest_softmax<2>>> router;
+  router.dropout = 0.25f;
+  route_values v;
+  v.noise = 1;
+  v.draw = polymoe::random_root{10}.stream(2, 3);
+  int dropped = 0;
+  for (int unit = 0; unit < 2000; ++unit) {
+    const auto r = route_row(router, v, make_row({1, 2, 3, 4}), make_row({1, 2, 3, 4}), unit);
+    for (int e = 0; e < 4; ++e) dropped += r.noisy.v[e] == 0;
+  }
+  CHECK(std::abs(dropped / 8000.0 - 0.25) < 0.02);
+  v.noise = 0;
+  CHECK(to_vector(route_row(router, v, make_row({1, 2, 3, 4}), make_row({1, 2, 3, 4}), 0).noisy) ==
+        std::vector<double>{1, 2, 3, 4});
+  // Three experts at the threshold: two are served, with a third of the weight each.
+  const auto tied = route_row(router, v, make_row({0, -1, 0, 0}), make_row({0, -1, 0, 0}), 0);
+  CHECK(tied.scores.v[1] == 0);
+  for (const int e : {0, 2, 3}) CHECK(tied.scores.v[e] == doctest::Approx(1.0 / 3));
+  CHECK((tied.chosen.expert[0] == 0 && tied.chosen.expert[1] == 2));
+}
+
+TEST_CASE("standardized logits have mean 0 and deviation 1, whatever their scale and offset; one expert gives 0") {
+  const score::standardized<> s;
+  for (const int E : {2, 3, 8, 31})
+    for (const double scale : {0.01, 1.0, 1e3}) {
+      auto x = noise_vector(61, E, scale);
+      for (double& v : x) v += 7 * scale;
+      const auto z = to_vector(s.prepare(make_row(x)));
+      double mean = 0, square = 0;
+      for (const double v : z) mean += v / E;
+      for (const double v : z) square += (v - mean) * (v - mean) / (E - 1);
+      CHECK(std::abs(mean) < 1e-12);
+      CHECK(std::sqrt(square) == doctest::Approx(1).epsilon(5e-3));
+    }
+  CHECK(to_vector(s.prepare(make_row({4}))) == std::vector<double>{0});
+  CHECK(to_vector(s.prepare_vjp(make_row({4}), make_row({3}))) == std::vector<double>{0});
 }
 
 }  // namespace moe_test

@@ -10,6 +10,16 @@ using polymoe::testing::router_options;
 
 namespace {
 
+/// standardized without the part of the gradient that goes through the deviation.
+struct deviation_forgotten : top_k<2, score::standardized<>> {
+  template <class Row>
+  POLYMOE_HD Row prepare_vjp(const Row& z, const Row& d) const {
+    using S = typename Row::scalar;
+    const Row p = prepare(z);
+    const S scale = (p.at(0) - p.at(1)) / (z.at(0) - z.at(1)), mean = d.sum() / S(static_cast<float>(z.n));
+    return d.map([=](S x, int) { return (x - mean) * scale; });
+  }
+};
 /// The default router with one member replaced below.
 struct good : top_k<2> {};
 
@@ -170,6 +180,9 @@ TEST_CASE("check_router accepts the shipped token-choice routers") {
   accepts<top_k<2, score::noisy_constant<>>>();
   accepts<top_k<2, score::noisy_learned<>>>();
   accepts<top_k<1, score::noisy_learned<score::sigmoid>>>();
+  accepts<top_k<2, score::standardized<score::noisy_learned<>>>>();
+  accepts<top_k<2, score::logit_dropout<>>>();
+  accepts<top_k<2, score::largest_softmax<2>>>();
 }
 TEST_CASE("check_router accepts the shipped mixtures") {
   accepts<mixture<>>();
@@ -191,6 +204,7 @@ TEST_CASE("check_router finds broken gradients") {
   refuses<computes_in_float>("vjp equals fp64 central differences");
   refuses<noise_without_gradient>("noise_vjp equals");
   refuses<noise_of_the_logits>("does not depend on the logits");
+  refuses<deviation_forgotten>("prepare_vjp equals fp64 central differences");
 }
 TEST_CASE("check_router finds broken choices") {
   refuses<higher_index_wins>("equal scores go to the lower index");

@@ -12,7 +12,7 @@
 //   cotangent(totals, experts, units, out)  out[i * experts + e] = d value / d total
 //   add_grad(info, cot, grad)               cot[i] is a row, already scaled
 // Optional members: needs_noise (refused for routers without noise), needs_choice (refused for mixtures),
-// needs_threshold (implies needs_choice), needs_clean_scores, has_bias.
+// needs_threshold (implies needs_choice), needs_clean_scores, needs_target, has_bias.
 #pragma once
 
 #include "../core/row.hpp"
@@ -33,6 +33,7 @@ struct row_info {
   int next = -1;            ///< expert with the (K+1)-th largest, -1 when K = E
   scalar kth_value{};       ///< their noisy logits
   scalar next_value{};
+  int target = -1;  ///< wanted expert (context::targets), -1 when there is none
 };
 
 /// Where a balance loss puts its gradients for one unit.
@@ -66,6 +67,11 @@ inline constexpr bool needs_choice = [] {
 template <class L>
 inline constexpr bool needs_clean_scores = [] {
   if constexpr (requires { L::needs_clean_scores; }) return bool(L::needs_clean_scores);
+  else return false;
+}();
+template <class L>
+inline constexpr bool needs_target = [] {
+  if constexpr (requires { L::needs_target; }) return bool(L::needs_target);
   else return false;
 }();
 template <class L>
@@ -127,7 +133,7 @@ struct sum<> {
   static constexpr int columns = 0;
   static constexpr int terms = 0;
   static constexpr bool needs_noise = false, needs_threshold = false, needs_choice = false,
-                        needs_clean_scores = false, has_bias = false;
+                        needs_clean_scores = false, needs_target = false, has_bias = false;
   template <class Info, class Row>
   POLYMOE_HD void partial(const Info&, Row*) const {}
   template <class S>
@@ -149,6 +155,7 @@ struct sum<First, Rest...> {
   static constexpr bool needs_threshold = detail::needs_threshold<First> || sum<Rest...>::needs_threshold;
   static constexpr bool needs_choice = detail::needs_choice<First> || sum<Rest...>::needs_choice;
   static constexpr bool needs_clean_scores = detail::needs_clean_scores<First> || sum<Rest...>::needs_clean_scores;
+  static constexpr bool needs_target = detail::needs_target<First> || sum<Rest...>::needs_target;
   static constexpr bool has_bias = detail::has_bias<First> || sum<Rest...>::has_bias;
 
   First first{};

@@ -28,6 +28,9 @@ struct context {
   const step_state* step = nullptr;  ///< in the backend's memory; null means the defaults above
   arena scratch{};                   ///< one call's memory, given back when the call returns
   random_root random{};
+  /// [T] wanted expert of every unit of this call, -1: none; in the backend's memory, alive until backward.  Only
+  /// routers with balance::supervised look.
+  const int* targets = nullptr;
 
   bool training() const { return mode == run_mode::train; }
   /// Stream `id` (a hash of a module path) at this step and micro-batch.  Host code only.

@@ -118,6 +118,11 @@ class routing : public routing_traits<Spec> {
     require(r.cols == config_.dim, "routing: input is ", shape_text(r), ", the router was built for dim ", config_.dim);
     require(r.rows <= s.max_units, "routing: ", r.rows, " units, memory was bound for ", s.max_units);
     s.input = r;
+    if constexpr (Balance::needs_target) {
+      require(c.targets || !c.training() || r.rows == 0, "routing: balance::supervised needs the wanted expert of each of the ",
+              r.rows, " units in context::targets");
+      s.target = c.targets;
+    }
     shape_plan(c, s, r.rows);
     kernel_.forward(c, config_, own_, r, s);
   }
@@ -160,6 +165,9 @@ class routing : public routing_traits<Spec> {
     require(c.experts <= max_experts, "routing: experts is ", c.experts, ", the largest supported number is ", max_experts);
     require(all_experts || Router::k <= c.experts, "routing: the router takes K = ", Router::k, " experts per unit, there are only ", c.experts);
     require(c.group_size >= 0, "routing: group_size is ", c.group_size, ", it must not be negative");
+    if constexpr (drops_logits<Router>)
+      require(c.router.dropout >= 0 && c.router.dropout < 1, "routing: the router's dropout is ", c.router.dropout,
+              ", it must be in [0, 1)");
     if constexpr (requires { c.capacity.validate(); }) c.capacity.validate();
     return c;
   }

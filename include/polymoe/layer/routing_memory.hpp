@@ -33,7 +33,7 @@ struct routing_traits {
   using Balance = balance::as_sum<typename Spec::balance>;
   static constexpr bool all_experts = Router::k == every_expert;
   static constexpr bool learned_noise = projections<Router> > 1;
-  static constexpr bool noisy = has_noise<Router, row<scalar_group, 8, C>>;
+  static constexpr bool noisy = perturbs_logits<Router, row<scalar_group, 8, C>>;
   static constexpr auto overflow_kind = Capacity::overflow_policy::value;
   static constexpr bool has_fallback = Capacity::limited && overflow_kind == overflow::kind::fallback && !all_experts;
   static constexpr bool has_skip = Capacity::limited && overflow_kind == overflow::kind::identity && !all_experts;
@@ -54,7 +54,7 @@ struct routing_memory {
   sparse_plan<C> plan;
   view<C> logits;        ///< [T, E] clean
   view<C> raw;           ///< [T, E] second projection, empty when there is one
-  view<C> noisy;         ///< [T, E] with noise, empty for routers without
+  view<C> noisy;         ///< [T, E] after noise and dropout, empty for routers without
   view<C> scores;        ///< [T, E]
   view<C> totals;        ///< [G, columns * E]
   view<C> cotangents;    ///< [G, columns * E]
@@ -63,6 +63,7 @@ struct routing_memory {
   view<C> d_skip;        ///< [1, T]
   view<C> d_logits;      ///< [T, E]
   view<C> d_raw;         ///< [T, E]
+  const int* target = nullptr;  ///< [T] of the call, context::targets; null without
   routing_stats stats;   ///< its arrays
 };
 

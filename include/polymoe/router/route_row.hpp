@@ -1,8 +1,8 @@
 // One unit through the router, forward and backward: the same text for the CPU loop and the CUDA kernel.
 //
-// logits -> (+ noise) -> / temperature -> scores -> (+ selection bias) -> choice.  The caller loads rows and stores
-// results; everything between is here, and policies are called directly so that a policy that forgot POLYMOE_HD is
-// named in the compiler's error.
+// logits -> (prepare) -> (+ noise) -> (dropout) -> / temperature -> scores -> (+ selection bias) -> choice.  The caller
+// loads rows and stores results; everything between is here, and policies are called directly so that a policy that forgot
+// POLYMOE_HD is named in the compiler's error.
 #pragma once
 
 #include "../balance/balance.hpp"
@@ -14,6 +14,15 @@ namespace polymoe::inline v0 {
 /// True when the router adds noise to its logits in training.
 template <class Router, class Row>
 concept has_noise = requires(const Router r, Row z) { r.noise_std(z); };
+/// True when the router changes its logits before anything else sees them: prepare(logits), prepare_vjp(logits, d).
+template <class Router, class Row>
+concept prepares_logits = requires(const Router r, Row z) { r.prepare(z); };
+/// True when the router drops logits in training: `dropout` is the probability.
+template <class Router>
+concept drops_logits = requires(const Router r) { r.dropout; };
+/// True when training routes other logits than it was given, and has to keep them for backward.
+template <class Router, class Row>
+concept perturbs_logits = has_noise<Router, Row> || drops_logits<Router>;
 /// Number of router matrices: 2 when the noise deviation is learned.
 template <class Router>
 inline constexpr int projections = [] {
@@ -34,10 +43,31 @@ struct route_values {
 
 template <class Row, int K>
 struct routed_row {
-  Row logits, noisy, noise_std, scaled, scores;
+  Row logits;  ///< after prepare
+  Row noisy;   ///< after noise and dropout
+  Row noise_std, scaled, scores;
   choice<K> chosen;
   bool finite = true;
 };
+
+namespace detail {
+template <class Router, class Row>
+POLYMOE_HD Row prepared_logits(const Router& router, const Row& logits) {
+  if constexpr (prepares_logits<Router, Row>) return router.prepare(logits);
+  else return logits;
+}
+/// The row of `unit` with each element 0 or times 1 / (1 - p).  Noise counts its draws from 0, dropout from 2^63.
+template <class Router, class Row>
+POLYMOE_HD Row dropped(const Router& router, const route_values& v, const Row& x, index unit) {
+  using S = typename Row::scalar;
+  const float p = router.dropout;
+  const S scale = S(1) / (S(1) - S(p));
+  return x.map([&](S z, int e) {
+    const auto at = static_cast<std::uint64_t>(unit * x.n + e) | std::uint64_t{1} << 63;
+    return v.draw.uniform(at) < p ? S(0) : z * scale;
+  });
+}
+}  // namespace detail
 
 /// `raw` is the row of the second projection; pass `logits` again when there is one projection only.
 template <class Router, class Row>
@@ -45,20 +75,22 @@ POLYMOE_HD routed_row<Row, choices_of<Router>> route_row(const Router& router, c
                                                          const Row& raw, index unit) {
   using S = typename Row::scalar;
   routed_row<Row, choices_of<Router>> r;
-  r.logits = logits;
-  r.noisy = logits;
-  r.finite = logits.finite();
+  r.logits = detail::prepared_logits(router, logits);
+  r.noisy = r.logits;
+  r.finite = r.logits.finite();
   if constexpr (has_noise<Router, Row>) {
     r.noise_std = router.noise_std(raw);
     if (projections<Router> > 1) r.finite = r.finite && raw.finite();
     if (v.noise != 0) {
-      r.noisy = logits.zip(r.noise_std, [&](S z, S s, int e) {
+      r.noisy = r.logits.zip(r.noise_std, [&](S z, S s, int e) {
         return z + s * S(v.noise * v.draw.normal(static_cast<std::uint64_t>(unit * logits.n + e)));
       });
     }
   } else {
     r.noise_std = logits.filled(S(0));
   }
+  if constexpr (drops_logits<Router>)
+    if (v.noise != 0) r.noisy = detail::dropped(router, v, r.noisy, unit);
   const S inverse_tau(v.inverse_temperature);
   r.scaled = v.inverse_temperature == 1.0f ? r.noisy : r.noisy.map([=](S z, int) { return z * inverse_tau; });
   r.scores = router.scores(r.scaled);
@@ -77,8 +109,9 @@ POLYMOE_HD routed_row<Row, choices_of<Router>> route_row(const Router& router, c
 
 /// Builds what balance losses see.  Thresholds are found only for losses that ask for them.
 template <class Balance, int K, class Row>
-POLYMOE_HD row_info<Row, K> make_row_info(const routed_row<Row, K>& r, const Row& clean_scores) {
+POLYMOE_HD row_info<Row, K> make_row_info(const routed_row<Row, K>& r, const Row& clean_scores, int target = -1) {
   row_info<Row, K> info{r.logits, r.noisy, r.scores, clean_scores, r.noise_std, r.chosen};
+  info.target = target;
   if constexpr (Balance::needs_threshold) {
     if (r.logits.n > K) {
       const choice<K + 1> top = largest<K + 1>(r.noisy);
@@ -97,7 +130,7 @@ POLYMOE_HD row_info<Row, K> make_row_info(const routed_row<Row, K>& r, const Row
 /// Scores of the clean logits: the same row when nothing was added.
 template <class Router, class Row, int K>
 POLYMOE_HD Row clean_scores_of(const Router& router, const route_values& v, const routed_row<Row, K>& r) {
-  if constexpr (has_noise<Router, Row>) {
+  if constexpr (perturbs_logits<Router, Row>) {
     if (v.noise != 0) {
       using S = typename Row::scalar;
       const S inverse_tau(v.inverse_temperature);
@@ -134,10 +167,11 @@ struct row_vjp {
   Row logits, raw;
 };
 
-/// `g` holds the gradients that gates and balance losses gave; `raw` as in route_row.
+/// `g` holds the gradients that gates and balance losses gave; `logits` and `raw` as in route_row.
 template <class Router, class Row, int K>
 POLYMOE_HD row_vjp<Row> route_row_vjp(const Router& router, const route_values& v, const routed_row<Row, K>& r,
-                                      const Row& raw, const row_grad<Row>& g, bool use_clean_scores, index unit) {
+                                      const Row& logits, const Row& raw, const row_grad<Row>& g, bool use_clean_scores,
+                                      index unit) {
   using S = typename Row::scalar;
   const S inverse_tau(v.inverse_temperature);
   Row d_scores = g.scores;
@@ -145,7 +179,7 @@ POLYMOE_HD row_vjp<Row> route_row_vjp(const Router& router, const route_values& 
   out.logits = g.logits;
   if (use_clean_scores) {
     bool noisy = false;
-    if constexpr (has_noise<Router, Row>) noisy = v.noise != 0;
+    if constexpr (perturbs_logits<Router, Row>) noisy = v.noise != 0;
     if (noisy)
       out.logits.add_scaled(inverse_tau,
                             router.vjp(r.logits.map([=](S z, int) { return z * inverse_tau; }), g.clean_scores));
@@ -154,6 +188,8 @@ POLYMOE_HD row_vjp<Row> route_row_vjp(const Router& router, const route_values& 
   }
   Row d_noisy = g.noisy;
   d_noisy.add_scaled(inverse_tau, router.vjp(r.scaled, d_scores));
+  if constexpr (drops_logits<Router>)
+    if (v.noise != 0) d_noisy = detail::dropped(router, v, d_noisy, unit);
   out.logits.add(d_noisy);
   out.raw = out.logits.filled(S(0));
   if constexpr (requires(const Router q, Row z) { q.noise_vjp(z, z); }) {
@@ -166,6 +202,8 @@ POLYMOE_HD row_vjp<Row> route_row_vjp(const Router& router, const route_values& 
     }
     out.raw = router.noise_vjp(raw, d_std);
   }
+  if constexpr (prepares_logits<Router, Row>) out.logits = router.prepare_vjp(logits, out.logits);
+  else (void)logits;
   return out;
 }
 

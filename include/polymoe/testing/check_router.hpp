@@ -5,6 +5,7 @@
 //   numbers       finite logits, also +-1e4, give finite scores in float and double; nothing beyond E is looked at
 //   gradients     vjp and noise_vjp equal fp64 central differences to 1e-6; the dual-number forward is their transpose,
 //                 and the dual-number vjp is the difference of the vjp (exact Hessian-vector products rest on it)
+//   prepare       prepare_vjp likewise, where the router has one; equal logits give no NaN
 //   noise         deviations are finite and not negative; with one projection they must not depend on the logits,
 //                 because the library carries no gradient through them
 //   bad rows      select returns from rows with NaN and infinities (its result is not used there); through the library
@@ -66,6 +67,7 @@ class router_check {
         random_rows();
         tied_rows();
         noise_rows();
+        prepared_rows();
       }
       extreme_rows();
       bad_rows();
@@ -233,6 +235,31 @@ class router_check {
                        g.v[e], ", difference ", expected);
         }
       }
+    }
+  }
+
+  void prepared_rows() {
+    if constexpr (prepares_logits<Router, Row>) {
+      const std::string at = where("prepared");
+      const Row z = draw(1.5), w = draw(1), u = draw(1);
+      const Row g = router_.prepare_vjp(z, w);
+      const double h = 1e-5;
+      for (int e = 0; e < E_; ++e) {
+        Row up = z, down = z;
+        up.v[e] += h, down.v[e] -= h;
+        const double expected = (dot(router_.prepare(up), w) - dot(router_.prepare(down), w)) / (2 * h);
+        book_.expect(close(g.v[e], expected, options_.tolerance),
+                     "prepare_vjp equals fp64 central differences of prepare", at, ": expert ", e, ", prepare_vjp ",
+                     g.v[e], ", difference ", expected);
+      }
+      const Dual pu = router_.prepare(make<Dual>([&](int e) { return dual<double>(z.v[e], u.v[e]); }));
+      double along = 0;
+      for (int e = 0; e < E_; ++e) along += pu.v[e].t * w.v[e];
+      book_.expect(close(along, dot(g, u), 1e-9), "the tangent of prepare is the transpose of prepare_vjp", at,
+                   ": w'Ju is ", along, ", (J'w)'u is ", dot(g, u));
+      const Row same = router_.prepare(make<Row>([](int) { return 0.25; }));
+      book_.expect(same.finite() && router_.prepare_vjp(make<Row>([](int) { return 0.25; }), w).finite(),
+                   "equal logits are prepared without NaN", at);
     }
   }
 

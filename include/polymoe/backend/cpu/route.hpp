@@ -135,7 +135,7 @@ void route_rows(const Stream& stream, const Router& router, const Balance& balan
         for (int j = 0; j < p.k; ++j) m.place.wish[t * p.k + j] = r.chosen.expert[j];
       if (columns > 0 && m.balanced) {
         const Row clean = Balance::needs_clean_scores ? clean_scores_of(router, m.route, r) : r.scores;
-        balance.partial(make_row_info<Balance>(r, clean), acc);
+        balance.partial(make_row_info<Balance>(r, clean, m.target ? m.target[t] : -1), acc);
       }
       mass.add(r.scores);
       const auto decision = decision_of(r.scores);
@@ -339,7 +339,8 @@ void route_rows_backward(const Stream& stream, const Router& router, const Balan
           g.scores.add_at(e, d_score[j]);
         }
       }
-      const auto d = routed_row_vjp(router, balance, m.route, r, raw, cot, m.balanced, g, t);
+      const auto d = routed_row_vjp(router, balance, m.route, r, logits, raw, cot, m.balanced, g, t,
+                                    m.target ? m.target[t] : -1);
       detail::store_row(d.logits, d_logits, t);
       if (d_raw.ptr[0]) detail::store_row(d.raw, d_raw, t);
     }

@@ -68,6 +68,10 @@ class router_kernel<Spec, cpu_with<Maths>> {
     const step_state step = c.step ? *c.step : step_state{};
     require(step.temperature > 0 && math::is_finite(1.0f / step.temperature), "routing: temperature is ",
             step.temperature, ", it must be positive");
+    if (Balance::needs_target && s.target && c.training())
+      for (index t = 0; t < r.rows; ++t)
+        require(s.target[t] >= -1 && s.target[t] < experts_, "routing: unit ", t, " is wanted by expert ", s.target[t],
+                ", there are ", experts_, " (-1: none)");
     s.route.inverse_temperature = 1.0f / step.temperature;
     s.route.noise = c.training() ? step.noise : 0.0f;
     s.route.draw = c.draw(p.noise_stream);

@@ -143,6 +143,7 @@ class router_kernel<Spec, cuda_device> {
     a.weight = p.weight.value.ptr[0], a.noise_weight = p.noise_weight.value.ptr[0];
     a.plan = s.plan;
     a.logits = s.logits.ptr[0], a.raw = s.raw.ptr[0], a.noisy = s.noisy.ptr[0], a.scores = s.scores.ptr[0];
+    a.target = s.target;
     a.totals = s.totals.ptr[0], a.cotangents = s.cotangents.ptr[0], a.values = s.values.ptr[0];
     a.wish = s.wish, a.position = s.position;
     a.stats = s.on_device;

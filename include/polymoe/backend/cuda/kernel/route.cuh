@@ -100,7 +100,7 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
       auto r = route_row(call.router, values, logits, raw, index{t});
       r.finite = r.finite && r.scores.finite();
       store_route_row(r.finite ? r.scores : zero, a.scores + index{t} * E);
-      if constexpr (has_noise<Router, Row>) store_route_row(r.noisy, a.noisy + index{t} * E);
+      if constexpr (perturbs_logits<Router, Row>) store_route_row(r.noisy, a.noisy + index{t} * E);
       if (logits.g.lane() == 0) {
         a.plan.bad[t] = !r.finite;
         if constexpr (!schedule::mixture)
@@ -115,7 +115,7 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
           Row share[columns];
           for (int c = 0; c < columns; ++c) share[c] = zero;
           const Row clean = Balance::needs_clean_scores ? clean_scores_of(call.router, values, r) : r.scores;
-          call.balance.partial(make_row_info<Balance>(r, clean), share);
+          call.balance.partial(make_row_info<Balance>(r, clean, a.target ? a.target[t] : -1), share);
           POLYMOE_UNROLL
           for (int c = 0; c < columns; ++c) add_to(sums + index{c} * E, share[c]);
         }

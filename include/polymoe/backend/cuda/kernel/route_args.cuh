@@ -32,7 +32,7 @@ struct route_args {
   sparse_plan<C> plan{};
   C* logits = nullptr;      ///< [T, E] clean
   C* raw = nullptr;         ///< [T, E] second projection, or null
-  C* noisy = nullptr;       ///< [T, E] with noise; null for routers without
+  C* noisy = nullptr;       ///< [T, E] after noise and dropout; null for routers without
   C* scores = nullptr;      ///< [T, E]
   C* totals = nullptr;      ///< [G, columns * E] balance totals
   C* cotangents = nullptr;  ///< [G, columns * E]
@@ -50,6 +50,7 @@ struct route_args {
   float* load = nullptr;        ///< [E] += wishes, in training
 
   // Values of the call.
+  const int* target = nullptr;       ///< [T] wanted experts for balance::supervised, or null
   const step_state* step = nullptr;  ///< device memory; null means the defaults
   run_mode mode = run_mode::train;
   random_root random{};

@@ -76,7 +76,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads, route_tuning::l
     }
     const Row logits = load_route_row<Row>(a.logits + t * E, E);
     const Row raw = projections<Router> > 1 ? load_route_row<Row>(a.raw + t * E, E) : logits;
-    const Row noisy = has_noise<Router, Row> ? load_route_row<Row>(a.noisy + t * E, E) : logits;
+    const Row noisy = perturbs_logits<Router, Row> ? load_route_row<Row>(a.noisy + t * E, E) : logits;
     const auto r = reloaded_row(call.router, values, logits, raw, noisy, load_route_row<Row>(a.scores + t * E, E),
                                 a.wish + (schedule::mixture ? 0 : t * K));
     row_grad<Row> g{zero, zero, zero, zero, zero};
@@ -122,7 +122,8 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads, route_tuning::l
     Row cot[columns > 0 ? columns : 1];
     for (int i = 0; i < columns; ++i)
       cot[i] = balanced ? load_route_row<Row>(a.cotangents + (t / a.plan.group_size * columns + i) * E, E) : zero;
-    const auto d = routed_row_vjp(call.router, call.balance, values, r, raw, cot, balanced, g, t);
+    const auto d = routed_row_vjp(call.router, call.balance, values, r, logits, raw, cot, balanced, g, t,
+                                  a.target ? a.target[t] : -1);
     store_route_row(d.logits, b.d_logits + t * E);
     if constexpr (projections < Router >> 1) store_route_row(d.raw, b.d_raw + t * E);
   }

@@ -1,0 +1,34 @@
+// balance::importance_of_scores: CV^2 of I_e = sum_t p_{t,e} of the scores that the gates are made of, noise included.
+//
+// What paper B's code computes for its sparse head, twice: once under the name importance and once under the name load
+// (papers.md 2.4), 0.2 each, hence the weight 0.4 here.  With score::largest_softmax the sum runs over the gates that its
+// code sums.  balance::importance is the published form, on clean scores.
+#pragma once
+
+#include "balance.hpp"
+
+namespace polymoe::inline v0::balance {
+
+struct importance_of_scores {
+  static constexpr const char* name = "importance_of_scores";
+  static constexpr int columns = 1;
+  float weight = 0.4f;
+  template <class Info, class Row>
+  POLYMOE_HD void partial(const Info& r, Row* acc) const {
+    acc[0].add(r.scores);
+  }
+  template <class S>
+  POLYMOE_HD S value(const S* totals, int experts, index) const {
+    return detail::squared_cv(totals, experts);
+  }
+  template <class S>
+  POLYMOE_HD void cotangent(const S* totals, int experts, index, S* out) const {
+    detail::squared_cv_grad(totals, experts, out);
+  }
+  template <class Info, class Row, class Grad>
+  POLYMOE_HD void add_grad(const Info&, const Row* cot, Grad& g) const {
+    g.scores.add(cot[0]);
+  }
+};
+
+}  // namespace polymoe::balance
