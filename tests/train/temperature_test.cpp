@@ -1,0 +1,72 @@
+// Temperature schedules at their corners, and the stop at an entropy floor.
+// sanitize: yes
+#include <doctest/doctest.h>
+
+#include <polymoe/train/temperature.hpp>
+
+namespace polymoe {
+namespace {
+
+using shape = temperature_schedule::shape;
+
+TEST_CASE("constant, linear and sigmoid start and end where they say, and never rise") {
+  for (const shape how : {shape::constant, shape::linear, shape::sigmoid}) {
+    const temperature_schedule s{.how = how, .start = 2.0, .least = 0.1, .total = 50};
+    CHECK(s(0) == doctest::Approx(2.0).epsilon(1e-12));
+    CHECK(s(50) == doctest::Approx(how == shape::constant ? 2.0 : 0.1).epsilon(1e-12));
+    CHECK(s(1000) == s(50));
+    for (index t = 0; t < 60; ++t) CHECK(s(t + 1) <= s(t));
+  }
+}
+
+TEST_CASE("half way linear and sigmoid meet; before it the sigmoid is hotter, after it colder") {
+  const temperature_schedule line{.how = shape::linear, .start = 1.0, .least = 0.2, .total = 100};
+  temperature_schedule curve = line;
+  curve.how = shape::sigmoid;
+  CHECK(line(25) == doctest::Approx(0.8));
+  CHECK(curve(50) == doctest::Approx(0.6));
+  CHECK(curve(25) > line(25));
+  CHECK(curve(75) < line(75));
+  // 1 / (1 + e^-2.5), shifted so that the ends are exact.
+  const double at = 1 / (1 + std::exp(-2.5)), end = 1 / (1 + std::exp(5.0));
+  CHECK(curve(25) == doctest::Approx(0.2 + 0.8 * (at - end) / (1 - 2 * end)).epsilon(1e-12));
+}
+
+TEST_CASE("the descent stops at the first entropy below the floor, and a checkpoint keeps it stopped") {
+  temperature_annealing a({.how = shape::linear, .start = 1.0, .least = 0.1, .total = 90, .entropy_floor = 0.5});
+  a.observe(10, 0.7);
+  CHECK(a.held() == 0);
+  a.observe(20, 0.49);
+  CHECK(a.held() == doctest::Approx(0.8));
+  CHECK(a.held_at() == 20);
+  a.observe(30, 0.1);
+  CHECK(a.held_at() == 20);
+  CHECK(a(90) == a.held());
+  CHECK(a(5) > a.held());
+  temperature_annealing b(a.schedule());
+  CHECK(b(90) == doctest::Approx(0.1));
+  b.restore(a.held(), a.held_at());
+  CHECK(b(90) == a(90));
+  CHECK_THROWS_AS(b.restore(3.0, 4), error);
+  // Without a floor nothing is observed, and NaN stops nothing.
+  temperature_annealing c({.how = shape::linear, .start = 1.0, .least = 0.1, .total = 90});
+  c.observe(20, -1.0);
+  CHECK(c(90) == doctest::Approx(0.1));
+  a = temperature_annealing({.how = shape::linear, .start = 1.0, .least = 0.1, .total = 90, .entropy_floor = 0.5});
+  a.observe(20, std::nan(""));
+  CHECK(a.held() == 0);
+}
+
+TEST_CASE("impossible schedules are refused with both numbers") {
+  using s = temperature_schedule;
+  CHECK_THROWS_WITH_AS(temperature_annealing(s{.start = 0.2, .least = 0.3}),
+                       "temperature: it goes from 0.2 to 0.3, both must be positive and the second at most the first", error);
+  CHECK_THROWS_AS(temperature_annealing(s{.start = 1, .least = 0}), error);
+  CHECK_THROWS_AS(temperature_annealing(s{.total = 0}), error);
+  CHECK_THROWS_AS(temperature_annealing(s{.how = shape::sigmoid, .steepness = 0}), error);
+  CHECK_THROWS_AS(temperature_annealing(s{.entropy_floor = -1}), error);
+  CHECK_THROWS_AS((s{.how = shape::linear})(-1), error);
+}
+
+}  // namespace
+}  // namespace polymoe
