@@ -1,0 +1,200 @@
+// The Hessian of a model's mean loss over a set of examples, as an operator: products with vectors are exact.
+//
+// The model runs over dual numbers: parameters carry a direction v in their tangent plane, backward runs as always, and
+// the tangent plane of the gradients is H v (forward over reverse).  No finite differences: in a sparse model they cross
+// decisions of the router, and are then wrong by thousands of per cent.  Routing is locally constant; H has no part for
+// the jumps at its borders, nor at the kinks of ReLU.
+//
+//   workspace<model<dual<float>>> w(...);  fill w.values() from a checkpoint
+//   analysis::loss_hessian h(w, batches, classes);
+//   const auto top = analysis::lanczos(h, {.count = 5});
+//
+// Vectors are dense: the chosen parameters one after the other, without the padding between tensors.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "../core/workspace.hpp"
+#include "../nn/cross_entropy.hpp"
+#include "symmetric_operator.hpp"
+
+namespace polymoe::inline v0::analysis {
+
+/// Examples that belong together in one call; the memory is the caller's.
+template <class R>
+struct labelled_rows {
+  view<const R> x;                        ///< [rows, inputs]
+  std::span<const std::int32_t> labels;   ///< one per row of the model's output
+};
+
+struct loss_hessian_options {
+  double smoothing = 0;              ///< label smoothing of the loss
+  run_mode mode = run_mode::eval;    ///< eval: no noise, no dropout, no balance losses; train: all of them, as drawn for the
+                                     ///< workspace's step, the same in every product
+  /// Which parameters the Hessian is taken over, by name; all when empty.  Others are held fixed: without those of the
+  /// routers, the gates are frozen.
+  std::function<bool(const std::string&)> includes{};
+};
+
+template <class Model>
+class loss_hessian {
+ public:
+  using scalar = typename Model::scalar;
+  using real = real_t<scalar>;
+  static_assert(is_dual<scalar>, "analysis::loss_hessian needs a model over dual<float> or dual<double>: the tangent of its "
+                                 "gradients is the product with the Hessian");
+  using batch = labelled_rows<real>;
+
+  loss_hessian(workspace<Model>& w, std::vector<batch> batches, index classes, loss_hessian_options o = {})
+      : work_(w), batches_(std::move(batches)), classes_(classes), options_(std::move(o)),
+        loss_({classes, options_.smoothing}) {
+    index most = 0, most_out = 0, inputs = 0;
+    for (const batch& b : batches_) {
+      require(b.x.cols == work_.module().in_cols(), "loss_hessian: a batch has ", b.x.cols, " columns, the model takes ",
+              work_.module().in_cols());
+      require(b.x.rows <= work_.options().max_rows, "loss_hessian: a batch has ", b.x.rows, " rows, the workspace was made for ",
+              work_.options().max_rows);
+      require(b.x.contiguous(), "loss_hessian: the rows of a batch must lie one after the other");
+      rows_ += static_cast<index>(b.labels.size());
+      most = std::max(most, b.x.rows), most_out = std::max(most_out, static_cast<index>(b.labels.size()));
+      inputs = b.x.cols;
+    }
+    require(rows_ > 0, "loss_hessian: there are no labelled rows");
+    still_.assign(static_cast<std::size_t>(most * inputs), real(0));
+    logits_.resize(static_cast<std::size_t>(4 * most_out * classes));
+    binder<typename Model::backend> dry;
+    { auto measured = loss_.bind(dry, most_out); (void)measured; }
+    loss_saved_ = owned_block<host_memory>(dry.saved.peak()), loss_scratch_ = owned_block<host_memory>(dry.scratch.peak());
+    binder<typename Model::backend> bound;
+    bound.saved = loss_saved_.as_arena();
+    saved_ = loss_.bind(bound, most_out);
+    for (const param_entry& e : work_.entries())
+      if (!options_.includes || options_.includes(e.name)) chosen_.push_back(e), size_ += e.size;
+    require(size_ > 0, "loss_hessian: no parameter was chosen out of ", work_.entries().size());
+  }
+
+  index size() const { return size_; }
+  /// The chosen tensors, in the order in which a vector holds them.
+  const std::vector<param_entry>& entries() const { return chosen_; }
+
+  /// out = H v.
+  void apply(std::span<const real> v, std::span<real> out) {
+    require(static_cast<index>(v.size()) == size_ && static_cast<index>(out.size()) == size_, "loss_hessian: vectors of ",
+            v.size(), " and ", out.size(), " numbers for ", size_, " parameters");
+    direction(v);
+    run(true);
+    collect(1, out);
+  }
+  /// out = gradient of the mean loss (of the balance losses too in training mode).
+  void gradient(std::span<real> out) {
+    require(static_cast<index>(out.size()) == size_, "loss_hessian: a vector of ", out.size(), " numbers for ", size_, " parameters");
+    direction({});
+    run(true);
+    collect(0, out);
+  }
+  /// Mean loss over all examples, without balance losses.
+  double loss() {
+    direction({});
+    run(false);
+    return mean_loss_;
+  }
+  /// Mean loss at parameters + alpha * v for every alpha; the parameters are put back.
+  std::vector<double> loss_along(std::span<const real> v, const std::vector<double>& alphas) {
+    const std::vector<real> before(values(), values() + work_.values().cols);
+    std::vector<double> out;
+    for (const double alpha : alphas) {
+      index at = 0;
+      for (const param_entry& e : chosen_)
+        for (index i = 0; i < e.size; ++i, ++at) {
+          const auto place = static_cast<std::size_t>(e.offset + i);
+          values()[place] = static_cast<real>(static_cast<double>(before[place]) + alpha * static_cast<double>(v[static_cast<std::size_t>(at)]));
+        }
+      out.push_back(loss());
+    }
+    std::copy(before.begin(), before.end(), values());
+    work_.refresh();
+    return out;
+  }
+  /// v with every filter (row of a tensor of two or more dimensions) scaled to the length of the parameters' filter, and 0
+  /// for biases and norms (Li et al. 2018, "Visualizing the loss landscape", section 4).
+  std::vector<real> filter_normalised(std::vector<real> v) {
+    index at = 0;
+    for (const param_entry& e : chosen_) {
+      const index filters = e.dims.size() > 1 ? e.dims[0] : 0, length = filters ? e.size / filters : e.size;
+      for (index f = 0; f < std::max<index>(filters, 1); ++f) {
+        real* d = v.data() + at + f * length;
+        const real* p = values() + e.offset + f * length;
+        double own = 0, want = 0;
+        for (index i = 0; i < length; ++i) own += double(d[i]) * double(d[i]), want += double(p[i]) * double(p[i]);
+        const double by = filters && own > 0 ? std::sqrt(want / own) : 0;
+        for (index i = 0; i < length; ++i) d[i] = static_cast<real>(double(d[i]) * by);
+      }
+      at += e.size;
+    }
+    return v;
+  }
+
+ private:
+  real* values() { return work_.values().ptr[0]; }
+  /// The tangent plane of the parameters; zero where v is empty or a tensor is not chosen.
+  void direction(std::span<const real> v) {
+    real* t = work_.values().ptr[1];
+    std::fill_n(t, work_.values().cols, real(0));
+    if (!v.empty()) {
+      index at = 0;
+      for (const param_entry& e : chosen_) {
+        std::copy_n(v.data() + at, e.size, t + e.offset);
+        at += e.size;
+      }
+    }
+    work_.refresh();
+  }
+  void collect(int plane, std::span<real> out) {
+    const real* g = work_.grads().ptr[plane];
+    index at = 0;
+    for (const param_entry& e : chosen_) {
+      std::copy_n(g + e.offset, e.size, out.data() + at);
+      at += e.size;
+    }
+  }
+  /// Forward of all batches and, if wanted, backward; gradients are those of the mean over all rows.
+  void run(bool backward) {
+    const run_mode before = work_.ctx().mode;
+    const float balance = work_.step().balance;
+    work_.ctx().mode = options_.mode;
+    work_.zero_grads();
+    double sum = 0;
+    for (const batch& b : batches_) {
+      const index n = static_cast<index>(b.labels.size());
+      const view<const scalar> x(b.x.ptr[0], still_.data(), b.x.rows, b.x.cols);
+      real* at = logits_.data();
+      const view<scalar> y(at, at + n * classes_, n, classes_), dy(at + 2 * n * classes_, at + 3 * n * classes_, n, classes_);
+      // Balance losses count as the loss does: by the share of the rows.
+      work_.step().balance = balance * static_cast<float>(static_cast<double>(n) / static_cast<double>(rows_));
+      work_.forward(x, y);
+      auto& c = work_.ctx();
+      c.scratch = loss_scratch_.as_arena();
+      loss_.run(c, y, b.labels, backward ? dy : view<scalar>{}, saved_, static_cast<double>(n) / static_cast<double>(rows_));
+      sum += saved_.report->loss * static_cast<double>(n);
+      if (backward) work_.backward(dy, {});
+    }
+    mean_loss_ = sum / static_cast<double>(rows_);
+    work_.ctx().mode = before;
+    work_.step().balance = balance;
+  }
+
+  workspace<Model>& work_;
+  std::vector<batch> batches_;
+  index classes_;
+  loss_hessian_options options_;
+  nn::cross_entropy<scalar, typename Model::backend> loss_;
+  owned_block<host_memory> loss_saved_, loss_scratch_;
+  typename nn::cross_entropy<scalar, typename Model::backend>::saved saved_;
+  std::vector<param_entry> chosen_;
+  index rows_ = 0, size_ = 0;
+  std::vector<real> still_, logits_;
+  double mean_loss_ = 0;
+};
+
+}  // namespace polymoe::analysis
