@@ -1,0 +1,138 @@
+// Super-classes, calibration and figures over seeds, on cases whose answer is known.
+// sanitize: yes
+#include <doctest/doctest.h>
+
+#include <polymoe/analysis/calibration.hpp>
+#include <polymoe/analysis/statistics.hpp>
+#include <polymoe/analysis/super_classes.hpp>
+
+namespace polymoe {
+namespace {
+
+using namespace analysis;
+
+/// Classes i and j are confused `near` times when i % groups == j % groups, else `far` times; 200 right ones each.
+std::vector<index> planted(int n, int groups, index near, index far) {
+  const random_stream draw = random_root{3}.stream(1, 0);
+  std::vector<index> c;
+  for (int i = 0; i < n; ++i)
+    for (int j = 0; j < n; ++j) {
+      const index noise = static_cast<index>(draw.below(static_cast<std::uint64_t>(i * n + j), 2));
+      c.push_back(i == j ? 200 : (i % groups == j % groups ? near : far) + noise);
+    }
+  return c;
+}
+std::vector<int> groups_of(int n, int groups) {
+  std::vector<int> g;
+  for (int i = 0; i < n; ++i) g.push_back(i % groups);
+  return g;
+}
+
+}  // namespace
+
+TEST_CASE("the confusion graph is symmetric, without diagonal, of rates and not of counts") {
+  const std::vector<index> counts = {8, 2, 0, 10, 80, 10, 0, 0, 0};
+  const auto g = confusion_graph(counts, 3);
+  const std::vector<double> want = {0, 0.5 * (0.2 + 0.1), 0, 0.5 * (0.2 + 0.1), 0, 0.05, 0, 0.05, 0};
+  for (std::size_t i = 0; i < 9; ++i) CHECK(g[i] == doctest::Approx(want[i]));
+  CHECK_THROWS_AS(confusion_graph(counts, 4), error);
+  CHECK_THROWS_AS(confusion_graph(std::vector<index>{1, -1, 0, 0}, 2), error);
+}
+
+TEST_CASE("planted super-classes are found by every method, and their quality is the closed form") {
+  for (const auto& [n, groups] : {std::pair{10, 2}, {12, 4}, {30, 5}, {100, 20}}) {
+    const auto graph = confusion_graph(planted(n, groups, 9, 1), n);
+    const auto want = groups_of(n, groups);
+    CHECK(agglomerative(graph, n, groups) == want);
+    CHECK(by_modularity(graph, n, groups) == want);
+    CHECK(spectral(graph, n, groups) == want);
+    CHECK(spectral(graph, n, groups, 1, true) == want);
+    CHECK(quality_of(graph, want, groups).inside > quality_of(graph, at_random(n, groups, 4), groups).inside);
+    CHECK(quality_of(graph, want, groups).modularity > quality_of(graph, at_random(n, groups, 4), groups).modularity);
+  }
+  // Two pairs of classes confused with each other only: modularity 1 - 2 * (1/2)^2.
+  const std::vector<double> pairs = {0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0};
+  const auto q = quality_of(pairs, {0, 0, 1, 1}, 2);
+  CHECK(q.inside == 1);
+  CHECK(q.modularity == doctest::Approx(0.5));
+  CHECK(q.sizes == std::vector<int>{2, 2});
+  CHECK(quality_of(pairs, {0, 0, 0, 0}, 1).modularity == doctest::Approx(0));
+}
+
+TEST_CASE("every method gives exactly the clusters asked for, also without edges, and balanced ones stay in bounds") {
+  const auto graph = confusion_graph(planted(23, 3, 9, 2), 23);
+  const std::vector<double> empty(23 * 23, 0.0);
+  for (const int clusters : {1, 2, 5, 7, 22, 23})
+    for (const auto* g : {static_cast<const std::vector<double>*>(&graph), &empty}) {
+      for (const auto& c : {agglomerative(*g, 23, clusters), by_modularity(*g, 23, clusters), spectral(*g, 23, clusters),
+                            spectral(*g, 23, clusters, 2, true), at_random(23, clusters, 5)}) {
+        const auto q = quality_of(*g, c, clusters);
+        for (const int size : q.sizes) CHECK(size >= 1);
+      }
+      for (const auto& c : {spectral(*g, 23, clusters, 2, true), at_random(23, clusters, 5)})
+        for (const int size : quality_of(*g, c, clusters).sizes) CHECK(size <= (23 + clusters - 1) / clusters);
+    }
+  CHECK(spectral(graph, 23, 5, 7) == spectral(graph, 23, 5, 7));
+  CHECK(at_random(23, 5, 1) != at_random(23, 5, 2));
+  CHECK_THROWS_WITH_AS(spectral(graph, 23, 24), "super-classes: 24 of them for 23 classes", error);
+  CHECK_THROWS_AS(agglomerative(graph, 22, 3), error);
+}
+
+TEST_CASE("mean, standard error, paired differences, bootstrap and sign test") {
+  const std::vector<double> a = {1, 2, 3, 4, 10}, b = {0, 1, 2, 3, 9.5};
+  const auto s = summarise(a);
+  CHECK(s.mean == 4);
+  CHECK(s.deviation == doctest::Approx(std::sqrt(50.0 / 4)));
+  CHECK(s.standard_error == doctest::Approx(std::sqrt(50.0 / 4 / 5)));
+  CHECK(std::isnan(summarise(std::vector<double>{3}).deviation));
+  const auto d = paired_difference(a, b);
+  CHECK(d.mean == doctest::Approx(0.9));
+  CHECK(d.standard_error < 0.15);  // of the arms alone it is ten times larger
+  CHECK_THROWS_WITH_AS(paired_difference(a, std::vector<double>{1}), "paired figures: 5 and 1 numbers", error);
+
+  // 400 normal numbers: the 95 % interval of the mean is mean +- 1.96 standard errors, nearly.
+  std::vector<double> x;
+  const random_stream draw = random_root{8}.stream(1, 0);
+  for (std::uint64_t i = 0; i < 400; ++i) x.push_back(5 + static_cast<double>(draw.normal(i)));
+  const auto wide = summarise(x);
+  const auto i = bootstrap_mean(x);
+  CHECK(i.low == doctest::Approx(wide.mean - 1.96 * wide.standard_error).epsilon(2e-3));
+  CHECK(i.high == doctest::Approx(wide.mean + 1.96 * wide.standard_error).epsilon(2e-3));
+  CHECK(bootstrap_mean(x, 0.5).low > i.low);
+  CHECK(bootstrap_mean(std::vector<double>{2, 2, 2}).low == 2);
+
+  const auto t = sign_test(a, b);
+  CHECK(t.positive == 5);
+  CHECK(t.p == doctest::Approx(2.0 / 32));
+  CHECK(sign_test(a, a).p == 1);
+  const std::vector<double> c = {1, 1, 1, 0, 0, 0, 0, 0, 0, 0}, e = {0, 0, 0, 1, 1, 1, 1, 1, 1, 1};
+  CHECK(sign_test(c, e).p == doctest::Approx(2 * (1 + 10 + 45 + 120) / 1024.0));
+}
+
+TEST_CASE("calibration: closed forms, the ends of the bins, and what makes a model overconfident") {
+  // Probabilities 0.75 and 0.25 for two classes; three of four right: calibrated.
+  const double z = std::log(3.0);
+  const std::vector<double> logits = {z, 0, z, 0, z, 0, z, 0};
+  const std::vector<std::int32_t> labels = {0, 0, 0, 1};
+  const auto c = calibrate(view<const double>(logits.data(), 4, 2), labels, 4);
+  CHECK(c.accuracy == 0.75);
+  CHECK(c.ece == doctest::Approx(0).scale(1));
+  CHECK(c.nll == doctest::Approx(-(3 * std::log(0.75) + std::log(0.25)) / 4));
+  CHECK(c.brier == doctest::Approx((3 * 2 * 0.0625 + 2 * 0.5625) / 4));
+  CHECK(c.bins[2].count == 4);  // 0.75 is the upper end of (0.5, 0.75]
+  const std::vector<std::int32_t> wrong = {1, 1, 0, 1};
+  const auto w = calibrate(view<const double>(logits.data(), 4, 2), wrong, 4);
+  CHECK(w.ece == doctest::Approx(0.5));
+  CHECK(w.mce == doctest::Approx(0.5));
+  // Certain and right; certain and wrong: large but finite.
+  const std::vector<float> sure = {1000, 0, 0, 1000};
+  const auto s = calibrate(view<const float>(sure.data(), 2, 2), std::vector<std::int32_t>{0, 0});
+  CHECK(s.nll == doctest::Approx(500));
+  CHECK(s.bins.back().count == 2);
+  CHECK(s.bins.back().accuracy == 0.5);
+  CHECK_THROWS_AS(calibrate(view<const double>(logits.data(), 4, 2), std::vector<std::int32_t>{0, 0, 0, 2}), error);
+  const std::vector<double> bad = {std::nan(""), 0};
+  CHECK_THROWS_AS(calibrate(view<const double>(bad.data(), 1, 2), std::vector<std::int32_t>{0}), error);
+}
+
+}  // namespace polymoe
