@@ -1,0 +1,60 @@
+// Damaged PNG and JPEG files.
+// sanitize: yes
+// timeout: 900
+#include <polymoe/train/decode_image.hpp>
+#include <polymoe/train/png.hpp>
+
+#include "fuzz/mutate.hpp"
+
+#if defined(POLYMOE_WITH_PNG) && defined(POLYMOE_WITH_JPEG)
+
+namespace {
+
+fuzz::bytes jpeg(int channels) {
+  jpeg_compress_struct c{};
+  jpeg_error_mgr errors{};
+  c.err = jpeg_std_error(&errors);
+  jpeg_create_compress(&c);
+  unsigned char* out = nullptr;
+  unsigned long size = 0;
+  jpeg_mem_dest(&c, &out, &size);
+  c.image_width = 17, c.image_height = 12, c.input_components = channels;
+  c.in_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+  jpeg_set_defaults(&c);
+  jpeg_start_compress(&c, TRUE);
+  std::vector<std::uint8_t> row(static_cast<std::size_t>(17 * channels));
+  while (c.next_scanline < c.image_height) {
+    for (std::size_t i = 0; i < row.size(); ++i) row[i] = static_cast<std::uint8_t>(7 * i + 11 * c.next_scanline);
+    JSAMPROW p = row.data();
+    jpeg_write_scanlines(&c, &p, 1);
+  }
+  jpeg_finish_compress(&c);
+  fuzz::bytes file(reinterpret_cast<char*>(out), size);
+  jpeg_destroy_compress(&c);
+  std::free(out);
+  return file;
+}
+/// Accepted pixels are as many as the sizes say, and all can be read.
+std::string wrong_image(const fuzz::bytes& x) {
+  const std::vector<std::uint8_t> exact(x.begin(), x.end());
+  const auto d = polymoe::decode_image(exact, "picture");
+  if (static_cast<polymoe::index>(d.pixels.size()) != d.height * d.width * d.channels) return "sizes and pixels disagree";
+  if (d.channels != 1 && d.channels != 3) return "channels";
+  unsigned sum = 0;
+  for (const std::uint8_t p : d.pixels) sum += p;
+  return sum > 255u * d.pixels.size() ? "pixels" : "";
+}
+
+}  // namespace
+
+TEST_CASE("PNG files") {
+  std::vector<std::uint8_t> pixels;
+  for (int i = 0; i < 11 * 9 * 3; ++i) pixels.push_back(static_cast<std::uint8_t>(i * 5));
+  const std::vector<std::uint8_t> grey(pixels.begin(), pixels.begin() + 99);
+  fuzz::check("png", {polymoe::encode_png(pixels, 9, 11, 3), polymoe::encode_png(grey, 9, 11, 1)}, wrong_image);
+}
+TEST_CASE("JPEG files") { fuzz::check("jpeg", {jpeg(3), jpeg(1)}, wrong_image); }
+
+#else
+TEST_CASE("pictures need libpng and libjpeg") { MESSAGE("built without libpng or libjpeg"); }
+#endif
