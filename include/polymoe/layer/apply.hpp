@@ -1,13 +1,16 @@
 // apply<Spec, Backend>: the second half of a layer: payload and plan to output.
 //
 //   forward   gather -> exchange -> experts -> exchange -> combine
-//   backward  dy -> dx; adds to the plan's d_gate (and d_skip); expert gradients +=
+//   backward  dy -> dx; adds to the gradients of the plan; expert gradients +=
+//
+// One text for all plans: what moves rows is the plan's mover.
 //
 // Several applies may use one plan (one router shared by several layers).
 #pragma once
 
 #include "../backend/cpu/expert_rows.hpp"
 #include "../backend/cpu/move.hpp"
+#include "mover.hpp"
 #include "routing.hpp"
 
 namespace polymoe::inline v0 {
@@ -18,6 +21,7 @@ struct apply_config {
   index out = 0;        ///< columns of the output: D, or the number of classes
   index experts = 0;    ///< with the fallback expert
   index unit_rows = 1;  ///< payload rows per routed unit
+  index group_slots = 0;  ///< slots of a group, for dense plans only
 };
 
 template <class Spec, class Backend>
@@ -28,6 +32,8 @@ class apply {
   using T = scalar;
   using C = compute_t<T>;
   using Expert = typename Spec::expert::template module<T, Backend>;
+  using Plan = typename routing_traits<Spec>::Plan;
+  using Mover = mover<Plan, T, Backend>;
   static constexpr bool identity_plan = Spec::router::k == every_expert;
 
   struct saved {
@@ -39,7 +45,7 @@ class apply {
     index max_units = 0;
   };
 
-  explicit apply(apply_config c) : config_(checked(c)), expert_({c.experts, c.dim, c.hidden, c.out}) {}
+  explicit apply(apply_config c) : config_(checked(c)), expert_({c.experts, c.dim, c.hidden, c.out}), mover_({c.unit_rows * c.dim, c.unit_rows * c.out, c.group_slots}) {}
   const apply_config& settings() const { return config_; }
 
   template <class V>
@@ -59,12 +65,13 @@ class apply {
     arena_scope call(b.scratch);
     b.scratch.template take<T>(rows, config_.out);
     b.scratch.template take<T>(rows, config_.dim);
+    mover_.bind(b, units, groups);
     s.expert = expert_.bind(b, rows);
     return s;
   }
 
   /// x [T * unit_rows, D] -> y [T * unit_rows, D_out].
-  void forward(context<Backend>& c, view<const T> x, const sparse_plan<C>& p, view<T> y, saved& s) const {
+  void forward(context<Backend>& c, view<const T> x, const Plan& p, view<T> y, saved& s) const {
     const index r = config_.unit_rows;
     require(x.cols == config_.dim, "apply: x is ", shape_text(x), ", the layer was built for dim ", config_.dim);
     require(y.cols == config_.out, "apply: y is ", shape_text(y), ", the layer writes ", config_.out, " columns");
@@ -77,22 +84,27 @@ class apply {
             config_.experts, " experts and ", s.work.max_runs, " runs");
     s.x = x;
     s.work.list(p, r);
-    expert_.forward(c, s.work, expert_input(c, p, x, r, s.gathered), s.out, s.expert);
-    combine_slots<T>(c, p, s.out, x, r, y);
+    expert_.forward(c, s.work, mover_.input(c, p, x, r, s.gathered), s.out, s.expert);
+    mover_.combine(c, p, s.out, x, r, y);
   }
 
-  /// dx = ; expert gradients += ; d_gate, d_skip +=.
-  void backward(context<Backend>& c, view<const T> dy, const sparse_plan<C>& p, view<C> d_gate, view<C> d_skip, view<T> dx,
-                saved& s) const {
+  /// dx = ; expert gradients += ; gradients of the plan +=.
+  void backward(context<Backend>& c, view<const T> dy, const Plan& p, const plan_grad<Plan>& d_plan, view<T> dx, saved& s) const {
     const index r = config_.unit_rows;
     require(dy.rows == s.x.rows && dy.cols == config_.out, "apply: dy is ", shape_text(dy), ", y was [", s.x.rows, ", ", config_.out, "]");
     require(!dx.ptr[0] || (dx.rows == s.x.rows && dx.cols == config_.dim), "apply: dx is ", shape_text(dx), ", x was ", shape_text(s.x));
     arena_scope call(c.scratch);
     const view<T> d_out = c.scratch.template take<T>(s.out.rows, config_.out);
     const view<T> d_slots = c.scratch.template take<T>(s.out.rows, config_.dim);
-    combine_backward<T>(c, p, dy, s.out, s.x, r, d_out, d_gate, d_skip);
+    mover_.combine_vjp(c, p, dy, s.out, s.x, r, d_out, d_plan);
     expert_.backward(c, s.work, d_out, d_slots, s.expert, !identity_plan);
-    if (dx.ptr[0]) gather_backward<T>(c, p, d_slots, dy, r, dx);
+    mover_.input_vjp(c, p, d_slots, dy, s.x, r, dx, d_plan);
+  }
+  /// The same with the gradients of a sparse plan one by one.
+  void backward(context<Backend>& c, view<const T> dy, const Plan& p, view<C> d_gate, view<C> d_skip, view<T> dx, saved& s) const
+    requires std::is_same_v<Plan, sparse_plan<C>>
+  {
+    backward(c, dy, p, {d_gate, d_skip}, dx, s);
   }
 
   static constexpr cost count_one(const apply_config& c) { return Expert::count_one({c.experts, c.dim, c.hidden, c.out}); }
@@ -106,6 +118,7 @@ class apply {
 
   apply_config config_;
   Expert expert_;
+  Mover mover_;
 };
 
 }  // namespace polymoe

@@ -60,8 +60,8 @@ class working_layer {
 
   explicit working_layer(config c)
       : config_(checked(c)),
-        routing_({c.dim, c.experts, c.group_size, c.router, c.capacity, c.combine, c.balance, c.padded}),
-        apply_({c.dim, c.hidden, outputs(c), routing_.plan_experts(), c.unit_rows}) {}
+        routing_(routing_of(c)),
+        apply_({c.dim, c.hidden, outputs(c), routing_.plan_experts(), c.unit_rows, routing_.group_slots()}) {}
 
   index in_cols() const { return config_.dim; }
   index out_cols() const { return outputs(config_); }
@@ -91,22 +91,27 @@ class working_layer {
   }
   /// What the last forward did, and its plan; the host may read their arrays until the next call.
   routing_stats stats(context<Backend>& c, const saved& s) const { return routing_.stats(c, s.routing); }
-  sparse_plan<C> plan(context<Backend>& c, const saved& s) const { return routing_.plan(c, s.routing); }
+  auto plan(context<Backend>& c, const saved& s) const { return routing_.plan(c, s.routing); }
 
-  /// Parameters, parameters one unit meets, and MACs when every unit is served by K experts (mixtures: by all).
+  /// Parameters, parameters one unit meets, and MACs when every unit is served by K experts (mixtures: by all), or
+  /// every slot of experts that pick units is taken; one unit then meets the mean number of experts, rounded up.
   static constexpr cost count(const config& c, index rows) {
     const index units = rows / c.unit_rows;
-    const cost one = apply_type::count_one({c.dim, c.hidden, outputs(c), c.experts, c.unit_rows});
-    const index k = Spec::router::k == every_expert ? c.experts : Spec::router::k;
+    const cost one = apply_type::count_one({c.dim, c.hidden, outputs(c), c.experts, c.unit_rows, 0});
     const index all = c.experts + (routing_type::has_fallback ? 1 : 0);
-    const cost route = routing_type::count({c.dim, c.experts}, units);
-    return {route.params + all * one.params, route.active_params + k * one.params, route.macs + k * rows * one.macs, k * rows * one.macs};
+    const routing_config<Spec> r = routing_of(c);
+    const cost route = routing_type::count(r, units);
+    const index served = routing_type::served(r, units) * c.unit_rows * one.macs, k = routing_type::met(r, units);
+    return {route.params + all * one.params, route.active_params + k * one.params, route.macs + served, served};
   }
 
   /// What was chosen, in one line.
   std::string describe() const;
 
  private:
+  static constexpr routing_config<Spec> routing_of(const config& c) {
+    return {c.dim, c.experts, c.group_size, c.router, c.capacity, c.combine, c.balance, c.padded};
+  }
   static constexpr index outputs(const config& c) { return Spec::expert::head_of_classes ? c.classes : c.dim; }
   static const config& checked(const config& c) {
     require(c.dim >= 1, "layer: dim is ", c.dim, ", it must be at least 1");
@@ -165,7 +170,7 @@ void working_layer<Spec, Backend>::forward(context<Backend>& c, view<const T> x,
 template <class Spec, class Backend>
 void working_layer<Spec, Backend>::backward(context<Backend>& c, view<const T> dy, view<T> dx, saved& s) const {
   routing_.open_backward(c, s.routing);
-  apply_.backward(c, dy, s.routing.plan, s.routing.d_gate, s.routing.d_skip, dx, s.apply);
+  apply_.backward(c, dy, s.routing.plan, s.routing.d_plan(), dx, s.apply);
   if constexpr (Unit::block) {
     const view<T> d = s.d_pooled.rows_at(0, s.routing.plan.tokens);
     routing_.backward(c, dx.ptr[0] ? d : view<T>{}, s.routing);
@@ -184,15 +189,14 @@ template <class Spec, class Backend>
 std::string working_layer<Spec, Backend>::describe() const {
   std::ostringstream s;
   s << "layer: D=" << config_.dim << " H=" << config_.hidden << " E=" << config_.experts << " K=";
-  if (Spec::router::k == every_expert) s << "all";
-  else s << Spec::router::k;
+  s << detail::choices_text(Spec::router::k);
   s << ", unit " << policy_name<Unit>() << ", router " << policy_name<typename Spec::router>() << ", capacity "
     << policy_name<typename Spec::capacity>();
   if constexpr (Spec::capacity::limited) {
     const index group = config_.group_size ? config_.group_size : 0;
     s << " (overflow " << policy_name<typename Spec::capacity::overflow_policy>() << ", priority "
       << policy_name<typename Spec::capacity::priority_policy>();
-    if (group) s << ", C=" << config_.capacity.slots({group, config_.experts, Spec::router::k, true}) << " of " << group;
+    if (group) s << ", C=" << config_.capacity.slots({group, config_.experts, choices_of<typename Spec::router>, true}) << " of " << group;
     s << ")";
   }
   s << ", expert " << policy_name<typename Spec::expert>() << ", combine " << policy_name<typename Spec::combine>()
@@ -200,9 +204,7 @@ std::string working_layer<Spec, Backend>::describe() const {
   using B = balance::as_sum<typename Spec::balance>;
   for (int i = 0; i < B::terms; ++i) s << (i ? " + " : " ") << config_.balance.weight_of(i) << " " << B::name_of(i);
   if (B::terms == 0) s << " none";
-  s << "; plan "
-    << (Spec::router::k == every_expert ? "identity (no copy)" : config_.padded ? "padded [E, G*C]" : "packed")
-    << ", combine by gather, products " << routing_type::Kernel::products() << " on backend " << Backend::name << ", exchange " << Spec::exchange::name;
+  s << "; " << routing_type::plan_text(config_.padded) << ", products " << routing_type::Kernel::products() << " on backend " << Backend::name << ", exchange " << Spec::exchange::name;
   return s.str();
 }
 

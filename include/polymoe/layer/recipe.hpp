@@ -7,9 +7,19 @@
 
 namespace polymoe::inline v0 {
 
-enum class route_path { row_per_lane_group };
-enum class dispatch_path { gather_packed, gather_padded, no_copy };
-enum class combine_path { gather_fixed_stride };
+enum class route_path { row_per_lane_group, rows_then_columns };
+enum class dispatch_path { gather_packed, gather_padded, no_copy, matrix };
+enum class combine_path { gather_fixed_stride, gather_list, matrix };
+
+namespace detail {
+/// Experts per unit, for describe().
+inline std::string choices_text(int k) {
+  if (k == every_expert) return "all";
+  if (k == picked_by_experts) return "as picked by experts";
+  if (k == mixed_into_slots) return "all through slots";
+  return std::to_string(k);
+}
+}  // namespace detail
 
 struct recipe {
   route_path route = route_path::row_per_lane_group;
@@ -26,6 +36,10 @@ consteval recipe choose() {
   recipe r;
   using Router = typename Spec::router;
   if (Router::k == every_expert) r.dispatch = dispatch_path::no_copy;
+  if (Router::k == picked_by_experts) r.combine = combine_path::gather_list;
+  if (Router::k == picked_by_experts || Router::k == mixed_into_slots || plans_groups<Router>)
+    r.route = route_path::rows_then_columns;
+  if (Router::k == mixed_into_slots) r.dispatch = dispatch_path::matrix, r.combine = combine_path::matrix;
   r.noisy = has_noise<Router, detail::probe_row>;
   r.router_matrices = projections<Router>;
   r.balance_terms = balance::as_sum<typename Spec::balance>::terms;

@@ -26,7 +26,7 @@ class routing : public routing_traits<Spec> {
   using Kernel = polymoe::backend::router_kernel<Spec, Backend>;
   using config = routing_config<Spec>;
   using traits = routing_traits<Spec>;
-  using traits::all_experts, traits::learned_noise, traits::has_fallback, traits::has_skip;
+  using traits::all_experts, traits::picked, traits::learned_noise, traits::has_fallback, traits::has_skip;
 
   struct saved : Kernel::memory {
     view<const T> input;  ///< the caller keeps the router input alive until backward
@@ -38,6 +38,13 @@ class routing : public routing_traits<Spec> {
   const config& settings() const { return config_; }
   config& settings() { return config_; }
   index in_cols() const { return config_.dim; }
+  /// Slots of a group known when the layer is made: of dense plans only.
+  index group_slots() const { return 0; }
+  static const char* plan_text(bool padded) {
+    if (all_experts) return "plan identity (no copy), combine by gather";
+    if (picked) return padded ? "plan padded [E, G*C], combine by gather from lists" : "plan packed, combine by gather from lists";
+    return padded ? "plan padded [E, G*C], combine by gather" : "plan packed, combine by gather";
+  }
   int plan_experts() const { return static_cast<int>(config_.experts) + (has_fallback ? 1 : 0); }
 
   template <class V>
@@ -58,6 +65,7 @@ class routing : public routing_traits<Spec> {
     if (units == 0) return 0;
     const index E = config_.experts, group = group_of(units), G = ceil_div(units, group);
     if constexpr (all_experts) return checked_mul(E, units, "routing: slots");
+    if constexpr (picked) return checked_mul(E * G, config_.padded ? capacity_bound(group) : std::min(capacity_bound(group), group), "routing: slots");
     const index choices = checked_mul(units, Router::k, "routing: slots"), extra = has_fallback ? units : 0;
     if (!config_.padded) return choices + extra;
     return checked_mul(E * G, capacity_bound(group), "routing: slots") + (has_fallback ? G * group : 0);
@@ -65,7 +73,7 @@ class routing : public routing_traits<Spec> {
 
   saved bind(binder<Backend>& b, index max_units) const {
     saved s;
-    const index E = config_.experts, E1 = plan_experts(), K = all_experts ? 1 : Router::k;
+    const index E = config_.experts, E1 = plan_experts(), K = traits::held;
     const index slots = max_slots(max_units);
     require(checked_mul(max_units, K, "routing") < (index{1} << 31) && slots < (index{1} << 31) && max_units * E < (index{1} << 40),
             "routing: ", max_units, " units with ", slots, " slots exceed the 32-bit ids of a plan (2147483647)");
@@ -79,11 +87,15 @@ class routing : public routing_traits<Spec> {
     p.layout = all_experts ? plan_layout::identity : (config_.padded ? plan_layout::padded : plan_layout::packed);
     p.tokens = static_cast<int>(max_units), p.groups = static_cast<int>(G), p.group_size = static_cast<int>(group);
     p.experts = static_cast<int>(E), p.all_experts = static_cast<int>(E1);
-    p.k = static_cast<int>(all_experts ? E : K), p.max_slots = static_cast<int>(slots);
+    p.k = static_cast<int>(all_experts ? E : picked ? 0 : K), p.max_slots = static_cast<int>(slots);
     p.begin = b.saved.template take_raw<int>(E1 + 1);
     p.count = b.saved.template take_raw<int>(E1 * G);
     p.run_begin = b.saved.template take_raw<int>(E1 * G);
-    if (!all_experts) {
+    if (picked) {
+      p.token = b.saved.template take_raw<int>(slots);
+      p.slots_begin = b.saved.template take_raw<int>(max_units + 1);
+      p.slot_of = b.saved.template take_raw<int>(slots);
+    } else if (!all_experts) {
       p.token = b.saved.template take_raw<int>(slots);
       p.slot_of = b.saved.template take_raw<int>(max_units * K);
       p.expert_of = b.saved.template take_raw<int>(max_units * K);
@@ -107,7 +119,7 @@ class routing : public routing_traits<Spec> {
     s.stats.served = b.saved.template take_raw<index>(E);
     s.d_logits = b.saved.template take<C>(max_units, E);
     if (learned_noise) s.d_raw = b.saved.template take<C>(max_units, E);
-    kernel_.bind(b, s, max_units);
+    kernel_.bind(b, s, max_units, config_);
     return s;
   }
 
@@ -152,6 +164,21 @@ class routing : public routing_traits<Spec> {
   /// The plan of the last call, likewise.
   sparse_plan<C> plan(context<Backend>& c, const saved& s) const { return kernel_.plan(c, s); }
 
+  /// Slots that `units` units fill when nothing overflows and, where experts pick, every expert finds enough units.
+  static constexpr index served(const config& c, index units) {
+    if constexpr (picked) {
+      if (units == 0) return 0;
+      const index group = c.group_size ? std::min(c.group_size, units) : units;
+      const auto slots = [&](index n) { return n ? std::min(n, c.capacity.slots({n, c.experts, 1, true})) : index{0}; };
+      return c.experts * (units / group * slots(group) + slots(units % group));
+    } else {
+      return units * (all_experts ? c.experts : index{Router::k});
+    }
+  }
+  /// Experts that one unit meets; where experts pick, in the mean.
+  static constexpr index met(const config& c, index units) {
+    return picked ? (units ? ceil_div(served(c, units), units) : 0) : (all_experts ? c.experts : index{Router::k});
+  }
   static constexpr cost count(const config& c, index units) {
     const index one = c.dim * c.experts * (learned_noise ? 2 : 1);
     return {one, one, one * units, 0};
@@ -163,31 +190,36 @@ class routing : public routing_traits<Spec> {
     require(c.dim >= 1, "routing: dim is ", c.dim, ", it must be at least 1");
     require(c.experts >= 1, "routing: experts is ", c.experts, ", it must be at least 1");
     require(c.experts <= max_experts, "routing: experts is ", c.experts, ", the largest supported number is ", max_experts);
-    require(all_experts || Router::k <= c.experts, "routing: the router takes K = ", Router::k, " experts per unit, there are only ", c.experts);
+    require(Router::k < 1 || Router::k <= c.experts, "routing: the router takes K = ", Router::k, " experts per unit, there are only ", c.experts);
     require(c.group_size >= 0, "routing: group_size is ", c.group_size, ", it must not be negative");
     if constexpr (drops_logits<Router>)
       require(c.router.dropout >= 0 && c.router.dropout < 1, "routing: the router's dropout is ", c.router.dropout,
               ", it must be in [0, 1)");
     if constexpr (requires { c.capacity.validate(); }) c.capacity.validate();
+    if constexpr (requires { c.router.validate(); }) c.router.validate();
     return c;
   }
 
   index group_of(index units) const { return config_.group_size ? std::min(config_.group_size, std::max<index>(units, 1)) : std::max<index>(units, 1); }
+  /// Where experts pick, a factor of 1 serves every unit once in the mean.
+  capacity_query query(index group, bool training) const {
+    return {group, config_.experts, all_experts ? config_.experts : index{traits::held}, training};
+  }
   index capacity_bound(index group) const {
-    const capacity_query train{group, config_.experts, all_experts ? config_.experts : Router::k, true};
-    capacity_query eval = train;
-    eval.training = false;
-    return std::max(config_.capacity.slots(train), config_.capacity.slots(eval));
+    return std::max(config_.capacity.slots(query(group, true)), config_.capacity.slots(query(group, false)));
   }
   void shape_plan(context<Backend>& c, saved& s, index units) const {
     sparse_plan<C>& p = s.plan;
     p.tokens = static_cast<int>(units);
     p.group_size = static_cast<int>(group_of(units));
     p.groups = static_cast<int>(units ? ceil_div(units, p.group_size) : 0);
-    const capacity_query q{p.group_size, config_.experts, all_experts ? config_.experts : Router::k, c.training()};
-    const index cap = Capacity::limited && !all_experts ? config_.capacity.slots(q) : p.group_size;
-    require(!config_.padded || cap <= capacity_bound(group_of(s.max_units)), "routing: capacity ", cap, " exceeds the ",
-            capacity_bound(group_of(s.max_units)), " slots the plan was bound for");
+    const index cap = Capacity::limited && !all_experts ? config_.capacity.slots(query(p.group_size, c.training())) : p.group_size;
+    if (!all_experts && (config_.padded || picked)) {
+      // Settings may have changed since the plan was bound.
+      const index run = config_.padded ? cap : std::min<index>(cap, p.group_size);
+      const index needed = (config_.experts * run + (has_fallback ? p.group_size : 0)) * p.groups;
+      require(needed <= p.max_slots, "routing: capacity ", cap, " needs ", needed, " slots, the plan was bound for ", p.max_slots);
+    }
     p.capacity = static_cast<int>(cap);
   }
 

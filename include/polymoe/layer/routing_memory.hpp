@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../core/param.hpp"
+#include "../plan/dense_plan.hpp"
 #include "../plan/sparse_plan.hpp"
 #include "../router/route_row.hpp"
 #include "spec.hpp"
@@ -31,12 +32,15 @@ struct routing_traits {
   using Router = typename Spec::router;
   using Capacity = typename Spec::capacity;
   using Balance = balance::as_sum<typename Spec::balance>;
+  using Plan = std::conditional_t<Router::k == mixed_into_slots, dense_plan<C>, sparse_plan<C>>;
   static constexpr bool all_experts = Router::k == every_expert;
+  static constexpr bool picked = Router::k == picked_by_experts;
+  static constexpr int held = choices_of<Router>;  ///< choices kept per unit; 1 where K experts are not chosen
   static constexpr bool learned_noise = projections<Router> > 1;
   static constexpr bool noisy = perturbs_logits<Router, row<scalar_group, 8, C>>;
   static constexpr auto overflow_kind = Capacity::overflow_policy::value;
-  static constexpr bool has_fallback = Capacity::limited && overflow_kind == overflow::kind::fallback && !all_experts;
-  static constexpr bool has_skip = Capacity::limited && overflow_kind == overflow::kind::identity && !all_experts;
+  static constexpr bool has_fallback = Capacity::limited && overflow_kind == overflow::kind::fallback && Router::k >= 1;
+  static constexpr bool has_skip = Capacity::limited && overflow_kind == overflow::kind::identity && Router::k >= 1;
 };
 
 /// Trained and balanced quantities of a router, in the backend's memory.
@@ -65,6 +69,8 @@ struct routing_memory {
   view<C> d_raw;         ///< [T, E]
   const int* target = nullptr;  ///< [T] of the call, context::targets; null without
   routing_stats stats;   ///< its arrays
+
+  plan_grad<sparse_plan<C>> d_plan() const { return {d_gate, d_skip}; }
 };
 
 namespace backend {
@@ -73,7 +79,7 @@ namespace backend {
 ///   using memory                       routing_memory<C> and what else it keeps
 ///   router_kernel(dim, experts)
 ///   visit(v)                           derived memory
-///   bind(b, memory, units)             the rest of the memory; that of routing_memory and the plan are bound before
+///   bind(b, memory, units, config)     the rest of the memory; that of routing_memory and the plan are bound before
 ///   refresh(c, parameters)
 ///   forward(c, config, parameters, r, memory)
 ///   clear(c, view of [1, n] numbers)

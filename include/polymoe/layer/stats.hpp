@@ -16,6 +16,9 @@ struct routing_stats {
   index moved = 0;                 ///< of these, by another expert than the first wish (reroute)
   index overflow = 0;              ///< wishes served by the fallback expert or by the unit itself
   index bad_rows = 0;              ///< units whose router row was not finite
+  index unpicked = 0;              ///< finite units without an expert, where experts pick units; else 0
+  int least_experts = 0;           ///< of one finite unit, where experts pick units; else 0
+  int most_experts = 0;            ///< likewise
   double entropy = 0;              ///< mean over finite units of the entropy of the normalised scores, nats
   double margin = 0;               ///< mean over finite units of best minus second score
   double* gate_mass = nullptr;     ///< [E] sum of scores
@@ -25,6 +28,14 @@ struct routing_stats {
   /// Share of wishes that nobody served, 0 when there were none.
   double drop_rate() const {
     return choices ? static_cast<double>(choices - placed - overflow) / static_cast<double>(choices) : 0.0;
+  }
+  /// Share of finite units without an expert, where experts pick units; 0 for other routers, see drop_rate().
+  double unpicked_rate() const {
+    return units > bad_rows ? static_cast<double>(unpicked) / static_cast<double>(units - bad_rows) : 0.0;
+  }
+  /// Mean number of experts that serve a finite unit.
+  double experts_per_unit() const {
+    return units > bad_rows ? static_cast<double>(placed) / static_cast<double>(units - bad_rows) : 0.0;
   }
   /// Coefficient of variation (population) of the wishes per expert; of the gate mass for mixtures.
   double load_cv() const {

@@ -32,6 +32,10 @@ enum class verdict {
   M019_expert_module,
   M020_bias_with_mixture,
   M021_scalar_of_backend,
+  M022_router_of_backend,
+  M023_overflow_of_picks,
+  M024_balance_of_columns,
+  M025_policies_of_slots,
 };
 
 namespace detail {
@@ -111,6 +115,31 @@ consteval bool expert_has_module() {
 }
 }  // namespace detail
 
+namespace detail {
+/// Routers with phases over columns: experts that pick, and scores that plan groups.
+template <class R>
+inline constexpr bool in_columns = R::k == picked_by_experts || plans_groups<R>;
+template <class Backend>
+inline constexpr bool has_column_routers = [] {
+  if constexpr (requires { Backend::column_routers; }) return bool(Backend::column_routers);
+  else return false;
+}();
+
+/// The verdict on a layer of slots (Soft MoE): the plan is fixed, so most axes are.
+template <class Spec, class Backend>
+consteval verdict support_of_slots() {
+  using R = typename Spec::router;
+  if constexpr (!requires(const R r) { { r.slots } -> std::convertible_to<index>; { R::normalised } -> std::convertible_to<bool>; typename R::axis; })
+    return verdict::M017_wrong_plan;
+  if (!has_column_routers<Backend>) return verdict::M022_router_of_backend;
+  if (!expert_has_module<Spec, Backend>()) return verdict::M019_expert_module;
+  if constexpr (!std::is_same_v<typename Spec::capacity, capacity::unlimited> || !std::is_same_v<typename Spec::combine, combine::affinity> ||
+                !std::is_same_v<typename Spec::balance, balance::none>)
+    return verdict::M025_policies_of_slots;
+  return verdict::ok;
+}
+}  // namespace detail
+
 /// The verdict on a composition.  Never fails to compile, whatever the policies look like.
 template <class Spec, class Backend>
 consteval verdict support() {
@@ -118,14 +147,15 @@ consteval verdict support() {
   using Cap = typename Spec::capacity;
   if (!detail::known_scalar<typename Spec::scalar>) return verdict::M015_scalar;
   if (!Backend::template computes<typename Spec::scalar>) return verdict::M021_scalar_of_backend;
-  if (!detail::router_has_k<R>()) {
-    if constexpr (requires { typename R::mixes_tokens; } || requires { typename R::picks_tokens; }) return verdict::M017_wrong_plan;
-    return verdict::M001_router_k;
+  if (!detail::router_has_k<R>()) return verdict::M001_router_k;
+  if constexpr (detail::router_has_k<R>()) {
+    if (R::k == mixed_into_slots) return detail::support_of_slots<Spec, Backend>();
   }
   if (!detail::router_has_scores<R>()) return verdict::M002_router_scores;
   if (!detail::router_has_vjp<R>()) return verdict::M003_router_vjp;
   if constexpr (detail::router_has_k<R>()) {
-    if (R::k != every_expert && (R::k < 1 || R::k > 16)) return verdict::M005_k_out_of_range;
+    if (R::k != every_expert && R::k != picked_by_experts && (R::k < 1 || R::k > 16)) return verdict::M005_k_out_of_range;
+    if (detail::in_columns<R> && !detail::has_column_routers<Backend>) return verdict::M022_router_of_backend;
     if (!detail::router_has_select<R>()) return verdict::M004_router_select;
     if (!detail::router_noise_complete<R>()) return verdict::M018_noise_vjp;
   }
@@ -139,14 +169,17 @@ consteval verdict support() {
                 detail::expert_has_module<Spec, Backend>()) {
     using Bal = balance::as_sum<typename Spec::balance>;
     constexpr bool mixture = R::k == every_expert;
+    constexpr auto over = Cap::overflow_policy::value;
+    if (detail::in_columns<R> && (Bal::needs_choice || Bal::has_bias)) return verdict::M024_balance_of_columns;
+    if (R::k == picked_by_experts && Cap::limited && over != overflow::kind::drop && over != overflow::kind::drop_to_zero)
+      return verdict::M023_overflow_of_picks;
     if (mixture && Cap::limited) return verdict::M013_mixture_bounded;
     if (mixture && Bal::needs_choice) return verdict::M014_mixture_load;
     if (mixture && Bal::has_bias) return verdict::M020_bias_with_mixture;
     if (Bal::needs_noise && !has_noise<R, detail::probe_row>) return verdict::M012_noise_needed;
     if (Spec::expert::head_of_classes && Cap::limited) {
-      constexpr auto kind = Cap::overflow_policy::value;
-      if (kind == overflow::kind::drop || kind == overflow::kind::reroute) return verdict::M010_drop_with_head;
-      if (kind == overflow::kind::identity) return verdict::M011_identity_with_head;
+      if (over == overflow::kind::drop || over == overflow::kind::reroute) return verdict::M010_drop_with_head;
+      if (over == overflow::kind::identity) return verdict::M011_identity_with_head;
     }
   }
   return verdict::ok;
@@ -190,7 +223,7 @@ consteval bool explain() {
   static_assert(v != verdict::M016_balance_members,
                 "polymoe M016: each term of Spec::balance needs columns, weight, partial, value, cotangent and add_grad (include/polymoe/balance/balance.hpp has their forms): the losses work in two phases. See docs/errors.md#M016");
   static_assert(v != verdict::M017_wrong_plan,
-                "polymoe M017: this router makes a plan of another kind (tokens picked or mixed per expert) than a token-choice layer uses. See docs/errors.md#M017");
+                "polymoe M017: a router with k = polymoe::mixed_into_slots needs index slots, static constexpr bool normalised and a type axis, as polymoe::soft_slots has: no other mixing of units is offered. See docs/errors.md#M017");
   static_assert(v != verdict::M018_noise_vjp,
                 "polymoe M018: a router with projections = 2 needs Row noise_std(const Row& raw) const and Row noise_vjp(const Row& raw, const Row& d_std) const. See docs/errors.md#M018");
   static_assert(v != verdict::M019_expert_module,
@@ -199,6 +232,14 @@ consteval bool explain() {
                 "polymoe M020: balance::loss_free_bias steers a selection; a mixture selects nothing. See docs/errors.md#M020");
   static_assert(v != verdict::M021_scalar_of_backend,
                 "polymoe M021: this backend does not compute in Spec::scalar; dual numbers run on polymoe::cpu only. See docs/errors.md#M021");
+  static_assert(v != verdict::M022_router_of_backend,
+                "polymoe M022: this backend has no kernels yet for routers that work on columns (expert_choice, score::sinkhorn, soft_slots). Use polymoe::cpu, or top_k or mixture with row scores. See docs/errors.md#M022");
+  static_assert(v != verdict::M023_overflow_of_picks,
+                "polymoe M023: where experts pick units nothing overflows, so overflow::identity, fallback and reroute have nothing to act on. Use overflow::drop or drop_to_zero: a unit that no expert picks gives zero. See docs/errors.md#M023");
+  static_assert(v != verdict::M024_balance_of_columns,
+                "polymoe M024: balance::load, load_shazeer, switch_loss and loss_free_bias need a choice made from a unit's own row; experts that pick and Sinkhorn plans choose later, and balance by themselves. Use importance, z_loss or none. See docs/errors.md#M024");
+  static_assert(v != verdict::M025_policies_of_slots,
+                "polymoe M025: soft_slots has its slots as capacity, its own softmax as combine rule and nothing to balance: leave Spec::capacity, combine and balance at their defaults. See docs/errors.md#M025");
   return true;
 }
 }  // namespace detail

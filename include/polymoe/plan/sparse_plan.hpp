@@ -38,7 +38,7 @@ struct sparse_plan {
   view<C> gate;              ///< [1, S] weight of the slot's output
 
   int* slot_of = nullptr;      ///< [T * K] slot of a unit's j-th choice, -1 when it has none
-  int* expert_of = nullptr;    ///< [T * K] expert whose score weighs the choice, -1 when dropped
+  int* expert_of = nullptr;    ///< [T * K] expert whose score weighs the choice, -1 when dropped (null with a list)
   int* slots_begin = nullptr;  ///< [T + 1] with slot_of as a list, for units with any number of experts
   int* fallback_slot = nullptr;///< [T] slot in the fallback expert, -1 when none (null without fallback)
   view<C> skip;                ///< [1, T] weight of the unit itself (null without identity overflow)
@@ -57,6 +57,15 @@ struct sparse_plan {
     return layout == plan_layout::identity ? slot % tokens : token[slot];
   }
   POLYMOE_HD int group_of(int t) const { return t / group_size; }
+};
+
+/// The gradients of what a plan holds: one specialisation for each kind of plan.
+template <class Plan>
+struct plan_grad;
+template <class C>
+struct plan_grad<sparse_plan<C>> {
+  view<C> gate;  ///< [1, S]
+  view<C> skip;  ///< [1, T], empty without identity overflow
 };
 
 /// A plan the apply stage can work with: units, experts, and a gate per slot.

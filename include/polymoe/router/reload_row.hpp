@@ -26,7 +26,7 @@ POLYMOE_HD routed_row<Row, choices_of<Router>> reloaded_row(const Router& router
   r.scaled = v.inverse_temperature == 1.0f ? r.noisy : r.noisy.map([=](S z, int) { return z * inverse_tau; });
   r.scores = scores;
   r.chosen.n = 0;
-  if constexpr (Router::k != every_expert) {
+  if constexpr (Router::k >= 1) {
     r.chosen.n = Router::k;
     for (int j = 0; j < Router::k; ++j) r.chosen.expert[j] = wish[j];
   }

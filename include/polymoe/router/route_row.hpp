@@ -29,9 +29,9 @@ inline constexpr int projections = [] {
   if constexpr (requires { Router::projections; }) return int(Router::projections);
   else return 1;
 }();
-/// Choices held per unit: K, or 1 for routers that use every expert (unused there).
+/// Choices held per unit: K, or 1 for routers that do not choose K experts per unit (unused there).
 template <class Router>
-inline constexpr int choices_of = Router::k == every_expert ? 1 : Router::k;
+inline constexpr int choices_of = Router::k >= 1 ? Router::k : 1;
 
 /// Run-time values of one routing call that are the same for all rows.
 struct route_values {
@@ -94,7 +94,7 @@ POLYMOE_HD routed_row<Row, choices_of<Router>> route_row(const Router& router, c
   const S inverse_tau(v.inverse_temperature);
   r.scaled = v.inverse_temperature == 1.0f ? r.noisy : r.noisy.map([=](S z, int) { return z * inverse_tau; });
   r.scores = router.scores(r.scaled);
-  if constexpr (Router::k != every_expert) {
+  if constexpr (chooses_in_rows<Router>) {
     if (v.bias) {
       const float* b = v.bias;
       r.chosen = router.select(r.scores.map([=](S s, int e) { return s + S(b[e]); }));

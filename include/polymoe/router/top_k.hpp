@@ -2,9 +2,9 @@
 // mixture<Score>: every unit takes every expert, weighted by its score (per-sample Soft MoE, paper A; paper B's head).
 //
 // A router policy has
-//   static constexpr int k                        experts per unit, or every_expert
+//   static constexpr int k                        experts per unit, or one of the constants below
 //   scores(logits_row) -> row                     what gates are made of
-//   select(row) -> choice<k>                      not needed when k is every_expert
+//   select(row) -> choice<k>                      for k experts per unit only
 //   vjp(logits_row, d_scores_row) -> d_logits_row
 // and, when its logits are noisy in training, noise_std(row) (see score/noisy.hpp).
 #pragma once
@@ -15,6 +15,23 @@ namespace polymoe::inline v0 {
 
 /// `k` of a router that uses all experts.
 inline constexpr int every_expert = -1;
+/// `k` of a router whose experts pick units: a unit may have any number of experts (expert_choice.hpp).
+inline constexpr int picked_by_experts = -1001;
+/// `k` of a router that mixes units into slots: the plan is a dense one (soft_slots.hpp).
+inline constexpr int mixed_into_slots = -1002;
+
+/// A router whose score sees a whole group before anything is chosen (score/sinkhorn.hpp).
+template <class Router>
+concept plans_groups = requires { typename Router::group_plan; };
+/// ... and makes gates of what it found there, instead of the rows' own scores.
+template <class Router>
+inline constexpr bool weighs_plan = [] {
+  if constexpr (plans_groups<Router>) return bool(Router::weighs_plan);
+  else return false;
+}();
+/// True when a unit's experts follow from its own row: K of them are chosen there.
+template <class Router>
+inline constexpr bool chooses_in_rows = Router::k >= 1 && !plans_groups<Router>;
 
 template <int K, class Score = score::softmax>
 struct top_k : Score {

@@ -39,7 +39,7 @@ namespace detail {
 template <class Router>
 class router_check {
  public:
-  static constexpr bool selects = Router::k != every_expert;
+  static constexpr bool selects = Router::k >= 1;
   static constexpr int K = choices_of<Router>;
   static constexpr int tier = 128;
   template <class S>

@@ -96,6 +96,12 @@ void count_class_expert(const sparse_plan<C>& p, const std::int32_t* labels, ind
       for (int e = 0; e < p.experts; ++e)
         counts[row + static_cast<std::size_t>(e)] +=
             static_cast<double>(value_of(p.gate.get(0, index{e} * p.tokens + t)));
+    } else if (p.slots_begin) {
+      int e = 0;
+      for (int j = 0; j < p.choices(t); ++j) {
+        while (p.slot_at(t, j) >= p.begin[e + 1]) ++e;
+        if (e < p.experts) counts[row + static_cast<std::size_t>(e)] += 1;
+      }
     } else {
       for (int j = 0; j < p.k; ++j)
         if (const int e = p.expert_of[t * p.k + j]; e >= 0) counts[row + static_cast<std::size_t>(e)] += 1;

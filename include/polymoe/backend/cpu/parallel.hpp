@@ -55,6 +55,7 @@ struct cpu_with {
   static constexpr bool gathers = true;  ///< they are copied to slot order first
   template <class T>
   static constexpr bool computes = true;  ///< whether layers of scalar T exist
+  static constexpr bool column_routers = true;  ///< routers with phases over a group (core/block.hpp)
   static constexpr const char* name = "cpu";
   struct stream {
     int threads = 1;                  ///< workers of a parallel loop

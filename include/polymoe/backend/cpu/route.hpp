@@ -6,7 +6,9 @@
 
 #include "../../combine/combine.hpp"
 #include "../../layer/routing_memory.hpp"
+#include "../../router/group_plan.hpp"
 #include "../../router/reload_row.hpp"
+#include "pick.hpp"
 #include "place.hpp"
 #include "planar.hpp"
 
@@ -18,6 +20,10 @@ struct route_memory : routing_memory<C> {
   view<C> partial;      ///< [tiles, columns * E]
   C* work = nullptr;             ///< [2 * columns * E] totals and cotangents of one group as compute numbers
   double* tile_stats = nullptr;  ///< [tiles, E + 2]
+  view<C> affinity;     ///< [T, E] what a group plan found, for routers that make one
+  view<C> d_affinity;   ///< [T, E] its gradient, where gates are made of it; afterwards that of the scaled logits
+  view<C> kept;         ///< [G, what the group plan keeps for its backward]
+  int* kept_steps = nullptr;  ///< [G]
   place_memory place;
   route_values route;
   bool balanced = false;  ///< balance losses take part in this call
@@ -125,13 +131,13 @@ void route_rows(const Stream& stream, const Router& router, const Balance& balan
       p.bad[t] = !r.finite;
       if (!r.finite) {
         detail::store_row(zero, m.scores, t);
-        if constexpr (Router::k != every_expert)
+        if constexpr (Router::k >= 1)
           for (int j = 0; j < p.k; ++j) m.place.wish[t * p.k + j] = -1;
         continue;
       }
       detail::store_row(r.scores, m.scores, t);
       if (m.noisy.ptr[0]) detail::store_row(r.noisy, m.noisy, t);
-      if constexpr (Router::k != every_expert)
+      if constexpr (chooses_in_rows<Router>)
         for (int j = 0; j < p.k; ++j) m.place.wish[t * p.k + j] = r.chosen.expert[j];
       if (columns > 0 && m.balanced) {
         const Row clean = Balance::needs_clean_scores ? clean_scores_of(router, m.route, r) : r.scores;
@@ -184,6 +190,49 @@ void route_rows(const Stream& stream, const Router& router, const Balance& balan
   }
 }
 
+/// What selections compare, and what gates are made of.
+template <class Router, class C>
+const view<C>& selection_scores(const route_memory<C>& m) {
+  return plans_groups<Router> ? m.affinity : m.scores;
+}
+template <class Router, class C>
+const view<C>& gate_scores(const route_memory<C>& m) {
+  return weighs_plan<Router> ? m.affinity : m.scores;
+}
+
+namespace detail {
+/// Group g as its plan sees it.
+template <class C>
+group_cells<C> cells_of(const route_memory<C>& m, index g) {
+  const sparse_plan<C>& p = m.plan;
+  const index first = g * p.group_size, n = std::min<index>(p.group_size, p.tokens - first);
+  group_cells<C> a;
+  a.logits = (m.noisy.ptr[0] ? m.noisy : m.logits).rows_at(first, n);
+  a.inverse_temperature = m.route.inverse_temperature;
+  a.bad = p.bad + first;
+  a.plan = m.affinity.rows_at(first, n);
+  a.d_plan = m.d_affinity.rows_at(first, n);
+  a.kept = m.kept.rows_at(g, 1);
+  a.steps = m.kept_steps + g;
+  return a;
+}
+}  // namespace detail
+
+/// The plans of all groups, and with K experts per unit the choice from their rows.
+template <class Router, class C, class Stream>
+void plan_all_groups(const Stream& stream, const Router& router, route_memory<C>& m) {
+  const sparse_plan<C>& p = m.plan;
+  parallel_for(stream, p.groups, [&](index g, worker&) { router.plan_group(scalar_block{}, detail::cells_of(m, g)); });
+  if constexpr (Router::k >= 1)
+    detail::over_row_tiles(stream, p, [&]<class Row>(index, index, index first, index end, const Row&) {
+      for (index t = first; t < end; ++t) {
+        if (p.bad[t]) continue;
+        const auto chosen = router.select(detail::load_row<Row>(m.affinity, t, p.experts));
+        for (int j = 0; j < p.k; ++j) m.place.wish[t * p.k + j] = chosen.expert[j];
+      }
+    });
+}
+
 /// Adds the tile shares of the statistics and counts wishes and places.
 template <class Router, class C>
 void route_statistics(route_memory<C>& m) {
@@ -209,6 +258,20 @@ void route_statistics(route_memory<C>& m) {
   if constexpr (Router::k == every_expert) {
     s.choices = s.placed = finite * E;
     for (int e = 0; e < E; ++e) s.wished[e] = s.served[e] = finite;
+  } else if constexpr (Router::k == picked_by_experts) {
+    for (int e = 0; e < E; ++e) {
+      for (int g = 0; g < p.groups; ++g) s.served[e] += p.count[e * p.groups + g];
+      s.wished[e] = s.served[e], s.placed += s.served[e];
+    }
+    s.choices = s.placed;
+    s.unpicked = s.most_experts = 0;
+    s.least_experts = finite ? E : 0;
+    for (int t = 0; t < p.tokens; ++t) {
+      if (p.bad[t]) continue;
+      const int n = p.choices(t);
+      s.unpicked += n == 0;
+      s.least_experts = std::min(s.least_experts, n), s.most_experts = std::max(s.most_experts, n);
+    }
   } else {
     for (index c = 0; c < index{p.tokens} * p.k; ++c) {
       const int wish = m.place.wish[c], served = p.expert_of[c];
@@ -225,14 +288,22 @@ void route_statistics(route_memory<C>& m) {
 namespace detail {
 /// The scores of unit t's choices and whether each is served.
 template <int K, class C>
-chosen_scores<K, C> chosen_of(const route_memory<C>& m, index t, int k) {
+chosen_scores<K, C> chosen_of(const route_memory<C>& m, const view<C>& scores, index t, int k) {
   chosen_scores<K, C> c;
   c.n = k;
   for (int j = 0; j < k; ++j) {
     const int e = m.plan.expert_of[t * k + j], wish = m.place.wish[t * k + j];
     c.kept[j] = e >= 0;
-    c.score[j] = e >= 0 ? m.scores.get(t, e) : (wish >= 0 ? m.scores.get(t, wish) : C(0));
+    c.score[j] = e >= 0 ? scores.get(t, e) : (wish >= 0 ? scores.get(t, wish) : C(0));
   }
+  return c;
+}
+/// The same for a unit whose experts picked it; K bounds their number.
+template <int K, class C>
+chosen_scores<K, C> picks_of(const sparse_plan<C>& p, const view<C>& scores, index t) {
+  chosen_scores<K, C> c;
+  c.n = p.choices(static_cast<int>(t));
+  for_each_pick(p, t, [&](int j, int, int e) { c.kept[j] = true, c.score[j] = scores.get(t, e); });
   return c;
 }
 }  // namespace detail
@@ -241,6 +312,7 @@ chosen_scores<K, C> chosen_of(const route_memory<C>& m, index t, int k) {
 template <class Router, class Combine, class C, class Stream>
 void route_weights(const Stream& stream, const Combine& combine, route_memory<C>& m) {
   const sparse_plan<C>& p = m.plan;
+  const view<C>& scores = gate_scores<Router>(m);
   parallel_rows(stream, p.tokens, 256, [&](index first, index n, worker&) {
     for (index t = first; t < first + n; ++t) {
       if (p.skip.ptr[0]) p.skip.set(0, t, C(0));
@@ -253,10 +325,18 @@ void route_weights(const Stream& stream, const Combine& combine, route_memory<C>
           combine.weigh(c, weight);
           for (int e = 0; e < c.n; ++e) p.gate.set(0, index{e} * p.tokens + t, p.bad[t] ? C(0) : weight[e]);
         });
+      } else if constexpr (Router::k == picked_by_experts) {
+        if (p.choices(static_cast<int>(t)) == 0) continue;
+        detail::with_tier<C>(p.experts, [&]<class Tier>(Tier) {
+          const auto c = detail::picks_of<Tier::value>(p, scores, t);
+          C weight[Tier::value];
+          combine.weigh(c, weight);
+          for_each_pick(p, t, [&](int j, int slot, int) { p.gate.set(0, slot, weight[j]); });
+        });
       } else {
         constexpr int K = Router::k;
         if (p.bad[t]) continue;
-        const auto c = detail::chosen_of<K>(m, t, K);
+        const auto c = detail::chosen_of<K>(m, scores, t, K);
         C weight[K];
         combine.weigh(c, weight);
         C overflow(0);
@@ -281,10 +361,67 @@ routed_row<Row, choices_of<Router>> reload_row(const Router& router, const route
                                                const Row& raw, index t) {
   const Row noisy = m.noisy.ptr[0] ? load_row<Row>(m.noisy, t, logits.n) : logits;
   const int* wish = nullptr;
-  if constexpr (Router::k != every_expert) wish = m.place.wish + t * Router::k;
+  if constexpr (Router::k >= 1) wish = m.place.wish + t * Router::k;
   return reloaded_row(router, m.route, logits, raw, noisy, load_row<Row>(m.scores, t, logits.n), wish);
 }
 }  // namespace detail
+
+namespace detail {
+/// d_scores of unit t from the gradients of its gates: back through the combine rule, onto the experts that really served.
+template <class Router, class Row, class Combine, class C>
+void add_gate_gradients(const Combine& combine, const route_memory<C>& m, const view<C>& scores, index t, Row& d_scores) {
+  const sparse_plan<C>& p = m.plan;
+  if constexpr (Router::k == every_expert) {
+    chosen_scores<Row::tier, C> c;
+    C d_weight[Row::tier], d_score[Row::tier];
+    c.n = p.experts;
+    for (int e = 0; e < p.experts; ++e) {
+      c.score[e] = scores.get(t, e), c.kept[e] = true;
+      d_weight[e] = m.d_gate.get(0, index{e} * p.tokens + t);
+    }
+    combine.vjp(c, d_weight, d_score);
+    for (int e = 0; e < p.experts; ++e) d_scores.v[e] += d_score[e];
+  } else if constexpr (Router::k == picked_by_experts) {
+    if (p.choices(static_cast<int>(t)) == 0) return;
+    const auto c = picks_of<Row::tier>(p, scores, t);
+    C d_weight[Row::tier], d_score[Row::tier];
+    for_each_pick(p, t, [&](int j, int slot, int) { d_weight[j] = m.d_gate.get(0, slot); });
+    combine.vjp(c, d_weight, d_score);
+    for_each_pick(p, t, [&](int j, int, int e) { d_scores.v[e] += d_score[j]; });
+  } else {
+    constexpr int K = Router::k;
+    const auto c = chosen_of<K>(m, scores, t, K);
+    C d_weight[K], d_score[K];
+    for (int j = 0; j < K; ++j) {
+      d_weight[j] = C(0);
+      if (!c.kept[j]) continue;
+      if (m.place.position[t * K + j] >= 0) d_weight[j] = m.d_gate.get(0, p.slot_of[t * K + j]);
+      else if (p.fallback_slot) d_weight[j] = m.d_gate.get(0, p.fallback_slot[t]);
+      else if (p.skip.ptr[0]) d_weight[j] = m.d_skip.get(0, t);
+    }
+    combine.vjp(c, d_weight, d_score);
+    for (int j = 0; j < K; ++j) {
+      const int e = p.expert_of[t * K + j] >= 0 ? p.expert_of[t * K + j] : m.place.wish[t * K + j];
+      d_scores.add_at(e, d_score[j]);
+    }
+  }
+}
+}  // namespace detail
+
+/// For routers whose gates are made of a group plan: from gate gradients to gradients of the scaled logits, in
+/// m.d_affinity.
+template <class Router, class Combine, class C, class Stream>
+void plan_all_groups_backward(const Stream& stream, const Router& router, const Combine& combine, const route_memory<C>& m) {
+  detail::over_row_tiles(stream, m.plan, [&]<class Row>(index, index, index first, index end, const Row& zero) {
+    for (index t = first; t < end; ++t) {
+      Row d = zero;
+      if (!m.plan.bad[t]) detail::add_gate_gradients<Router>(combine, m, m.affinity, t, d);
+      detail::store_row(d, m.d_affinity, t);
+    }
+  });
+  parallel_for(stream, m.plan.groups,
+               [&](index g, worker&) { router.plan_group_vjp(scalar_block{}, detail::cells_of(m, g)); });
+}
 
 /// Gradients of logits (and of the second projection) from gate gradients and balance losses, row by row.
 /// d_logits and d_raw are [T, E]; rows of units that are not finite become zero.
@@ -311,36 +448,11 @@ void route_rows_backward(const Stream& stream, const Router& router, const Balan
       const Row raw = m.raw.ptr[0] ? detail::load_row<Row>(m.raw, t, E) : logits;
       const auto r = detail::reload_row(router, m, logits, raw, t);
       row_grad<Row> g{zero, zero, zero, zero, zero};
-      // Gates: back through the combine rule, onto the experts that really served.
-      if constexpr (Router::k == every_expert) {
-        chosen_scores<Row::tier, C> c;
-        C d_weight[Row::tier], d_score[Row::tier];
-        c.n = E;
-        for (int e = 0; e < E; ++e) {
-          c.score[e] = r.scores.v[e], c.kept[e] = true;
-          d_weight[e] = m.d_gate.get(0, index{e} * p.tokens + t);
-        }
-        combine.vjp(c, d_weight, d_score);
-        for (int e = 0; e < E; ++e) g.scores.v[e] += d_score[e];
-      } else {
-        constexpr int K = Router::k;
-        const auto c = detail::chosen_of<K>(m, t, K);
-        C d_weight[K], d_score[K];
-        for (int j = 0; j < K; ++j) {
-          d_weight[j] = C(0);
-          if (!c.kept[j]) continue;
-          if (m.place.position[t * K + j] >= 0) d_weight[j] = m.d_gate.get(0, p.slot_of[t * K + j]);
-          else if (p.fallback_slot) d_weight[j] = m.d_gate.get(0, p.fallback_slot[t]);
-          else if (p.skip.ptr[0]) d_weight[j] = m.d_skip.get(0, t);
-        }
-        combine.vjp(c, d_weight, d_score);
-        for (int j = 0; j < K; ++j) {
-          const int e = p.expert_of[t * K + j] >= 0 ? p.expert_of[t * K + j] : m.place.wish[t * K + j];
-          g.scores.add_at(e, d_score[j]);
-        }
-      }
-      const auto d = routed_row_vjp(router, balance, m.route, r, logits, raw, cot, m.balanced, g, t,
-                                    m.target ? m.target[t] : -1);
+      if constexpr (weighs_plan<Router>)
+        g.noisy.add_scaled(C(m.route.inverse_temperature), detail::load_row<Row>(m.d_affinity, t, E));
+      else
+        detail::add_gate_gradients<Router>(combine, m, m.scores, t, g.scores);
+      const auto d = routed_row_vjp(router, balance, m.route, r, logits, raw, cot, m.balanced, g, t, m.target ? m.target[t] : -1);
       detail::store_row(d.logits, d_logits, t);
       if (d_raw.ptr[0]) detail::store_row(d.raw, d_raw, t);
     }

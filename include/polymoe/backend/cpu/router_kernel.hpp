@@ -36,16 +36,22 @@ class router_kernel<Spec, cpu_with<Maths>> {
     v.add_derived(packed_, logits_.packed_bytes() * 2);
     v.add_derived(packed_back_, back_.packed_bytes() * 2);
   }
-  void bind(binder<cpu_with<Maths>>& b, memory& s, index max_units) const {
-    const index choices = max_units * (all_experts ? 1 : Router::k), columns = Balance::columns;
+  void bind(binder<cpu_with<Maths>>& b, memory& s, index max_units, [[maybe_unused]] const config& g) const {
+    const index choices = max_units * traits::held, columns = Balance::columns;
     // One routed call has at most as many tiles as units, and one more per group.
     const index tiles = s.plan.groups * ceil_div(s.plan.group_size, polymoe::detail::route_tile);
-    if constexpr (!all_experts) {
+    if constexpr (Router::k >= 1) {
       s.place.wish = b.saved.template take_raw<int>(choices);
       s.place.position = b.saved.template take_raw<int>(choices);
       s.place.order = b.saved.template take_raw<priority_key>(choices);
       s.place.pending = b.saved.template take_raw<int>(choices);
       s.place.proposed = b.saved.template take_raw<int>(choices * Spec::capacity::overflow_policy::rounds);
+    }
+    if constexpr (plans_groups<Router>) {
+      s.affinity = b.saved.template take<C>(max_units, experts_);
+      if constexpr (weighs_plan<Router>) s.d_affinity = b.saved.template take<C>(max_units, experts_);
+      s.kept = b.saved.template take<C>(s.plan.groups, g.router.kept(s.plan.group_size, experts_));
+      s.kept_steps = b.saved.template take_raw<int>(s.plan.groups);
     }
     s.partial = b.saved.template take<C>(tiles, columns * experts_);
     s.work = b.saved.template take_raw<C>(2 * columns * experts_);
@@ -81,8 +87,15 @@ class router_kernel<Spec, cpu_with<Maths>> {
     multiply_rows(c, r, packed_, s.logits);
     if constexpr (learned_noise) multiply_rows(c, r, packed_ + logits_.packed_bytes(), s.raw);
     route_rows(c.stream, g.router, g.balance, s);
-    if constexpr (!all_experts) {
-      place<typename Spec::capacity>(c.stream, s.plan, s.scores, s.place);
+    if constexpr (plans_groups<Router>) {
+      require(g.router.kept(s.plan.group_size, experts_) <= s.kept.cols, "routing: the plan of a group keeps ",
+              g.router.kept(s.plan.group_size, experts_), " numbers, memory was bound for ", s.kept.cols);
+      plan_all_groups(c.stream, g.router, s);
+    }
+    if constexpr (Router::k >= 1) {
+      place<typename Spec::capacity>(c.stream, s.plan, selection_scores<Router>(s), s.place);
+    } else if constexpr (traits::picked) {
+      pick(c.stream, s.plan, selection_scores<Router>(s));
     } else {
       for (int e = 0; e <= s.plan.all_experts; ++e) s.plan.begin[e] = e * s.plan.tokens;
     }
@@ -98,6 +111,7 @@ class router_kernel<Spec, cpu_with<Maths>> {
   }
   void backward(context<cpu_with<Maths>>& c, const config& g, const parameters& p, view<const T> r, view<T> dr,
                 memory& s, bool accumulate) const {
+    if constexpr (weighs_plan<Router>) plan_all_groups_backward<Router>(c.stream, g.router, g.combine, s);
     route_rows_backward(c.stream, g.router, g.balance, g.combine, s, s.d_logits, s.d_raw);
     weight_gradient(c, s, r, s.d_logits, p.weight.grad);
     if constexpr (learned_noise) weight_gradient(c, s, r, s.d_raw, p.noise_weight.grad);

@@ -59,7 +59,7 @@ class router_kernel<Spec, cuda_device> {
   }
   template <class V>
   void visit(V&) {}  // logits read the parameters themselves
-  void bind(binder<cuda_device>& b, memory& s, index max_units) const {
+  void bind(binder<cuda_device>& b, memory& s, index max_units, const config&) const {
     const index choices = max_units * (schedule::mixture ? 1 : schedule::K);
     s.wish = b.saved.template take_raw<int>(choices), s.position = b.saved.template take_raw<int>(choices);
     s.on_device = b.saved.template take_raw<routing_stats>(1);

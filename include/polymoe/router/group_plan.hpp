@@ -1,0 +1,31 @@
+// What a score that plans whole groups sees: the logits of a group, room for its plan, and memory for the way back.
+//
+// Such a score has, beside the row scores (which balance losses and statistics see, and gates unless `weighs_plan`):
+//   using group_plan = void;
+//   static constexpr bool weighs_plan          gates are made of the plan, and gradients flow through it
+//   index kept(units, experts) const           numbers of one group kept for the backward
+//   plan_group(block, cells) const             fills cells.plan; rows of bad units with zeros
+//   plan_group_vjp(block, cells) const         d_plan to d_logits (of the scaled logits), in place; with weighs_plan
+// Both are phases over a block context (core/block.hpp).  Selections compare the plan.
+#pragma once
+
+#include "../core/view.hpp"
+
+namespace polymoe::inline v0 {
+
+template <class C>
+struct group_cells {
+  view<C> logits;                 ///< [n, E] with noise, before the temperature
+  float inverse_temperature = 1;
+  const unsigned char* bad = nullptr;  ///< [n]
+  view<C> plan;                   ///< [n, E]
+  view<C> d_plan;                 ///< [n, E]
+  view<C> kept;                   ///< [1, kept(n, E)]
+  int* steps = nullptr;           ///< [1] a number to keep beside
+
+  POLYMOE_HD index units() const { return logits.rows; }
+  POLYMOE_HD index experts() const { return logits.cols; }
+  POLYMOE_HD C scaled(index t, index e) const { return logits.get(t, e) * C(inverse_temperature); }
+};
+
+}  // namespace polymoe
