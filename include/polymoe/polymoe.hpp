@@ -19,6 +19,7 @@
 #include "layer/layer.hpp"
 #include "plan/dense_plan.hpp"
 #include "router/expert_choice.hpp"
+#include "router/soft_slots.hpp"
 #include "score/largest_softmax.hpp"
 #include "score/logit_dropout.hpp"
 #include "score/noisy.hpp"

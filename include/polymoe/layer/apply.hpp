@@ -8,6 +8,7 @@
 // Several applies may use one plan (one router shared by several layers).
 #pragma once
 
+#include "../backend/cpu/dense_move.hpp"
 #include "../backend/cpu/expert_rows.hpp"
 #include "../backend/cpu/move.hpp"
 #include "mover.hpp"

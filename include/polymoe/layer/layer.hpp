@@ -6,6 +6,7 @@
 // what is routed.  Memory is the caller's: see core/param.hpp for the five kinds, core/workspace.hpp for an owner.
 #pragma once
 
+#include "../backend/cpu/slot_kernel.hpp"
 #include "apply.hpp"
 #include "recipe.hpp"
 

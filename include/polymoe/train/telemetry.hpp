@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "../layer/stats.hpp"
-#include "../plan/sparse_plan.hpp"
+#include "../plan/dense_plan.hpp"
 
 namespace polymoe::inline v0 {
 
@@ -107,6 +107,17 @@ void count_class_expert(const sparse_plan<C>& p, const std::int32_t* labels, ind
         if (const int e = p.expert_of[t * p.k + j]; e >= 0) counts[row + static_cast<std::size_t>(e)] += 1;
     }
   }
+}
+
+/// The same for a dense plan: what the unit takes from each expert.
+template <class C>
+void count_class_expert(const dense_plan<C>& p, const std::int32_t* labels, index images, std::vector<double>& counts) {
+  if (images == 0 || p.tokens == 0) return;
+  const index per_image = p.tokens / images;
+  for (index t = 0; t < p.tokens; ++t)
+    for (int s = 0; s < p.group_slots(); ++s)
+      counts[static_cast<std::size_t>(labels[t / per_image]) * static_cast<std::size_t>(p.experts) +
+             static_cast<std::size_t>(s / p.capacity)] += static_cast<double>(value_of(p.combine.get(t, s)));
 }
 
 }  // namespace polymoe

@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "../../expert/expert_map.hpp"
-#include "../../plan/sparse_plan.hpp"
+#include "../../plan/dense_plan.hpp"
 #include "activate.hpp"
 #include "planar.hpp"
 
@@ -64,6 +64,14 @@ struct expert_work {
         }
       }
     }
+    finish();
+  }
+  /// The same for a dense plan: every expert owns the slots of all groups.
+  template <class C>
+  void list(const dense_plan<C>& p, index unit_rows) {
+    clear();
+    const index rows = index{p.groups} * p.capacity * unit_rows;
+    for (int e = 0; e < p.experts; ++e) add({e, e * rows, e * rows, rows});
     finish();
   }
   void finish() {

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "../../layer/routing_memory.hpp"
-#include "logits.hpp"
 #include "route.hpp"
+#include "router_products.hpp"
 
 namespace polymoe::inline v0 {
 namespace backend {
@@ -20,7 +20,7 @@ class router_kernel<Spec, cpu_with<Maths>> {
   using config = routing_config<Spec>;
   using parameters = routing_parameters<M>;
   /// The library of dense products, for describe().
-  static const char* products() { return maths::resolved<real_t<T>, Maths>::name; }
+  static const char* products() { return router_products<T, Maths>::name(); }
   static constexpr bool all_experts = traits::all_experts, learned_noise = traits::learned_noise;
 
   struct memory : route_memory<C> {
@@ -29,12 +29,12 @@ class router_kernel<Spec, cpu_with<Maths>> {
 
   router_kernel() = default;
   router_kernel(index dim, index experts)
-      : dim_(dim), experts_(experts), logits_(dim, experts), back_(experts, dim), outer_(experts, dim) {}
+      : dim_(dim), experts_(experts), products_(dim, experts) {}
 
   template <class V>
   void visit(V& v) {
-    v.add_derived(packed_, logits_.packed_bytes() * 2);
-    v.add_derived(packed_back_, back_.packed_bytes() * 2);
+    v.add_derived(packed_, products_.packed_bytes() * 2);
+    v.add_derived(packed_back_, products_.packed_back_bytes() * 2);
   }
   void bind(binder<cpu_with<Maths>>& b, memory& s, index max_units, [[maybe_unused]] const config& g) const {
     const index choices = max_units * traits::held, columns = Balance::columns;
@@ -56,18 +56,14 @@ class router_kernel<Spec, cpu_with<Maths>> {
     s.partial = b.saved.template take<C>(tiles, columns * experts_);
     s.work = b.saved.template take_raw<C>(2 * columns * experts_);
     s.tile_stats = b.saved.template take_raw<double>(tiles * (experts_ + 2));
-    s.pieces = b.saved.template take<C>(pieces(max_units), experts_ * dim_);
-    b.need_worker(logits_.worker_bytes());
-    b.need_worker(std::max(back_.worker_bytes(), outer_.worker_bytes()) + row_buffer_bytes());
+    s.pieces = b.saved.template take<C>(products_.pieces(max_units), experts_ * dim_);
+    products_.need_workers(b);
   }
   void refresh(context<cpu_with<Maths>>& c, const parameters& p) {
     worker w = c.stream.at(0);
-    logits_.pack(p.weight.value, packed_, w);
-    back_.pack(p.weight.value, false, packed_back_, w);
-    if constexpr (learned_noise) {
-      logits_.pack(p.noise_weight.value, packed_ + logits_.packed_bytes(), w);
-      back_.pack(p.noise_weight.value, false, packed_back_ + back_.packed_bytes(), w);
-    }
+    products_.pack(p.weight.value, packed_, packed_back_, w);
+    if constexpr (learned_noise)
+      products_.pack(p.noise_weight.value, packed_ + products_.packed_bytes(), packed_back_ + products_.packed_back_bytes(), w);
   }
 
   void forward(context<cpu_with<Maths>>& c, const config& g, const parameters& p, view<const T> r, memory& s) const {
@@ -84,8 +80,8 @@ class router_kernel<Spec, cpu_with<Maths>> {
     s.route.bias = Balance::has_bias ? p.bias : nullptr;
     s.balanced = c.training() && r.rows > 0;
     s.balance_scale = step.balance;
-    multiply_rows(c, r, packed_, s.logits);
-    if constexpr (learned_noise) multiply_rows(c, r, packed_ + logits_.packed_bytes(), s.raw);
+    products_.multiply(c, r, packed_, s.logits);
+    if constexpr (learned_noise) products_.multiply(c, r, packed_ + products_.packed_bytes(), s.raw);
     route_rows(c.stream, g.router, g.balance, s);
     if constexpr (plans_groups<Router>) {
       require(g.router.kept(s.plan.group_size, experts_) <= s.kept.cols, "routing: the plan of a group keeps ",
@@ -116,8 +112,9 @@ class router_kernel<Spec, cpu_with<Maths>> {
     weight_gradient(c, s, r, s.d_logits, p.weight.grad);
     if constexpr (learned_noise) weight_gradient(c, s, r, s.d_raw, p.noise_weight.grad);
     if (!dr.ptr[0]) return;
-    input_gradient(c, s, s.d_logits, packed_back_, dr, accumulate);
-    if constexpr (learned_noise) input_gradient(c, s, s.d_raw, packed_back_ + back_.packed_bytes(), dr, true);
+    products_.input_gradient(c, s.plan.tokens, s.d_logits, packed_back_, dr, accumulate);
+    if constexpr (learned_noise)
+      products_.input_gradient(c, s.plan.tokens, s.d_raw, packed_back_ + products_.packed_back_bytes(), dr, true);
   }
   void commit(context<cpu_with<Maths>>&, const parameters& p, float rate) const {
     // Loads are whole numbers: E * load is compared with their sum, so that equal loads leave the bias alone.
@@ -135,82 +132,14 @@ class router_kernel<Spec, cpu_with<Maths>> {
   sparse_plan<C> plan(context<cpu_with<Maths>>&, const memory& s) const { return s.plan; }
 
  private:
-  static constexpr index piece_rows = 2048;
-  static index pieces(index units) { return std::clamp<index>(ceil_div(units, piece_rows), 1, 16); }
-  std::size_t row_buffer_bytes() const {
-    return static_cast<std::size_t>(round_up(256 * dim_ * static_cast<index>(sizeof(real_t<C>)) * view<C>::planes, 64));
-  }
-  worker library_worker(const worker& w) const {
-    return {w.id, w.scratch + row_buffer_bytes(), w.bytes - row_buffer_bytes()};
-  }
-
-  /// At most 256 rows of the input as compute numbers; rows of bad units become zero when `mask` is given.
-  view<const C> rows_as_compute(worker& w, view<const T> x, const unsigned char* mask) const {
-    if constexpr (std::is_same_v<T, C>)
-      if (!mask) return x;
-    view<C> out;
-    auto* base = reinterpret_cast<real_t<C>*>(w.scratch);
-    for (int i = 0; i < view<C>::planes; ++i) out.ptr[i] = base + i * x.rows * x.cols;
-    out.rows = x.rows, out.cols = x.cols, out.stride = x.cols;
-    for (index t = 0; t < x.rows; ++t) {
-      const bool bad = mask && mask[t];
-      for (int i = 0; i < view<C>::planes; ++i) {
-        const auto* from = x.row(t, i);
-        auto* to = out.row(t, i);
-        if (bad) std::fill_n(to, x.cols, real_t<C>(0));
-        else if constexpr (std::is_same_v<T, C>) std::copy_n(from, x.cols, to);
-        else widen(from, to, x.cols);
-      }
-    }
-    return out;
-  }
-  void multiply_rows(context<cpu_with<Maths>>& c, view<const T> x, const std::byte* packed, view<C> y) const {
-    parallel_rows(c.stream, x.rows, 256, [&](index first, index n, worker& w) {
-      logits_.run(w, x.rows_at(first, n), packed, y.rows_at(first, n));
-    });
-  }
-  void input_gradient(context<cpu_with<Maths>>& c, const memory& s, view<const C> d, const std::byte* packed,
-                      view<T> dr, bool add) const {
-    parallel_rows(c.stream, s.plan.tokens, 256, [&](index first, index n, worker& w) {
-      worker lib = library_worker(w);
-      if constexpr (std::is_same_v<T, C>) {
-        back_.run(lib, d.rows_at(first, n), packed, {}, dr.rows_at(first, n), add);
-      } else {
-        view<C> tile(reinterpret_cast<real_t<C>*>(w.scratch), n, dr.cols);
-        back_.run(lib, d.rows_at(first, n), packed, {}, tile);
-        for (index t = 0; t < n; ++t)
-          for (index j = 0; j < dr.cols; ++j)
-            dr.set(first + t, j, tile.get(t, j) + (add ? dr.get(first + t, j) : C(0)));
-      }
-    });
-  }
   void weight_gradient(context<cpu_with<Maths>>& c, memory& s, view<const T> r, view<const C> d, view<M> grad) const {
-    const index rows = s.plan.tokens, n = pieces(rows), per = round_up(ceil_div(std::max<index>(rows, 1), n), 256);
-    const unsigned char* bad = *s.plan.bad_count > 0 ? s.plan.bad : nullptr;
-    parallel_for(c.stream, n, [&](index piece, worker& w) {
-      view<C> part = s.pieces.rows_at(piece, 1).reshaped(experts_, dim_);
-      for (int i = 0; i < view<C>::planes; ++i) std::fill_n(part.ptr[i], part.size(), real_t<C>(0));
-      worker lib = library_worker(w);
-      for (index first = piece * per; first < std::min(rows, (piece + 1) * per); first += 256) {
-        const index m = std::min({index{256}, rows - first, (piece + 1) * per - first});
-        const view<const C> x = rows_as_compute(w, r.rows_at(first, m), bad ? bad + first : nullptr);
-        for (index block = 0; block < outer_.blocks(); ++block) outer_.run(lib, block, d.rows_at(first, m), x, part);
-      }
-    });
-    for (index e = 0; e < experts_; ++e)
-      for (index j = 0; j < dim_; ++j) {
-        C sum(0);
-        for (index piece = 0; piece < n; ++piece) sum += s.pieces.get(piece, e * dim_ + j);
-        grad.add(e, j, sum);
-      }
+    products_.weight_gradient(c, s.plan.tokens, *s.plan.bad_count > 0 ? s.plan.bad : nullptr, s.pieces, r, d, grad);
   }
 
   index dim_ = 0, experts_ = 0;
   std::byte* packed_ = nullptr;
   std::byte* packed_back_ = nullptr;
-  logits_product<T, Maths> logits_;
-  planar_product<C, Maths> back_;
-  planar_outer_product<C, Maths> outer_;
+  router_products<T, Maths> products_;
 };
 
 }  // namespace backend

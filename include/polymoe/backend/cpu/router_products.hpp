@@ -1,0 +1,119 @@
+// The products of a router with its weights W [columns, D] on the CPU: logits, input gradient, weight gradient.
+//
+// Rows of units that are not finite count as zeros in the weight gradient.  Partial weight gradients of row ranges are
+// added in order, so that bits do not depend on the number of threads.
+#pragma once
+
+#include "../../core/param.hpp"
+#include "logits.hpp"
+
+namespace polymoe::inline v0 {
+namespace backend {
+
+template <class T, class Maths>
+class router_products {
+ public:
+  using M = master_t<T>;
+  using C = compute_t<T>;
+  /// The library of dense products, for describe().
+  static const char* name() { return maths::resolved<real_t<T>, Maths>::name; }
+
+  router_products() = default;
+  router_products(index dim, index columns)
+      : dim_(dim), columns_(columns), logits_(dim, columns), back_(columns, dim), outer_(columns, dim) {}
+
+  std::size_t packed_bytes() const { return logits_.packed_bytes(); }
+  std::size_t packed_back_bytes() const { return back_.packed_bytes(); }
+  void pack(view<const M> weight, std::byte* packed, std::byte* packed_back, worker& w) const {
+    logits_.pack(weight, packed, w);
+    back_.pack(weight, false, packed_back, w);
+  }
+  /// Row ranges with partial weight gradients of their own, [pieces, columns * D].
+  static index pieces(index units) { return std::clamp<index>(ceil_div(units, piece_rows), 1, 16); }
+  void need_workers(binder<cpu_with<Maths>>& b) const {
+    b.need_worker(logits_.worker_bytes());
+    b.need_worker(std::max(back_.worker_bytes(), outer_.worker_bytes()) + row_buffer_bytes());
+  }
+
+  /// y = x W^T.
+  void multiply(context<cpu_with<Maths>>& c, view<const T> x, const std::byte* packed, view<C> y) const {
+    parallel_rows(c.stream, x.rows, 256, [&](index first, index n, worker& w) {
+      logits_.run(w, x.rows_at(first, n), packed, y.rows_at(first, n));
+    });
+  }
+  /// dr = d W, or += with `add`.
+  void input_gradient(context<cpu_with<Maths>>& c, index units, view<const C> d, const std::byte* packed,
+                      view<T> dr, bool add) const {
+    parallel_rows(c.stream, units, 256, [&](index first, index n, worker& w) {
+      worker lib = library_worker(w);
+      if constexpr (std::is_same_v<T, C>) {
+        back_.run(lib, d.rows_at(first, n), packed, {}, dr.rows_at(first, n), add);
+      } else {
+        view<C> tile(reinterpret_cast<real_t<C>*>(w.scratch), n, dr.cols);
+        back_.run(lib, d.rows_at(first, n), packed, {}, tile);
+        for (index t = 0; t < n; ++t)
+          for (index j = 0; j < dr.cols; ++j)
+            dr.set(first + t, j, tile.get(t, j) + (add ? dr.get(first + t, j) : C(0)));
+      }
+    });
+  }
+  /// grad += d^T r over `rows` units; `bad` marks those to leave out, or is null; `partial` has room for pieces(rows).
+  void weight_gradient(context<cpu_with<Maths>>& c, index rows, const unsigned char* bad, view<C> partial, view<const T> r,
+                       view<const C> d, view<M> grad) const {
+    const index n = pieces(rows), per = round_up(ceil_div(std::max<index>(rows, 1), n), 256);
+    parallel_for(c.stream, n, [&](index piece, worker& w) {
+      view<C> part = partial.rows_at(piece, 1).reshaped(columns_, dim_);
+      for (int i = 0; i < view<C>::planes; ++i) std::fill_n(part.ptr[i], part.size(), real_t<C>(0));
+      worker lib = library_worker(w);
+      for (index first = piece * per; first < std::min(rows, (piece + 1) * per); first += 256) {
+        const index m = std::min({index{256}, rows - first, (piece + 1) * per - first});
+        const view<const C> x = rows_as_compute(w, r.rows_at(first, m), bad ? bad + first : nullptr);
+        for (index block = 0; block < outer_.blocks(); ++block) outer_.run(lib, block, d.rows_at(first, m), x, part);
+      }
+    });
+    for (index e = 0; e < columns_; ++e)
+      for (index j = 0; j < dim_; ++j) {
+        C sum(0);
+        for (index piece = 0; piece < n; ++piece) sum += partial.get(piece, e * dim_ + j);
+        grad.add(e, j, sum);
+      }
+  }
+
+ private:
+  static constexpr index piece_rows = 2048;
+  std::size_t row_buffer_bytes() const {
+    return static_cast<std::size_t>(round_up(256 * dim_ * static_cast<index>(sizeof(real_t<C>)) * view<C>::planes, 64));
+  }
+  worker library_worker(const worker& w) const {
+    return {w.id, w.scratch + row_buffer_bytes(), w.bytes - row_buffer_bytes()};
+  }
+
+  /// At most 256 rows of the input as compute numbers; rows of bad units become zero when `mask` is given.
+  view<const C> rows_as_compute(worker& w, view<const T> x, const unsigned char* mask) const {
+    if constexpr (std::is_same_v<T, C>)
+      if (!mask) return x;
+    view<C> out;
+    auto* base = reinterpret_cast<real_t<C>*>(w.scratch);
+    for (int i = 0; i < view<C>::planes; ++i) out.ptr[i] = base + i * x.rows * x.cols;
+    out.rows = x.rows, out.cols = x.cols, out.stride = x.cols;
+    for (index t = 0; t < x.rows; ++t) {
+      const bool bad = mask && mask[t];
+      for (int i = 0; i < view<C>::planes; ++i) {
+        const auto* from = x.row(t, i);
+        auto* to = out.row(t, i);
+        if (bad) std::fill_n(to, x.cols, real_t<C>(0));
+        else if constexpr (std::is_same_v<T, C>) std::copy_n(from, x.cols, to);
+        else widen(from, to, x.cols);
+      }
+    }
+    return out;
+  }
+
+  index dim_ = 0, columns_ = 0;
+  logits_product<T, Maths> logits_;
+  planar_product<C, Maths> back_;
+  planar_outer_product<C, Maths> outer_;
+};
+
+}  // namespace backend
+}  // namespace polymoe

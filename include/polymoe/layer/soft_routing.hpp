@@ -1,0 +1,172 @@
+// routing<Spec, Backend> for routers that mix units into slots (Soft MoE): from router input to a dense plan.
+//
+//   forward   r [T, D_r] -> dispatch and combine matrices [T, E*C], statistics
+//   backward  their gradients summed over all users of the plan -> d_r, gradients of phi and of the scale
+//
+// The same members as the routing of sparse plans, so that a layer is one text.  Parameters: `phi` [E*C, D_r], slot
+// e*C + c belonging to expert e, and `scale` [1, 1] where the router normalises.
+#pragma once
+
+#include "../core/cost.hpp"
+#include "../router/soft_slots.hpp"
+#include "routing.hpp"
+
+namespace polymoe::inline v0 {
+
+/// Trained quantities of a router of slots.
+template <class M>
+struct slot_parameters {
+  param<M> phi, scale;
+};
+
+/// What every backend keeps of a call from forward to backward.
+template <class C>
+struct slot_memory {
+  dense_plan<C> plan;
+  view<C> cosine;      ///< [T, S] U of soft_slots.hpp
+  view<C> unit_norm;   ///< [1, T] 1 / |x_t|, normalised only
+  view<C> slot_norm;   ///< [1, S] 1 / |phi_s|, normalised only
+  view<C> d_dispatch;  ///< [T, S]
+  view<C> d_combine;   ///< [T, S]
+  view<C> values;      ///< [1, 1] no balance loss: zero
+  routing_stats stats; ///< load is the mass of the combine matrix
+
+  plan_grad<dense_plan<C>> d_plan() const { return {d_dispatch, d_combine}; }
+};
+
+template <class Spec, class Backend>
+  requires(Spec::router::k == mixed_into_slots)
+class routing<Spec, Backend> : public routing_traits<Spec> {
+ public:
+  using scalar = typename Spec::scalar;
+  using backend = Backend;
+  using T = scalar;
+  using C = compute_t<T>;
+  using M = master_t<T>;
+  using Router = typename Spec::router;
+  using Kernel = polymoe::backend::router_kernel<Spec, Backend>;
+  using config = routing_config<Spec>;
+  static constexpr bool per_image = std::is_same_v<typename Router::axis, axis::image>;
+  static constexpr bool has_fallback = false;
+
+  struct saved : Kernel::memory {
+    view<const T> input;  ///< the caller keeps the router input alive until backward
+    index max_units = 0;
+  };
+
+  explicit routing(config c) : config_(checked(c)), kernel_(c.dim, slots_of(c)) {}
+
+  const config& settings() const { return config_; }
+  config& settings() { return config_; }
+  index in_cols() const { return config_.dim; }
+  int plan_experts() const { return static_cast<int>(config_.experts); }
+  /// E * C, the columns of the plan.
+  index group_slots() const { return slots_of(config_); }
+  static const char* plan_text(bool) { return "plan dense [T, E*C], dispatch and combine by products"; }
+
+  template <class V>
+  void visit(V& v) {
+    const index S = group_slots(), D = config_.dim;
+    v.add(own_.phi, "phi", {S, D}, init_rule::normal(1.0 / std::sqrt(static_cast<double>(D))), decay::no);
+    if constexpr (Router::normalised)
+      v.add(own_.scale, "scale", {1, 1}, init_rule::constant(static_cast<double>(config_.router.first_scale)), decay::no);
+    kernel_.visit(v);
+  }
+
+  index max_slots(index units) const { return units == 0 ? 0 : checked_mul(group_slots(), ceil_div(units, group_of(units)), "routing: slots"); }
+
+  saved bind(binder<Backend>& b, index max_units) const {
+    saved s;
+    const index S = group_slots(), E = config_.experts, group = group_of(max_units);
+    const index G = config_.group_size ? ceil_div(max_units, group) : 1;
+    require(max_units < (index{1} << 31) && max_slots(max_units) < (index{1} << 31) && checked_mul(max_units, S, "routing") < (index{1} << 40),
+            "routing: ", max_units, " units with ", max_slots(max_units), " slots exceed the 32-bit ids of a plan (2147483647)");
+    s.max_units = max_units;
+    dense_plan<C>& p = s.plan;
+    p.tokens = static_cast<int>(max_units), p.groups = static_cast<int>(G), p.group_size = static_cast<int>(group);
+    p.experts = p.all_experts = static_cast<int>(E), p.capacity = static_cast<int>(S / E);
+    p.dispatch = b.saved.template take<C>(max_units, S);
+    p.combine = b.saved.template take<C>(max_units, S);
+    p.bad = b.saved.template take_raw<unsigned char>(max_units);
+    p.bad_count = b.saved.template take_raw<int>(1);
+    s.cosine = b.saved.template take<C>(max_units, S);
+    if constexpr (Router::normalised) {
+      s.unit_norm = b.saved.template take<C>(1, max_units);
+      s.slot_norm = b.saved.template take<C>(1, S);
+    }
+    s.d_dispatch = b.saved.template take<C>(max_units, S);
+    s.d_combine = b.saved.template take<C>(max_units, S);
+    s.values = b.saved.template take<C>(1, 1);
+    s.stats.gate_mass = b.saved.template take_raw<double>(E);
+    s.stats.wished = b.saved.template take_raw<index>(E);
+    s.stats.served = b.saved.template take_raw<index>(E);
+    kernel_.bind(b, s, max_units, config_);
+    return s;
+  }
+
+  void refresh(context<Backend>& c) { kernel_.refresh(c, own_); }
+
+  void forward(context<Backend>& c, view<const T> r, saved& s) const {
+    require(r.cols == config_.dim, "routing: input is ", shape_text(r), ", the router was built for dim ", config_.dim);
+    require(r.rows <= s.max_units, "routing: ", r.rows, " units, memory was bound for ", s.max_units);
+    require(!per_image || r.rows % config_.group_size == 0, "routing: ", r.rows, " units are no whole images of ",
+            config_.group_size, " tokens");
+    s.input = r;
+    dense_plan<C>& p = s.plan;
+    p.tokens = static_cast<int>(r.rows);
+    p.group_size = static_cast<int>(group_of(r.rows));
+    p.groups = static_cast<int>(r.rows ? ceil_div(r.rows, p.group_size) : 0);
+    p.max_slots = static_cast<int>(max_slots(r.rows));
+    for (view<C>* v : {&p.dispatch, &p.combine, &s.cosine, &s.d_dispatch, &s.d_combine}) v->rows = r.rows;
+    kernel_.forward(c, config_, own_, r, s);
+  }
+  /// Clears the gradients of the plan; every apply that used the plan then adds to them.
+  void open_backward(context<Backend>& c, saved& s) const {
+    kernel_.clear(c, s.d_dispatch, s.d_dispatch.size()), kernel_.clear(c, s.d_combine, s.d_combine.size());
+  }
+  /// Uses (and overwrites) the gradients of the plan; parameter gradients +=; dr = (or += when `accumulate`).
+  void backward(context<Backend>& c, view<T> dr, saved& s, bool accumulate = false) const {
+    require(!dr.ptr[0] || (dr.rows == s.plan.tokens && dr.cols == config_.dim), "routing: dr is ", shape_text(dr),
+            ", the router input was ", shape_text(s.input));
+    kernel_.backward(c, config_, own_, s.input, dr, s, accumulate);
+  }
+  void commit(context<Backend>&) {}
+
+  routing_stats stats(context<Backend>& c, const saved& s) const { return kernel_.stats(c, s); }
+  view<C> balance_values(context<Backend>& c, const saved& s) const { return kernel_.values(c, s); }
+  dense_plan<C> plan(context<Backend>& c, const saved& s) const { return kernel_.plan(c, s); }
+
+  /// Slots that `units` units are mixed into.
+  static constexpr index served(const config& c, index units) {
+    return units ? slots_of(c) * (c.group_size ? ceil_div(units, c.group_size) : 1) : 0;
+  }
+  static constexpr index met(const config& c, index) { return c.experts; }
+  /// Logits, dispatch and combine are products of the same size.
+  static constexpr cost count(const config& c, index units) {
+    const index one = c.dim * slots_of(c), params = one + (Router::normalised ? 1 : 0);
+    return {params, params, 3 * one * units, 0};
+  }
+
+ private:
+  static constexpr index slots_of(const config& c) { return c.experts * c.router.slots; }
+  static const config& checked(const config& c) {
+    require(c.dim >= 1, "routing: dim is ", c.dim, ", it must be at least 1");
+    require(c.experts >= 1, "routing: experts is ", c.experts, ", it must be at least 1");
+    require(c.experts <= max_experts, "routing: experts is ", c.experts, ", the largest supported number is ", max_experts);
+    c.router.validate();
+    require(checked_mul(c.experts, c.router.slots, "routing: slots") <= (index{1} << 20), "routing: ", c.experts, " experts of ",
+            c.router.slots, " slots are ", c.experts * c.router.slots, " slots a group, at most ", index{1} << 20, " are supported");
+    require(!per_image || c.group_size >= 1, "routing: soft_slots over the tokens of an image need group_size, it is ", c.group_size,
+            "; to mix over the batch write axis::batch");
+    require(per_image || c.group_size == 0, "routing: soft_slots over the batch take group_size 0, it is ", c.group_size,
+            "; to mix over the tokens of an image write axis::image");
+    return c;
+  }
+  index group_of(index units) const { return config_.group_size ? config_.group_size : std::max<index>(units, 1); }
+
+  config config_;
+  Kernel kernel_;
+  slot_parameters<M> own_;
+};
+
+}  // namespace polymoe

@@ -1,0 +1,309 @@
+// Soft MoE: dense plans.  Closed form, every gradient (through both softmaxes, both norms and the scale), one unit, one
+// slot, images apart, the batch axis, unit blocks, bad rows, threads, bf16, dual numbers.
+// sanitize: yes
+#include "support/column_layer.hpp"
+
+namespace moe_test {
+namespace {
+
+namespace axis = polymoe::axis;
+using polymoe::cpu;
+using polymoe::layer;
+
+template <class T, class Axis = axis::image, bool Normalised = true>
+struct soft : polymoe::spec {
+  using scalar = T;
+  using router = polymoe::soft_slots<Axis, Normalised>;
+};
+struct soft_images : soft<double, axis::batch> {
+  using unit = polymoe::unit::image<polymoe::unit::mean>;
+};
+struct soft_head : soft<double> {
+  using expert = polymoe::expert::head<polymoe::act::gelu_tanh>;
+};
+using soft_layer = layer<soft<double>, cpu>;
+using plain_layer = layer<soft<double, axis::image, false>, cpu>;
+using batch_layer = layer<soft<double, axis::batch>, cpu>;
+using images_layer = layer<soft_images, cpu>;
+using head_layer = layer<soft_head, cpu>;
+
+static_assert(soft_layer::recipe.dispatch == polymoe::dispatch_path::matrix);
+static_assert(soft_layer::recipe.combine == polymoe::combine_path::matrix);
+
+template <class Layer = soft_layer>
+typename Layer::config config_of(int experts, index slots, index tokens, double scale = 3) {
+  typename Layer::config c;
+  c.dim = 5, c.hidden = 4, c.experts = experts, c.group_size = tokens;
+  c.router.slots = slots, c.router.first_scale = static_cast<float>(scale);
+  return c;
+}
+struct want {
+  matrix dispatch, combine, y;
+};
+/// The definition, in plain loops.  x rows are payload rows; the router sees the mean of a unit's rows.
+template <class Case>
+want by_hand(Case& c, index group_size, int unit_rows = 1) {
+  const auto& config = c.w.module().settings();
+  const auto params = values_of(c.w);
+  const auto& phi = params.at("router.phi");
+  const bool normalised = params.count("router.scale") > 0;
+  const index D = c.x.cols, S = static_cast<index>(phi.size()) / D, T = c.x.rows / unit_rows, p = config.router.slots;
+  const double factor = (normalised ? params.at("router.scale")[0] : 1) * static_cast<double>(1.0f / c.w.step().temperature);
+  want o;
+  matrix logit(static_cast<std::size_t>(T), std::vector<double>(static_cast<std::size_t>(S)));
+  for (index t = 0; t < T; ++t)
+    for (index s = 0; s < S; ++s) {
+      double dot = 0, xx = 0, mm = 0;
+      for (index j = 0; j < D; ++j) {
+        double x = 0;
+        for (int r = 0; r < unit_rows; ++r) x += c.x.at(t * unit_rows + r, j) / unit_rows;
+        const double m = phi[static_cast<std::size_t>(s * D + j)];
+        dot += x * m, xx += x * x, mm += m * m;
+      }
+      logit[t][s] = factor * (normalised ? dot / std::sqrt(xx + 1e-6f) / std::sqrt(mm + 1e-6f) : dot);
+    }
+  o.combine = softmax_rows(logit);
+  o.dispatch = logit;
+  for (index t0 = 0; t0 < T; t0 += group_size)
+    for (index s = 0; s < S; ++s) {
+      double top = -1e300, sum = 0;
+      for (index t = t0; t < std::min(T, t0 + group_size); ++t) top = std::max(top, logit[t][s]);
+      for (index t = t0; t < std::min(T, t0 + group_size); ++t) sum += std::exp(logit[t][s] - top);
+      for (index t = t0; t < std::min(T, t0 + group_size); ++t) o.dispatch[t][s] = std::exp(logit[t][s] - top) / sum;
+    }
+  reference r;
+  r.dim = static_cast<int>(D), r.hidden = static_cast<int>(config.hidden), r.out = static_cast<int>(c.y.cols);
+  o.y.assign(static_cast<std::size_t>(c.y.rows), std::vector<double>(static_cast<std::size_t>(c.y.cols), 0.0));
+  for (index t0 = 0; t0 < T; t0 += group_size)
+    for (index s = 0; s < S; ++s)
+      for (int row = 0; row < unit_rows; ++row) {
+        std::vector<double> in(static_cast<std::size_t>(D), 0.0);
+        for (index t = t0; t < std::min(T, t0 + group_size); ++t)
+          for (index j = 0; j < D; ++j) in[static_cast<std::size_t>(j)] += o.dispatch[t][s] * c.x.at(t * unit_rows + row, j);
+        const auto out = r.run_expert(params, static_cast<int>(s / p), in.data());
+        for (index t = t0; t < std::min(T, t0 + group_size); ++t)
+          for (std::size_t j = 0; j < out.size(); ++j) o.y[t * unit_rows + row][j] += o.combine[t][s] * out[j];
+      }
+  return o;
+}
+template <class Case>
+void check_by_hand(Case& c, index group_size, int unit_rows = 1) {
+  c.forward();
+  const want o = by_hand(c, group_size, unit_rows);
+  const auto& p = c.plan();
+  double worst = 0, plan_worst = 0;
+  for (index t = 0; t < p.tokens; ++t)
+    for (index s = 0; s < p.dispatch.cols; ++s)
+      plan_worst = std::max({plan_worst, std::abs(p.dispatch.get(t, s) - o.dispatch[t][s]), std::abs(p.combine.get(t, s) - o.combine[t][s])});
+  for (index t = 0; t < c.y.rows; ++t)
+    for (index j = 0; j < c.y.cols; ++j) worst = std::max(worst, std::abs(c.y.at(t, j) - o.y[t][j]));
+  CHECK(plan_worst < 1e-12);
+  CHECK(worst < 1e-11);
+}
+
+}  // namespace
+
+TEST_CASE("Soft MoE by the definition: experts, slots, images, temperatures") {
+  for (const int E : {1, 2, 5, 16, 70})
+    for (const index slots : {1, 3})
+      for (const index tokens : {1, 4, 13}) {
+        layer_case<soft_layer> c(config_of(E, slots, tokens), tokens * 3, static_cast<std::uint64_t>(E), 2);
+        c.w.step().temperature = 1.25f;
+        check_by_hand(c, tokens);
+        layer_case<plain_layer> d(config_of<plain_layer>(E, slots, tokens), tokens * 3, static_cast<std::uint64_t>(E));
+        check_by_hand(d, tokens);
+        layer_case<batch_layer> b(config_of<batch_layer>(E, slots, 0), tokens * 3, static_cast<std::uint64_t>(E));
+        check_by_hand(b, tokens * 3);
+      }
+  // More tokens than one tile of rows and than one tile of products, more slots than one block of columns.
+  layer_case<soft_layer> c(config_of(30, 3, 300), 600, 4, 2);
+  check_by_hand(c, 300);
+}
+
+TEST_CASE("Soft MoE: every gradient") {
+  for (const float temperature : {1.0f, 1.5f}) {
+    layer_case<soft_layer> c(config_of(3, 2, 6), 18, 5);
+    c.w.step().temperature = temperature;
+    const auto r = check_gradients(c);
+    CHECK(r.worst < 1e-6);
+    CHECK(r.checked > 200);
+    CHECK(std::abs(grads_of(c.w).at("router.scale")[0]) > 1e-3);
+    layer_case<plain_layer> d(config_of<plain_layer>(3, 2, 6), 18, 5);
+    d.w.step().temperature = temperature;
+    CHECK(check_gradients(d).worst < 1e-6);
+    layer_case<batch_layer> b(config_of<batch_layer>(3, 2, 0), 11, 5);
+    CHECK(check_gradients(b).worst < 1e-6);
+  }
+  auto head = config_of<head_layer>(3, 1, 5);
+  head.classes = 4;
+  layer_case<head_layer> h(head, 10, 6);
+  check_by_hand(h, 5);
+  CHECK(check_gradients(h).worst < 1e-6);
+}
+
+TEST_CASE("whole images as units over the batch: payload blocks are mixed row by row") {
+  auto config = config_of<images_layer>(3, 2, 0);
+  config.unit_rows = 4;
+  layer_case<images_layer> c(config, 28, 7);
+  check_by_hand(c, 7, 4);
+  CHECK(check_gradients(c).worst < 1e-6);
+}
+
+TEST_CASE("one unit in a group: dispatch is 1, the layer a softmax mixture over slots") {
+  layer_case<soft_layer> c(config_of(3, 2, 1), 5, 8);
+  c.forward();
+  for (index t = 0; t < 5; ++t)
+    for (index s = 0; s < 6; ++s) CHECK(c.plan().dispatch.get(t, s) == 1);
+}
+
+TEST_CASE("images do not mix on the image axis, and do over the batch") {
+  layer_case<soft_layer> c(config_of(3, 2, 6), 18, 9);
+  c.forward();
+  const auto before = c.y;
+  for (index j = 0; j < 5; ++j) c.x.put(8, j, 2.5);
+  c.forward();
+  for (index t = 0; t < 18; ++t) CHECK(c.y.row_same_bits(t, before, t) == (t < 6 || t >= 12));
+  layer_case<batch_layer> b(config_of<batch_layer>(3, 2, 0), 18, 9);
+  b.forward();
+  const auto then = b.y;
+  for (index j = 0; j < 5; ++j) b.x.put(8, j, 2.5);
+  b.forward();
+  for (index t = 0; t < 18; ++t) CHECK_FALSE(b.y.row_same_bits(t, then, t));
+}
+
+TEST_CASE("matrices are distributions, also at logits of 1e4") {
+  layer_case<plain_layer> c(config_of<plain_layer>(4, 2, 9), 18, 10);
+  c.x.randomise(3, 2e4);
+  c.forward();
+  const auto& p = c.plan();
+  for (int t = 0; t < 18; ++t) {
+    double sum = 0;
+    for (int s = 0; s < 8; ++s) sum += p.combine.get(t, s);
+    CHECK(sum == doctest::Approx(1).epsilon(1e-12));
+  }
+  for (int g = 0; g < 2; ++g)
+    for (int s = 0; s < 8; ++s) {
+      double sum = 0;
+      for (int t = 9 * g; t < 9 * g + 9; ++t) sum += p.dispatch.get(t, s);
+      CHECK(sum == doctest::Approx(1).epsilon(1e-12));
+    }
+  CHECK(c.y.all_finite());
+  c.backward();
+  CHECK(c.dx.all_finite());
+}
+
+TEST_CASE("equal logits mix evenly; statistics") {
+  layer_case<soft_layer> c(config_of(4, 2, 6), 12, 11);
+  set_parameter(c.w, "router.scale", {0.0});
+  c.forward();
+  for (int t = 0; t < 12; ++t)
+    for (int s = 0; s < 8; ++s) {
+      CHECK(c.plan().dispatch.get(t, s) == doctest::Approx(1.0 / 6).epsilon(1e-14));
+      CHECK(c.plan().combine.get(t, s) == doctest::Approx(1.0 / 8).epsilon(1e-14));
+    }
+  const auto& s = c.stats();
+  CHECK((s.mixture && s.placed == 48 && s.bad_rows == 0 && s.drop_rate() == 0));
+  CHECK(s.entropy == doctest::Approx(std::log(8.0)));
+  CHECK(s.margin == doctest::Approx(0));
+  for (int e = 0; e < 4; ++e) CHECK(s.gate_mass[e] == doctest::Approx(3));
+  // The gradient of the scale is there at zero.
+  c.backward();
+  CHECK(grads_of(c.w).at("router.scale")[0] != 0);
+}
+
+TEST_CASE_TEMPLATE("same bits for any number of threads and whatever the memory held before", Layer, soft_layer, batch_layer,
+                   layer<soft<float>, cpu>, layer<soft<polymoe::bf16>, cpu>) {
+  const bool whole = std::is_same_v<Layer, batch_layer>;
+  same_bits_everywhere<Layer>(config_of<Layer>(20, 4, whole ? 0 : 110), 330);
+}
+
+TEST_CASE_TEMPLATE("bad rows take part in nothing", Layer, soft_layer, layer<soft<float>, cpu>, layer<soft<polymoe::bf16>, cpu>) {
+  layer_case<Layer> c(config_of<Layer>(3, 2, 6), 18, 12), good(config_of<Layer>(3, 2, 5), 15, 12);
+  for (const double bad : {not_a_number, HUGE_VAL, -HUGE_VAL}) {
+    // One bad unit in each image, and gradients that are not finite there, as a loss of NaN gives.
+    for (const index t : {index{2}, index{8}, index{17}})
+      for (index j = 0; j < 5; ++j) c.x.put(t, j, j == 1 ? bad : 1), c.dy.put(t, j, not_a_number);
+    c.forward();
+    c.backward();
+    CHECK(c.stats().bad_rows == 3);
+    index at = 0;
+    for (index t = 0; t < 18; ++t) {
+      const bool is_bad = t == 2 || t == 8 || t == 17;
+      for (index j = 0; j < 5; ++j)
+        if (is_bad) CHECK((std::isnan(c.y.at(t, j)) && c.dx.at(t, j) == 0));
+        else good.x.put(at, j, c.x.at(t, j)), good.dy.put(at, j, c.dy.at(t, j));
+      at += !is_bad;
+    }
+    good.forward();
+    good.backward();
+    const double most = std::is_same_v<Layer, soft_layer> ? 1e-13 : sizeof(typename Layer::scalar) == 4 ? 1e-5 : 3e-2;
+    std::vector<double> a, b;
+    at = 0;
+    for (index t = 0; t < 18; ++t) {
+      if (t == 2 || t == 8 || t == 17) continue;
+      for (index j = 0; j < 5; ++j) a.push_back(c.y.at(t, j)), b.push_back(good.y.at(at, j)), a.push_back(c.dx.at(t, j)), b.push_back(good.dx.at(at, j));
+      ++at;
+    }
+    CHECK(norm_ratio(a, b) < most);
+    const auto ga = grads_of(c.w), gb = grads_of(good.w);
+    for (const auto& [name, g] : ga) CHECK_MESSAGE(norm_ratio(g, gb.at(name)) < most, name);
+  }
+  for (index t = 0; t < 6; ++t) c.x.put(t, 0, not_a_number);
+  c.forward();
+  c.backward();
+  CHECK(c.stats().bad_rows == 8);
+  for (const auto& [name, g] : grads_of(c.w))
+    for (const double v : g) CHECK(std::isfinite(v));
+}
+
+TEST_CASE("float and bf16 follow double") {
+  layer_case<soft_layer> high(config_of(6, 2, 20), 60, 13);
+  const auto compare = [&]<class Layer>(double most) {
+    layer_case<Layer> low(config_of<Layer>(6, 2, 20), 60, 13);
+    for (index i = 0; i < low.w.values().cols; ++i)
+      low.w.values().ptr[0][i] = static_cast<float>(high.w.values().ptr[0][i]);
+    low.w.refresh();
+    for (index t = 0; t < 60; ++t)
+      for (index j = 0; j < 5; ++j) high.x.put(t, j, low.x.at(t, j)), high.dy.put(t, j, low.dy.at(t, j));
+    low.forward(), high.forward();
+    low.backward(), high.backward();
+    std::vector<double> y, dx;
+    for (index t = 0; t < 60; ++t)
+      for (index j = 0; j < 5; ++j) y.push_back(low.y.at(t, j)), dx.push_back(low.dx.at(t, j));
+    CHECK(norm_ratio(y, high.y.plane[0]) < most);
+    CHECK(norm_ratio(dx, high.dx.plane[0]) < most);
+    const auto got = grads_of(low.w), exact = grads_of(high.w);
+    for (const auto& [name, g] : got) CHECK_MESSAGE(norm_ratio(g, exact.at(name)) < most, name);
+  };
+  compare.operator()<layer<soft<float>, cpu>>(2e-5);
+  compare.operator()<layer<soft<polymoe::bf16>, cpu>>(5e-2);
+}
+
+TEST_CASE("dual numbers carry the derivative of outputs and gradients") {
+  using dual_layer = layer<soft<polymoe::dual<double>>, cpu>;
+  tangents_follow<dual_layer, soft_layer>(config_of<dual_layer>(3, 2, 6), config_of(3, 2, 6), 12);
+}
+
+TEST_CASE("no units, fewer units, and what is refused") {
+  layer_case<soft_layer> c(config_of(3, 2, 6), 18, 14);
+  c.w.forward(c.x.get().rows_at(0, 0), c.y.get().rows_at(0, 0));
+  c.w.backward(c.dy.get().rows_at(0, 0), c.dx.get().rows_at(0, 0));
+  c.w.forward(c.x.get().rows_at(0, 6), c.y.get().rows_at(0, 6));
+  c.w.backward(c.dy.get().rows_at(0, 6), c.dx.get().rows_at(0, 6));
+  check_by_hand(c, 6);
+  CHECK(refuses([&] { c.w.forward(c.x.get().rows_at(0, 7), c.y.get().rows_at(0, 7)); }, {"7 units", "6 tokens"}));
+  CHECK(refuses([] { soft_layer{config_of(3, 0, 6)}; }, {"slots is 0"}));
+  CHECK(refuses([] { soft_layer{config_of(3, 1, 0)}; }, {"need group_size", "axis::batch"}));
+  CHECK(refuses([] { batch_layer{config_of<batch_layer>(3, 1, 4)}; }, {"take group_size 0, it is 4"}));
+}
+
+TEST_CASE("counting and describing") {
+  const auto config = config_of(3, 2, 6);
+  const auto one = soft_layer::count(config, 12);
+  CHECK(one.params == 3 * (5 * 4 + 4 + 4 * 5 + 5) + 6 * 5 + 1);
+  CHECK(one.macs == 3 * 6 * 5 * 12 + 12 * 2 * 5 * 4);
+  const std::string text = soft_layer(config).describe();
+  for (const char* part : {"K=all through slots", "router soft slots", "plan dense [T, E*C]"}) CHECK_MESSAGE(text.find(part) != std::string::npos, text);
+}
+
+}  // namespace moe_test
