@@ -251,23 +251,8 @@ struct my_moe : polymoe::spec {
 template class polymoe::layer<m016::my_moe, polymoe::cpu>;
 
 namespace m017 {
-struct token_choice {
-  static constexpr int k = 2;
-  template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const {
-    return z;
-  }
-  template <class Row>
-  POLYMOE_HD Row vjp(const Row&, const Row& d) const {
-    return d;
-  }
-  template <class Row>
-  POLYMOE_HD polymoe::choice<k> select(const Row& s) const {
-    return polymoe::largest<k>(s);
-  }
-};
 struct my_moe : polymoe::spec {
-  using router = token_choice;
+  using router = polymoe::soft_slots<>;  // config.router.slots is the number of slots of an expert
 };
 }  // namespace m017
 template class polymoe::layer<m017::my_moe, polymoe::cpu>;
@@ -312,3 +297,35 @@ struct my_moe : polymoe::spec {
 };
 }  // namespace m021
 template class polymoe::layer<m021::my_moe, polymoe::cpu>;
+
+namespace m022 {
+struct my_moe : polymoe::spec {
+  using router = polymoe::top_k<2>;
+};
+}  // namespace m022
+template class polymoe::layer<m022::my_moe, polymoe::cpu>;
+
+namespace m023 {
+struct my_moe : polymoe::spec {
+  using router = polymoe::expert_choice<>;
+  using capacity = polymoe::capacity::bounded<polymoe::overflow::drop>;
+};
+}  // namespace m023
+template class polymoe::layer<m023::my_moe, polymoe::cpu>;
+
+namespace m024 {
+struct my_moe : polymoe::spec {
+  using router = polymoe::expert_choice<>;
+  using capacity = polymoe::capacity::bounded<>;
+  using balance = polymoe::balance::z_loss;
+};
+}  // namespace m024
+template class polymoe::layer<m024::my_moe, polymoe::cpu>;
+
+namespace m025 {
+struct my_moe : polymoe::spec {
+  using router = polymoe::soft_slots<>;
+  using expert = polymoe::expert::gated_mlp<>;
+};
+}  // namespace m025
+template class polymoe::layer<m025::my_moe, polymoe::cpu>;

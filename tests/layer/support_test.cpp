@@ -231,15 +231,11 @@ static_assert(support<bad, cpu>() == verdict::M016_balance_members);
 }  // namespace m016
 
 namespace m017 {
-struct expert_choice {
-  using picks_tokens = void;
-  template <class Row>
-  POLYMOE_HD Row scores(const Row& z) const {
-    return z;
-  }
+struct token_mixer {
+  static constexpr int k = polymoe::mixed_into_slots;
 };
 struct bad : polymoe::spec {
-  using router = expert_choice;
+  using router = token_mixer;
 };
 static_assert(support<bad, cpu>() == verdict::M017_wrong_plan);
 }  // namespace m017
@@ -287,6 +283,43 @@ struct bad : polymoe::spec {
 static_assert(support<bad, no_dual>() == verdict::M021_scalar_of_backend);
 static_assert(support<polymoe::spec, no_dual>() == verdict::ok);
 }  // namespace m021
+
+namespace m022 {
+struct backend {
+  template <class T>
+  static constexpr bool computes = true;
+};
+struct bad : polymoe::spec {
+  using router = polymoe::expert_choice<>;
+};
+static_assert(support<bad, backend>() == verdict::M022_router_of_backend);
+static_assert(support<bad, cpu>() == verdict::ok);
+}  // namespace m022
+
+namespace m023 {
+struct bad : polymoe::spec {
+  using router = polymoe::expert_choice<>;
+  using capacity = polymoe::capacity::bounded<polymoe::overflow::fallback>;
+};
+static_assert(support<bad, cpu>() == verdict::M023_overflow_of_picks);
+}  // namespace m023
+
+namespace m024 {
+struct bad : polymoe::spec {
+  using router = polymoe::expert_choice<>;
+  using capacity = polymoe::capacity::bounded<>;
+  using balance = polymoe::balance::switch_loss;
+};
+static_assert(support<bad, cpu>() == verdict::M024_balance_of_columns);
+}  // namespace m024
+
+namespace m025 {
+struct bad : polymoe::spec {
+  using router = polymoe::soft_slots<>;
+  using capacity = polymoe::capacity::bounded<>;
+};
+static_assert(support<bad, cpu>() == verdict::M025_policies_of_slots);
+}  // namespace m025
 
 // Compositions that exist.
 namespace accepted {
@@ -342,13 +375,31 @@ struct half_sum : polymoe::spec {  // an incomplete term inside a sum
 };
 static_assert(support<half_sum, cpu>() == verdict::M016_balance_members);
 
-struct token_mixer {
-  using mixes_tokens = void;
+struct plain_k : polymoe::spec {  // experts that pick: no select needed
+  using router = polymoe::expert_choice<polymoe::score::sigmoid>;
+  using capacity = polymoe::capacity::unlimited;
 };
-struct soft_slots : polymoe::spec {
-  using router = token_mixer;
+static_assert(support<plain_k, cpu>() == verdict::ok);
+template <class Router, class Balance = polymoe::balance::none>
+struct routed_by : polymoe::spec {
+  using router = Router;
+  using balance = Balance;
 };
-static_assert(support<soft_slots, cpu>() == verdict::M017_wrong_plan);
+using sinkhorn = polymoe::score::sinkhorn<>;
+static_assert(support<routed_by<polymoe::top_k<2, sinkhorn>>, cpu>() == verdict::ok);
+static_assert(support<routed_by<polymoe::top_k<2, sinkhorn>>, m022::backend>() == verdict::M022_router_of_backend);
+static_assert(support<routed_by<polymoe::soft_slots<>>, m022::backend>() == verdict::M022_router_of_backend);
+static_assert(support<routed_by<polymoe::top_k<2>>, m022::backend>() == verdict::ok);
+static_assert(support<routed_by<polymoe::top_k<2, sinkhorn>, polymoe::balance::loss_free_bias>, cpu>() == verdict::M024_balance_of_columns);
+static_assert(support<routed_by<polymoe::top_k<2, sinkhorn>, polymoe::balance::importance>, cpu>() == verdict::ok);
+static_assert(support<routed_by<polymoe::soft_slots<polymoe::axis::batch, false>>, cpu>() == verdict::ok);
+static_assert(support<routed_by<polymoe::soft_slots<>, polymoe::balance::importance>, cpu>() == verdict::M025_policies_of_slots);
+struct picking_head : polymoe::spec {
+  using router = polymoe::expert_choice<>;
+  using expert = polymoe::expert::head<>;
+  using capacity = polymoe::capacity::bounded<>;
+};
+static_assert(support<picking_head, cpu>() == verdict::M010_drop_with_head);
 }  // namespace edges
 
 TEST_CASE("support chooses between compositions at compile time") {
