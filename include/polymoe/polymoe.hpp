@@ -25,4 +25,5 @@
 #include "score/noisy.hpp"
 #include "score/sigmoid.hpp"
 #include "score/sinkhorn.hpp"
+#include "score/sparse_transport.hpp"
 #include "score/standardized.hpp"

@@ -202,14 +202,18 @@ const view<C>& gate_scores(const route_memory<C>& m) {
 
 namespace detail {
 /// Group g as its plan sees it.
-template <class C>
-group_cells<C> cells_of(const route_memory<C>& m, index g) {
+template <class Router, class C>
+group_cells<C> cells_of(const route_memory<C>& m, index g, int* bins) {
   const sparse_plan<C>& p = m.plan;
   const index first = g * p.group_size, n = std::min<index>(p.group_size, p.tokens - first);
   group_cells<C> a;
   a.logits = (m.noisy.ptr[0] ? m.noisy : m.logits).rows_at(first, n);
   a.inverse_temperature = m.route.inverse_temperature;
   a.bad = p.bad + first;
+  a.scores = m.scores.rows_at(first, n);
+  a.picked = Router::k == picked_by_experts;
+  a.limit = Router::k >= 1 ? Router::k : a.picked ? p.capacity : p.experts;
+  a.bins = bins;
   a.plan = m.affinity.rows_at(first, n);
   a.d_plan = m.d_affinity.rows_at(first, n);
   a.kept = m.kept.rows_at(g, 1);
@@ -222,7 +226,10 @@ group_cells<C> cells_of(const route_memory<C>& m, index g) {
 template <class Router, class C, class Stream>
 void plan_all_groups(const Stream& stream, const Router& router, route_memory<C>& m) {
   const sparse_plan<C>& p = m.plan;
-  parallel_for(stream, p.groups, [&](index g, worker&) { router.plan_group(scalar_block{}, detail::cells_of(m, g)); });
+  parallel_for(stream, p.groups, [&](index g, worker&) {
+    int bins[phase::select_bins];
+    router.plan_group(scalar_block{}, detail::cells_of<Router>(m, g, bins));
+  });
   if constexpr (Router::k >= 1)
     detail::over_row_tiles(stream, p, [&]<class Row>(index, index, index first, index end, const Row&) {
       for (index t = first; t < end; ++t) {
@@ -419,8 +426,10 @@ void plan_all_groups_backward(const Stream& stream, const Router& router, const 
       detail::store_row(d, m.d_affinity, t);
     }
   });
-  parallel_for(stream, m.plan.groups,
-               [&](index g, worker&) { router.plan_group_vjp(scalar_block{}, detail::cells_of(m, g)); });
+  parallel_for(stream, m.plan.groups, [&](index g, worker&) {
+    int bins[phase::select_bins];
+    router.plan_group_vjp(scalar_block{}, detail::cells_of<Router>(m, g, bins));
+  });
 }
 
 /// Gradients of logits (and of the second projection) from gate gradients and balance losses, row by row.
