@@ -329,3 +329,11 @@ struct my_moe : polymoe::spec {
 };
 }  // namespace m025
 template class polymoe::layer<m025::my_moe, polymoe::cpu>;
+
+namespace m026 {
+struct my_moe : polymoe::spec {
+  using router = polymoe::positive<polymoe::score::relu>;
+  using balance = polymoe::balance::relu_l1;
+};
+}  // namespace m026
+template class polymoe::layer<m026::my_moe, polymoe::cpu>;

@@ -102,6 +102,18 @@ struct heads : polymoe::spec {
   using expert = polymoe::expert::head<>;
 };
 
+template <class Router>
+struct columns : polymoe::spec {
+  using scalar = float;
+  using router = Router;
+  using capacity = polymoe::capacity::bounded<>;
+};
+template <class Router>
+struct slots : polymoe::spec {
+  using scalar = float;
+  using router = Router;
+};
+
 /// forward, backward and commit of a layer, after a first call, in training and evaluation, with full and smaller
 /// calls.
 template <class Spec, class Backend>
@@ -120,7 +132,7 @@ long allocations_of(int threads, bool padded = false) {
     a.w.module().commit(a.w.ctx());
   };
   calls(rows);
-  if constexpr (Spec::capacity::limited) REQUIRE(a.stats().placed < a.stats().choices);
+  if constexpr (Spec::capacity::limited && Spec::router::k >= 1) REQUIRE(a.stats().placed < a.stats().choices);
   long total = counted_in([&] { calls(rows), calls(600), calls(rows); });
   a.x.put(3, 2, not_a_number);  // bad rows take other paths
   total += counted_in([&] { calls(rows), a.w.refresh(); });
@@ -167,6 +179,18 @@ TEST_CASE("float layers on built-in products allocate nothing") {
     CHECK(allocations_of<images<float>, on_builtin>(threads) == 0);
     CHECK(allocations_of<gated<float>, on_builtin>(threads) == 0);
     CHECK(allocations_of<heads<float>, on_builtin>(threads) == 0);
+  }
+}
+
+TEST_CASE("routers that look beyond a row allocate nothing") {
+  namespace score = polymoe::score;
+  for (const int threads : {1, 3}) {
+    CHECK(allocations_of<columns<polymoe::expert_choice<>>, on_builtin>(threads) == 0);
+    CHECK(allocations_of<columns<polymoe::expert_choice<score::sinkhorn<score::by_plan>>>, on_builtin>(threads, true) == 0);
+    CHECK(allocations_of<columns<polymoe::top_k<2, score::sinkhorn<>>>, on_builtin>(threads) == 0);
+    CHECK(allocations_of<columns<polymoe::top_k<2, score::sparse_transport<>>>, on_builtin>(threads) == 0);
+    CHECK(allocations_of<columns<polymoe::positive<>>, on_builtin>(threads) == 0);
+    CHECK(allocations_of<slots<polymoe::soft_slots<>>, on_builtin>(threads) == 0);
   }
 }
 

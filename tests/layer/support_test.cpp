@@ -321,6 +321,14 @@ struct bad : polymoe::spec {
 static_assert(support<bad, cpu>() == verdict::M025_policies_of_slots);
 }  // namespace m025
 
+namespace m026 {
+struct bad : polymoe::spec {
+  using router = polymoe::top_k<2>;
+  using balance = polymoe::balance::relu_l1;
+};
+static_assert(support<bad, cpu>() == verdict::M026_l1_needs_positive);
+}  // namespace m026
+
 // Compositions that exist.
 namespace accepted {
 struct defaults : polymoe::spec {};
@@ -390,6 +398,8 @@ static_assert(support<routed_by<polymoe::top_k<2, sinkhorn>>, cpu>() == verdict:
 static_assert(support<routed_by<polymoe::top_k<2, sinkhorn>>, m022::backend>() == verdict::M022_router_of_backend);
 static_assert(support<routed_by<polymoe::soft_slots<>>, m022::backend>() == verdict::M022_router_of_backend);
 static_assert(support<routed_by<polymoe::top_k<2>>, m022::backend>() == verdict::ok);
+static_assert(support<routed_by<polymoe::fixed<>>, m022::backend>() == verdict::ok);
+static_assert(support<routed_by<polymoe::positive<>>, m022::backend>() == verdict::M022_router_of_backend);
 static_assert(support<routed_by<polymoe::top_k<2, sinkhorn>, polymoe::balance::loss_free_bias>, cpu>() == verdict::M024_balance_of_columns);
 static_assert(support<routed_by<polymoe::top_k<2, sinkhorn>, polymoe::balance::importance>, cpu>() == verdict::ok);
 static_assert(support<routed_by<polymoe::soft_slots<polymoe::axis::batch, false>>, cpu>() == verdict::ok);

@@ -12,7 +12,7 @@
 //   cotangent(totals, experts, units, out)  out[i * experts + e] = d value / d total
 //   add_grad(info, cot, grad)               cot[i] is a row, already scaled
 // Optional members: needs_noise (refused for routers without noise), needs_choice (refused for mixtures),
-// needs_threshold (implies needs_choice), needs_clean_scores, needs_target, has_bias.
+// needs_threshold (implies needs_choice), needs_clean_scores, needs_target, has_bias, adapts (relu_l1.hpp).
 #pragma once
 
 #include "../core/row.hpp"
@@ -75,6 +75,11 @@ inline constexpr bool needs_target = [] {
   else return false;
 }();
 template <class L>
+inline constexpr bool adapts = [] {
+  if constexpr (requires { L::adapts; }) return bool(L::adapts);
+  else return false;
+}();
+template <class L>
 inline constexpr bool has_bias = [] {
   if constexpr (requires { L::has_bias; }) return bool(L::has_bias);
   else return false;
@@ -133,7 +138,7 @@ struct sum<> {
   static constexpr int columns = 0;
   static constexpr int terms = 0;
   static constexpr bool needs_noise = false, needs_threshold = false, needs_choice = false,
-                        needs_clean_scores = false, needs_target = false, has_bias = false;
+                        needs_clean_scores = false, needs_target = false, has_bias = false, adapts = false;
   template <class Info, class Row>
   POLYMOE_HD void partial(const Info&, Row*) const {}
   template <class S>
@@ -157,6 +162,7 @@ struct sum<First, Rest...> {
   static constexpr bool needs_clean_scores = detail::needs_clean_scores<First> || sum<Rest...>::needs_clean_scores;
   static constexpr bool needs_target = detail::needs_target<First> || sum<Rest...>::needs_target;
   static constexpr bool has_bias = detail::has_bias<First> || sum<Rest...>::has_bias;
+  static constexpr bool adapts = detail::adapts<First> || sum<Rest...>::adapts;
 
   First first{};
   sum<Rest...> rest{};
@@ -170,6 +176,15 @@ struct sum<First, Rest...> {
   const auto& get() const {
     if constexpr (std::is_same_v<L, First>) return first;
     else return rest.template get<L>();
+  }
+  /// The term whose coefficient is state.
+  auto& adaptive() requires adapts {
+    if constexpr (detail::adapts<First>) return first;
+    else return rest.adaptive();
+  }
+  const auto& adaptive() const requires adapts {
+    if constexpr (detail::adapts<First>) return first;
+    else return rest.adaptive();
   }
   /// The rate of the loss-free bias term.
   float bias_rate() const {

@@ -56,6 +56,10 @@ class routing : public routing_traits<Spec> {
       v.add_state(own_.bias, "bias", E, 0.0f);
       v.add_state(own_.load, "load", E, 0.0f);
     }
+    if constexpr (Balance::adapts) {
+      v.add_state(own_.coefficient, "coefficient", 1, config_.balance.adaptive().first);
+      v.add_state(own_.active, "active", 2, 0.0f);
+    }
     kernel_.visit(v);
     v.add_stream(own_.noise_stream, "noise");
   }
@@ -151,10 +155,10 @@ class routing : public routing_traits<Spec> {
     kernel_.backward(c, config_, own_, s.input, dr, s, accumulate);
   }
 
-  /// Once per optimiser step: moves the loss-free bias towards balance and clears its accumulators.
-  void commit(context<Backend>& c) {
+  /// Once per optimiser step: moves the loss-free bias towards balance, adapts coefficients, and clears the accumulators.
+  void commit([[maybe_unused]] context<Backend>& c) {
     if constexpr (Balance::has_bias) kernel_.commit(c, own_, config_.balance.bias_rate());
-    else (void)c;
+    if constexpr (Balance::adapts) kernel_.adapt(c, own_, config_);
   }
 
   /// What the last call did, its arrays readable by the host until the next one.  Waits for the backend.

@@ -49,6 +49,8 @@ struct routing_parameters {
   param<M> weight, noise_weight;  ///< [E, D_r]; the second with learned noise only
   float* bias = nullptr;          ///< [E] of the loss-free balance, else null
   float* load = nullptr;          ///< [E]
+  float* coefficient = nullptr;   ///< [1] of a balance loss that adapts, else null
+  float* active = nullptr;        ///< [2] sum over training calls of the share of scores above zero, and their number
   std::uint64_t noise_stream = 0;
 };
 

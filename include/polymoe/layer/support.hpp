@@ -36,6 +36,7 @@ enum class verdict {
   M023_overflow_of_picks,
   M024_balance_of_columns,
   M025_policies_of_slots,
+  M026_l1_needs_positive,
 };
 
 namespace detail {
@@ -60,7 +61,9 @@ consteval bool router_has_vjp() {
 template <class R>
 consteval bool router_has_select() {
   if constexpr (router_has_k<R>())
-    if constexpr (R::k >= 1) return requires(const R r, probe_row x) { { r.select(x) } -> std::same_as<choice<R::k>>; };
+    if constexpr (R::k >= 1)
+      return requires(const R r, probe_row x) { { r.select(x) } -> std::same_as<choice<R::k>>; } ||
+             requires(const R r, probe_row x) { { r.select(x, index{0}) } -> std::same_as<choice<R::k>>; };
   return true;
 }
 template <class R>
@@ -170,6 +173,7 @@ consteval verdict support() {
     using Bal = balance::as_sum<typename Spec::balance>;
     constexpr bool mixture = R::k == every_expert;
     constexpr auto over = Cap::overflow_policy::value;
+    if (Bal::adapts && !picks_positive<R>) return verdict::M026_l1_needs_positive;
     if (detail::in_columns<R> && (Bal::needs_choice || Bal::has_bias)) return verdict::M024_balance_of_columns;
     if (R::k == picked_by_experts && Cap::limited && over != overflow::kind::drop && over != overflow::kind::drop_to_zero)
       return verdict::M023_overflow_of_picks;
@@ -240,6 +244,8 @@ consteval bool explain() {
                 "polymoe M024: balance::load, load_shazeer, switch_loss and loss_free_bias need a choice made from a unit's own row; experts that pick and Sinkhorn plans choose later, and balance by themselves. Use importance, z_loss or none. See docs/errors.md#M024");
   static_assert(v != verdict::M025_policies_of_slots,
                 "polymoe M025: soft_slots has its slots as capacity, its own softmax as combine rule and nothing to balance: leave Spec::capacity, combine and balance at their defaults. See docs/errors.md#M025");
+  static_assert(v != verdict::M026_l1_needs_positive,
+                "polymoe M026: balance::relu_l1 steers how many scores are above zero; it needs a router that uses just those, polymoe::positive<score::relu>. See docs/errors.md#M026");
   return true;
 }
 }  // namespace detail

@@ -68,6 +68,12 @@ POLYMOE_HD Row dropped(const Router& router, const route_values& v, const Row& x
   });
 }
 }  // namespace detail
+/// The router's choice; a router that wants to know the number of the unit gets it.
+template <class Router, class Row>
+POLYMOE_HD choice<choices_of<Router>> chosen_by(const Router& router, const Row& scores, [[maybe_unused]] index unit) {
+  if constexpr (requires { router.select(scores, unit); }) return router.select(scores, unit);
+  else return router.select(scores);
+}
 
 /// `raw` is the row of the second projection; pass `logits` again when there is one projection only.
 template <class Router, class Row>
@@ -97,9 +103,9 @@ POLYMOE_HD routed_row<Row, choices_of<Router>> route_row(const Router& router, c
   if constexpr (chooses_in_rows<Router>) {
     if (v.bias) {
       const float* b = v.bias;
-      r.chosen = router.select(r.scores.map([=](S s, int e) { return s + S(b[e]); }));
+      r.chosen = chosen_by(router, r.scores.map([=](S s, int e) { return s + S(b[e]); }), unit);
     } else {
-      r.chosen = router.select(r.scores);
+      r.chosen = chosen_by(router, r.scores, unit);
     }
   } else {
     r.chosen.n = 0;

@@ -4,7 +4,7 @@
 // A router policy has
 //   static constexpr int k                        experts per unit, or one of the constants below
 //   scores(logits_row) -> row                     what gates are made of
-//   select(row) -> choice<k>                      for k experts per unit only
+//   select(row) -> choice<k>                      for k experts per unit only; or select(row, unit), see fixed.hpp
 //   vjp(logits_row, d_scores_row) -> d_logits_row
 // and, when its logits are noisy in training, noise_std(row) (see score/noisy.hpp).
 #pragma once
@@ -27,6 +27,12 @@ concept plans_groups = requires { typename Router::group_plan; };
 template <class Router>
 inline constexpr bool weighs_plan = [] {
   if constexpr (plans_groups<Router>) return bool(Router::weighs_plan);
+  else return false;
+}();
+/// A router whose experts pick, and pick only units with a score above zero (positive.hpp).
+template <class Router>
+inline constexpr bool picks_positive = [] {
+  if constexpr (requires { Router::positive_only; }) return bool(Router::positive_only);
   else return false;
 }();
 /// True when a unit's experts follow from its own row: K of them are chosen there.

@@ -22,15 +22,22 @@ void for_each_pick(const sparse_plan<C>& p, index t, F f) {
 }
 
 /// Every expert takes the p.capacity largest of its column of `scores` [T, E] in every group, units that are not finite
-/// left out.  Fills p.count, p.begin, p.run_begin, p.token, p.slots_begin and p.slot_of.
-template <class C, class Stream>
+/// left out, and with PositiveOnly those without a positive score.  Fills p.count, p.begin, p.run_begin, p.token, p.slots_begin and p.slot_of.
+template <bool PositiveOnly = false, class C, class Stream>
 void pick(const Stream& stream, sparse_plan<C>& p, const view<C>& scores) {
   const int G = p.groups, E = p.experts;
   parallel_for(stream, G, [&](index g, worker&) {
     const int t0 = static_cast<int>(g) * p.group_size, t1 = std::min(p.tokens, t0 + p.group_size);
-    int present = 0;
-    for (int t = t0; t < t1; ++t) present += !p.bad[t];
-    for (int e = 0; e < E; ++e) p.count[e * G + g] = std::min(present, p.capacity);
+    if constexpr (PositiveOnly) {
+      for (int e = 0; e < E; ++e) p.count[e * G + g] = 0;
+      for (int t = t0; t < t1; ++t)
+        for (int e = 0; e < E && !p.bad[t]; ++e) p.count[e * G + g] += value_of(scores.get(t, e)) > 0;
+      for (int e = 0; e < E; ++e) p.count[e * G + g] = std::min(p.count[e * G + g], p.capacity);
+    } else {
+      int present = 0;
+      for (int t = t0; t < t1; ++t) present += !p.bad[t];
+      for (int e = 0; e < E; ++e) p.count[e * G + g] = std::min(present, p.capacity);
+    }
   });
   int running = 0;
   for (int e = 0; e < E; ++e) {

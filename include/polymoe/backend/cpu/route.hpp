@@ -270,7 +270,12 @@ void route_statistics(route_memory<C>& m) {
       for (int g = 0; g < p.groups; ++g) s.served[e] += p.count[e * p.groups + g];
       s.wished[e] = s.served[e], s.placed += s.served[e];
     }
-    s.choices = s.placed;
+    if constexpr (picks_positive<Router>) {
+      for (int e = 0; e < E; ++e) s.wished[e] = 0;
+      for (index t = 0; t < p.tokens; ++t)
+        for (int e = 0; e < E && !p.bad[t]; ++e) s.wished[e] += value_of(m.scores.get(t, e)) > 0;
+    }
+    for (int e = 0; e < E; ++e) s.choices += s.wished[e];
     s.unpicked = s.most_experts = 0;
     s.least_experts = finite ? E : 0;
     for (int t = 0; t < p.tokens; ++t) {

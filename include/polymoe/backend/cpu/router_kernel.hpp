@@ -82,7 +82,13 @@ class router_kernel<Spec, cpu_with<Maths>> {
     s.balance_scale = step.balance;
     products_.multiply(c, r, packed_, s.logits);
     if constexpr (learned_noise) products_.multiply(c, r, packed_ + products_.packed_bytes(), s.raw);
-    route_rows(c.stream, g.router, g.balance, s);
+    if constexpr (Balance::adapts) {
+      Balance balance = g.balance;
+      balance.adaptive().coefficient = *p.coefficient;
+      route_rows(c.stream, g.router, balance, s);
+    } else {
+      route_rows(c.stream, g.router, g.balance, s);
+    }
     if constexpr (plans_groups<Router>) {
       require(g.router.kept(s.plan.group_size, experts_) <= s.kept.cols, "routing: the plan of a group keeps ",
               g.router.kept(s.plan.group_size, experts_), " numbers, memory was bound for ", s.kept.cols);
@@ -91,12 +97,17 @@ class router_kernel<Spec, cpu_with<Maths>> {
     if constexpr (Router::k >= 1) {
       place<typename Spec::capacity>(c.stream, s.plan, selection_scores<Router>(s), s.place);
     } else if constexpr (traits::picked) {
-      pick(c.stream, s.plan, selection_scores<Router>(s));
+      pick<picks_positive<Router>>(c.stream, s.plan, selection_scores<Router>(s));
     } else {
       for (int e = 0; e <= s.plan.all_experts; ++e) s.plan.begin[e] = e * s.plan.tokens;
     }
     route_statistics<Router>(s);
     route_weights<Router>(c.stream, g.combine, s);
+    if constexpr (Balance::adapts)
+      if (c.training() && s.stats.units > s.stats.bad_rows) {
+        p.active[0] += static_cast<float>(static_cast<double>(s.stats.choices) / static_cast<double>((s.stats.units - s.stats.bad_rows) * experts_));
+        p.active[1] += 1;
+      }
     if constexpr (Balance::has_bias)
       if (c.training())
         for (index e = 0; e < experts_; ++e) p.load[e] += static_cast<float>(s.stats.wished[e]);
@@ -125,6 +136,12 @@ class router_kernel<Spec, cpu_with<Maths>> {
       p.bias[e] += load < sum ? rate : (load > sum ? -rate : 0.0f);
       p.load[e] = 0;
     }
+  }
+
+  void adapt(context<cpu_with<Maths>>&, const parameters& p, const config& g) const {
+    if (p.active[1] > 0)
+      *p.coefficient = g.balance.adaptive().adapted(*p.coefficient, static_cast<double>(p.active[0]) / static_cast<double>(p.active[1]), static_cast<int>(experts_));
+    p.active[0] = p.active[1] = 0;
   }
 
   routing_stats stats(context<cpu_with<Maths>>&, const memory& s) const { return s.stats; }

@@ -1,0 +1,61 @@
+// balance::relu_l1: ReMoE's regulariser, which makes ReLU scores sparse and spreads them, with a coefficient that adapts:
+//
+//   E / K sum_e f_e P_e,  f_e the share of units with a positive score (no gradient), P_e the mean score
+//
+// times `weight` times the coefficient, which is state: it starts at `first` and is multiplied by `step` in each commit
+// where fewer than a share 1 - K/E of the scores was zero since the last one, and divided by it otherwise.
+// REMOE megatron/core/transformer/moe/router.py (papers.md 5.7).
+#pragma once
+
+#include "balance.hpp"
+
+namespace polymoe::inline v0::balance {
+
+struct relu_l1 {
+  static constexpr const char* name = "relu_l1";
+  static constexpr int columns = 2;
+  static constexpr bool adapts = true;
+  float weight = 1;
+  float target = 2;       ///< K: experts a unit should use in the mean
+  float first = 1e-8f;    ///< of the coefficient
+  float step = 1.2f;
+  float coefficient = 0;  ///< set by the library in each call
+
+  template <class Info, class Row>
+  POLYMOE_HD void partial(const Info& r, Row* acc) const {
+    using S = typename Info::scalar;
+    acc[0].add(r.scores.map([](S p, int) { return p > S(0) ? S(1) : S(0); }));
+    acc[1].add(r.scores);
+  }
+  template <class S>
+  POLYMOE_HD S value(const S* totals, int experts, index units) const {
+    const S n(static_cast<float>(units));
+    S s(0);
+    for (int e = 0; e < experts; ++e) s += totals[e] / n * (totals[experts + e] / n);
+    return s * scale<S>(experts);
+  }
+  template <class S>
+  POLYMOE_HD void cotangent(const S* totals, int experts, index units, S* out) const {
+    const S n(static_cast<float>(units));
+    for (int e = 0; e < experts; ++e) {
+      out[e] = S(0);
+      out[experts + e] = scale<S>(experts) * totals[e] / (n * n);
+    }
+  }
+  template <class Info, class Row, class Grad>
+  POLYMOE_HD void add_grad(const Info&, const Row* cot, Grad& g) const {
+    g.scores.add(cot[1]);
+  }
+  /// The next coefficient from the mean share of scores that were positive.
+  POLYMOE_HD float adapted(float now, double active, int experts) const {
+    return 1 - active < 1 - static_cast<double>(target) / experts ? now * step : now / step;
+  }
+
+ private:
+  template <class S>
+  POLYMOE_HD S scale(int experts) const {
+    return S(coefficient) * S(static_cast<float>(experts)) / S(target);
+  }
+};
+
+}  // namespace polymoe::balance

@@ -1,0 +1,27 @@
+// positive<Score>: a unit uses every expert whose score is above zero, none or all of them   (ReMoE; papers.md 5.7).
+//
+// The number of experts follows the scores; balance::relu_l1 steers it to K in the mean.  With a bounded capacity, asked
+// with k = 1, an expert serves its C best such units and drops the others.  The plan is that of experts that pick: lists.
+#pragma once
+
+#include "../score/relu.hpp"
+#include "top_k.hpp"
+
+namespace polymoe::inline v0 {
+
+template <class Score = score::relu>
+struct positive : Score {
+  static constexpr int k = picked_by_experts;
+  static constexpr bool positive_only = true;
+  using score_type = Score;
+  template <class Row>
+  POLYMOE_HD Row scores(const Row& logits) const {
+    return Score::forward(logits);
+  }
+  template <class Row>
+  POLYMOE_HD Row vjp(const Row& logits, const Row& d_scores) const {
+    return Score::vjp(logits, d_scores);
+  }
+};
+
+}  // namespace polymoe
