@@ -2,10 +2,10 @@
 //
 //   gpu_bench --rows R1,V3 --seconds 1 --json layer.json
 //
-// Softmax top-K router, MLP experts with tanh GELU, no balance loss; every row dropless and with capacity 1.0, both
-// with experts chosen about equally often and with popularity like 1 / rank (Zipf).  Rates of a large product and a
-// large copy are measured first and, as a check of the clock, again at the end.  How: timing.cuh.  Status 77: no GPU
-// here; 1: something failed.
+// Softmax top-K router, MLP experts with tanh GELU, no balance loss; every row dropless, with capacity 1.0, and with
+// capacity 1.0 in a padded plan (products by cuBLASLt), each with experts chosen about equally often and with
+// popularity like 1 / rank (Zipf).  Rates of a large product and a large copy are measured first and, as a check of the
+// clock, again at the end.  How: timing.cuh.  Status 77: no GPU here; 1: something failed.
 #include <cstring>
 #include <iostream>
 
@@ -15,14 +15,14 @@
 namespace gpu_bench {
 
 template <int K, bool Bounded>
-void measure_row(const row_shape&, const std::vector<std::string>&, const ceilings&, double,
+void measure_row(const row_shape&, bool padded, const std::vector<std::string>&, const ceilings&, double,
                  const std::function<void(block)>&);
 
 namespace {
 
 struct options {
   std::vector<row_shape> rows = all_rows();
-  std::vector<std::string> capacities{"unlimited", "1.0"}, routings{"uniform", "zipf"};
+  std::vector<std::string> capacities{"unlimited", "1.0", "padded"}, routings{"uniform", "zipf"};
   double seconds = 1;
   std::string json;
 };
@@ -30,7 +30,7 @@ struct options {
 constexpr const char* help =
     "gpu_bench [--rows R1,R2,...] [--capacities LIST] [--routings LIST] [--seconds S] [--json FILE]\n"
     "  --rows        R1 R2 R3 R4 (general) V1 V2 V3 (vision), or TxDxHxExK with K 1, 2 or 4; default: all seven\n"
-    "  --capacities  of unlimited,1.0; default: both\n"
+    "  --capacities  of unlimited,1.0,padded (1.0 with products by cuBLASLt); default: all\n"
     "  --routings    of uniform,zipf; default: both\n"
     "  --seconds     GPU time per row, capacity and routing, at least 5 rounds; default 1\n"
     "  --json        file for all figures, written after every block\n";
@@ -51,7 +51,7 @@ bool read(int argc, char** argv, options& o) {
     const auto parts = split(text);
     for (const std::string& p : parts)
       polymoe::require(std::find(from.begin(), from.end(), p) != from.end(), flag, ": '", p, "' is not one of ",
-                       from[0], ", ", from[1]);
+                       from[0], ", ", from[1], from.size() > 2 ? ", " + from[2] : "");
     return parts;
   };
   for (int i = 1; i < argc; ++i) {
@@ -66,7 +66,7 @@ bool read(int argc, char** argv, options& o) {
       o.rows.clear();
       for (const std::string& r : split(value)) o.rows.push_back(find_row(r));
     } else if (flag == "--capacities") {
-      o.capacities = chosen("--capacities", value, {"unlimited", "1.0"});
+      o.capacities = chosen("--capacities", value, {"unlimited", "1.0", "padded"});
     } else if (flag == "--routings") {
       o.routings = chosen("--routings", value, {"uniform", "zipf"});
     } else if (flag == "--seconds") {
@@ -121,7 +121,7 @@ int run(const options& o) {
   print_head();
   for (const row_shape& r : o.rows)
     for (const std::string& capacity : o.capacities) {
-      const bool bounded = capacity == "1.0";
+      const bool padded = capacity == "padded", bounded = padded || capacity == "1.0";
       const auto done = [&](block b) {
         print(b);
         all.blocks.push_back(std::move(b));
@@ -131,7 +131,7 @@ int run(const options& o) {
         const auto measure = r.k == 1   ? (bounded ? measure_row<1, true> : measure_row<1, false>)
                              : r.k == 2 ? (bounded ? measure_row<2, true> : measure_row<2, false>)
                                         : (bounded ? measure_row<4, true> : measure_row<4, false>);
-        measure(r, o.routings, all.start, o.seconds, done);
+        measure(r, padded, o.routings, all.start, o.seconds, done);
       } catch (const std::exception& e) {
         // The next row may run all the same.
         all.failures.push_back(r.name + ", capacity " + capacity + ": " + e.what());

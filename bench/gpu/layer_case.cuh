@@ -2,6 +2,7 @@
 //
 // A stage is the very call the layer makes, on the layer's own memory, plan and weights; before anything is timed, the
 // stages in a row are checked to give the same bits as the layer: output, gradient of the input, parameter gradients.
+// Padded layers run their products batched through cuBLASLt, on rows that `gather` brings into slot order.
 #pragma once
 
 #include <cmath>
@@ -31,18 +32,22 @@ class layer_case {
   using layer = polymoe::layer<Spec, polymoe::cuda>;
   using act = polymoe::act::gelu_tanh;
 
-  layer_case(const row_shape& r, std::uint64_t seed)
+  layer_case(const row_shape& r, bool padded, std::uint64_t seed)
       : r_(r),
-        w_(layer(config(r)), {.max_rows = r.tokens, .threads = 1, .seed = seed}),
+        padded_(padded),
+        w_(layer(config(r, padded)), {.max_rows = r.tokens, .threads = 1, .seed = seed}),
         x_(rows(r.tokens, r.dim)),
         y_(rows(r.tokens, r.dim)),
         dy_(rows(r.tokens, r.dim)),
         dx_(rows(r.tokens, r.dim)),
-        slots_(rows(r.tokens * r.k, r.dim)),
-        d_out_(rows(r.tokens * r.k, r.dim)),
-        d_slots_(rows(r.tokens * r.k, r.dim)),
+        slots_(rows(most_slots(), r.dim)),
+        d_out_(rows(most_slots(), r.dim)),
+        d_slots_(rows(most_slots(), r.dim)),
+        d_pre_(rows(padded ? most_slots() : 0, r.hidden)),
         w1_(rows(r.experts * r.hidden, r.dim)),
         w2_(rows(r.experts * r.hidden, r.dim)),
+        b1_(rows(r.experts, r.hidden + 8)),
+        b2_(rows(r.experts, r.dim + 8)),
         sums_(std::max(grouped::weight_workspace<bf16>(r.tokens * r.k, r.hidden, r.dim),
                        grouped::weight_workspace<bf16>(r.tokens * r.k, r.dim, r.hidden))),
         seed_(seed) {
@@ -50,6 +55,10 @@ class layer_case {
     fill_normal(stream(), of(dy_), seed, "dy");
     first_column(stream(), of(x_), 1.0f);
     round_weights("fc1", w1_), round_weights("fc2", w2_);
+    round_biases("fc1", b1_, r.hidden), round_biases("fc2", b2_, r.dim);
+    if (padded)
+      polymoe::require(w_.saved().apply.expert.products != nullptr, r.name, ": ", w_.module().describe(),
+                       ": the padded rows are there to time cuBLASLt");
   }
 
   /// Column 0 of x is 1, so column 0 of the router's weight is a bias: log p, p = 1/(e+1)^exponent, gives expert e
@@ -82,6 +91,7 @@ class layer_case {
                      d_slots = of(d_slots_, plan.max_slots);
     const view<const bf16> x = of(x_), dy = of(dy_);
     const index D = r_.dim, H = r_.hidden;
+    if (padded_ && run_batched(s, d_out, d_slots)) return;
     switch (s) {
       case stage::router_forward:
         return w_.module().router().forward(c, x, saved.routing);
@@ -133,6 +143,7 @@ class layer_case {
     for (const view<bf16>& v : {of(y_), of(dx_), kept.out, kept.expert.kept[0], kept.expert.kept[1]})
       device::clear(v.ptr[0], static_cast<std::size_t>(v.size()) * sizeof(bf16), stream());
     w_.zero_grads();
+    if (padded_) run(stage::gather);
     for (const stage s : forward_stages()) run(s);
     for (const stage s : backward_stages()) run(s);
     const auto same = [&](const char* what, const void* a, const void* b, std::size_t bytes, bool is_float) {
@@ -149,14 +160,15 @@ class layer_case {
   block measure(const std::string& routing, const ceilings& top, double seconds) {
     const auto stats = w_.module().stats(w_.ctx(), w_.saved());
     block b;
-    b.row = r_, b.routing = routing, b.capacity = Spec::capacity::limited ? "1.0" : "unlimited";
+    b.row = r_, b.routing = routing, b.capacity = padded_ ? "padded" : Spec::capacity::limited ? "1.0" : "unlimited";
     b.fullest_over_mean = stats.load_max_over_mean(), b.placed = static_cast<double>(stats.placed);
     b.drop_rate = stats.drop_rate(), b.dead = stats.dead_experts();
     std::vector<timed_case> cases;
     std::vector<work> passes[2];
     const auto add = [&](stage s, std::vector<work>* pass) {
       const work w = work_of(s, r_, b.placed);
-      cases.push_back({name_of(s), batch::one_graph, [this, s] { run(s); }, {w}});
+      const char* const name = padded_ && s == stage::gather ? "gather" : name_of(s);
+      cases.push_back({name, batch::one_graph, [this, s] { run(s); }, {w}});
       if (pass) pass->push_back(w);
     };
     const auto whole = [&](const char* name, std::vector<work> need, std::function<void()> call) {
@@ -177,11 +189,13 @@ class layer_case {
   }
 
  private:
-  static typename layer::config config(const row_shape& r) {
+  static typename layer::config config(const row_shape& r, bool padded) {
     typename layer::config c{.dim = r.dim, .hidden = r.hidden, .experts = r.experts};
+    c.padded = padded;
     if constexpr (Spec::capacity::limited) c.capacity.factor = 1.0f;
     return c;
   }
+  index most_slots() { return w_.saved().routing.plan.max_slots; }
   static std::size_t rows(index n, index cols) { return static_cast<std::size_t>(n * cols) * sizeof(bf16); }
   device::stream_handle stream() { return w_.ctx().stream.handle; }
   view<bf16> of(const backend::device_block& b, index n) const { return {static_cast<bf16*>(b.data()), n, r_.dim}; }
@@ -199,8 +213,57 @@ class layer_case {
   }
   const float* bias(const char* map) { return w_.values().ptr[0] + offset(map, "bias"); }
   void round_weights(const char* map, backend::device_block& to) {
-    backend::round_to(w_.ctx(), w_.values().ptr[0] + offset(map, "weight"), static_cast<bf16*>(to.data()),
-                      r_.experts * r_.dim * r_.hidden);
+    const index n = r_.experts * r_.hidden;
+    backend::detail::convert_rows<bf16>(w_.ctx().stream,
+                                        view<const float>(w_.values().ptr[0] + offset(map, "weight"), n, r_.dim),
+                                        view<bf16>(static_cast<bf16*>(to.data()), n, r_.dim));
+  }
+  /// Biases as cuBLASLt takes them: bf16, each expert's on a 16-byte border.
+  static constexpr index bias_stride(index n) { return backend::batched::bias_stride(n, sizeof(bf16)); }
+  void round_biases(const char* map, backend::device_block& to, index n) {
+    backend::detail::convert_rows<bf16>(w_.ctx().stream, view<const float>(bias(map), r_.experts, n),
+                                        view<bf16>(static_cast<bf16*>(to.data()), r_.experts, n, bias_stride(n)));
+  }
+  backend::batched::map_memory<bf16> memory(const char* map, const backend::device_block& w,
+                                            const backend::device_block& b, index n) {
+    float* g = w_.grads().ptr[0];
+    return {static_cast<const bf16*>(w.data()), static_cast<const bf16*>(b.data()), bias_stride(n),
+            g + offset(map, "weight"), g + offset(map, "bias")};
+  }
+  /// The stages that a padded layer runs in another way; false: this is none of them.
+  bool run_batched(stage s, view<bf16> d_out, view<bf16> d_slots) {
+    auto& kept = w_.saved().apply;
+    auto& c = w_.ctx();
+    const auto& maps = kept.expert.products->maps;
+    const index each = kept.work.each;
+    const view<bf16> pre = kept.expert.kept[0], hidden = kept.expert.kept[1];
+    const view<bf16> d_pre(static_cast<bf16*>(d_pre_.data()), pre.rows, pre.cols);
+    const auto fc1 = memory("fc1", w1_, b1_, r_.hidden), fc2 = memory("fc2", w2_, b2_, r_.dim);
+    switch (s) {
+      case stage::gather:
+        backend::gather<bf16>(c, w_.saved().routing.plan, of(x_), 1, kept.gathered);
+        return true;
+      case stage::fc1:
+        maps[0].forward(c.stream, c.scratch, each, fc1, kept.gathered, hidden, pre);
+        return true;
+      case stage::fc2:
+        maps[1].forward(c.stream, c.scratch, each, fc2, hidden, kept.out);
+        return true;
+      case stage::fc2_data:
+        maps[1].data_gradient(c.stream, c.scratch, each, fc2, d_out, d_pre, false, pre);
+        return true;
+      case stage::fc1_data:
+        maps[0].data_gradient(c.stream, c.scratch, each, fc1, d_pre, d_slots, false);
+        return true;
+      case stage::fc1_weight:
+        maps[0].weight_gradient(c.stream, c.scratch, each, fc1, d_pre, kept.gathered);
+        return true;
+      case stage::fc2_weight:
+        maps[1].weight_gradient(c.stream, c.scratch, each, fc2, d_out, hidden);
+        return true;
+      default:
+        return false;
+    }
   }
   grouped::weights_of<bf16> weights(const backend::device_block& b, index in) const {
     return {static_cast<const bf16*>(b.data()), static_cast<int>(in), r_.dim * r_.hidden};
@@ -213,15 +276,16 @@ class layer_case {
   }
 
   row_shape r_;
+  bool padded_;
   polymoe::workspace<layer> w_;
-  backend::device_block x_, y_, dy_, dx_, slots_, d_out_, d_slots_, w1_, w2_, sums_;
+  backend::device_block x_, y_, dy_, dx_, slots_, d_out_, d_slots_, d_pre_, w1_, w2_, b1_, b2_, sums_;
   std::uint64_t seed_;
 };
 
 /// One row under one capacity, both routings.  Defined in layer_rows.cu, which is compiled once for each K and
 /// capacity.
 template <int K, bool Bounded>
-void measure_row(const row_shape& r, const std::vector<std::string>& routings, const ceilings& top, double seconds,
-                 const std::function<void(block)>& done);
+void measure_row(const row_shape& r, bool padded, const std::vector<std::string>& routings, const ceilings& top,
+                 double seconds, const std::function<void(block)>& done);
 
 }  // namespace gpu_bench

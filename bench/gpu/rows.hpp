@@ -7,7 +7,7 @@
 //
 //   stage                 FLOP    bytes
 //   router forward        6TDE    2TD + 4TE + 16N      fp32 logits from three bf16 products; scores and the plan out
-//   gather                -       2TD + 2ND            (the layer runs none: fc1 fetches the rows through the plan)
+//   gather                -       2TD + 2ND            (padded layers only: others fetch rows in fc1)
 //   fc1 product           2NDH    2ND + 2EDH + 4NH     pre-activation and hidden rows out, both are kept for backward
 //   fc2 product           2NDH    2NH + 2EDH + 2ND
 //   combine               -       2ND + 2TD + 8N

@@ -67,10 +67,10 @@ def stages(blocks, names, title):
         figures = {f["stage"]: f for f in b["figures"]}
         cells = []
         for n in names:
-            f = figures.get(n)
+            f = figures.get(n) or figures.get(n.split(" (")[0])  # padded layers do gather
             cells.append("%.1f (%.2f %s)" % (f["us"], f["ratio"], f["bound"][0]) if f else "-")
         whole = figures.get(title.lower() + ", graph")
-        parts = [figures[n]["us"] for n in names if n in figures and "not in" not in n]
+        parts = [figures[n]["us"] for n in (m.split(" (")[0] for m in names) if n in figures]
         cells.append("%.2f" % (sum(parts) / whole["us"]) if whole and parts else "-")
         lines.append([k[0], k[1], k[2], *cells])
     table(["row", "capacity", "routing", *names, "sum/layer"], lines)

@@ -337,3 +337,16 @@ struct my_moe : polymoe::spec {
 };
 }  // namespace m026
 template class polymoe::layer<m026::my_moe, polymoe::cpu>;
+
+namespace m027 {
+struct my_expert {
+  static constexpr bool head_of_classes = false;
+  template <class T, class Backend, class Save = polymoe::save::everything>
+  using module = polymoe::expert::mlp<>::module<T, Backend, Save>;
+};
+struct my_moe : polymoe::spec {
+  using expert = my_expert;
+  using save = polymoe::save::pre_activation;
+};
+}  // namespace m027
+template class polymoe::layer<m027::my_moe, polymoe::cpu>;

@@ -30,7 +30,10 @@ enum cublasComputeType_t : int { CUBLAS_COMPUTE_32F = 68, CUBLAS_COMPUTE_64F = 7
 enum cublasOperation_t : int { CUBLAS_OP_N = 0, CUBLAS_OP_T = 1 };
 enum cublasLtEpilogue_t : int {
   CUBLASLT_EPILOGUE_DEFAULT = 1,
+  CUBLASLT_EPILOGUE_RELU = 2,
   CUBLASLT_EPILOGUE_BIAS = 4,
+  CUBLASLT_EPILOGUE_RELU_BIAS = 2 | 4,
+  CUBLASLT_EPILOGUE_GELU_AUX = 32 | 128,
   CUBLASLT_EPILOGUE_GELU_AUX_BIAS = 32 | 128 | 4,
   CUBLASLT_EPILOGUE_DGELU = 64 | 128,
   CUBLASLT_EPILOGUE_BGRADB = 512
@@ -40,8 +43,10 @@ enum cublasLtMatmulDescAttributes_t : int {
   CUBLASLT_MATMUL_DESC_TRANSB = 4,
   CUBLASLT_MATMUL_DESC_EPILOGUE = 7,
   CUBLASLT_MATMUL_DESC_BIAS_POINTER = 8,
+  CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE = 10,
   CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER = 11,
-  CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD = 12
+  CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD = 12,
+  CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE = 13
 };
 enum cublasLtMatrixLayoutAttribute_t : int {
   CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT = 5,
@@ -79,7 +84,7 @@ struct cublasLtMatmulDescOpaque_t {
   cublasLtEpilogue_t epilogue;
   void* bias;
   void* aux;
-  std::int64_t aux_ld;
+  std::int64_t aux_ld, bias_stride, aux_stride;
 };
 struct cublasLtMatmulPreferenceOpaque_t {
   std::uint64_t workspace;
@@ -104,10 +109,11 @@ namespace polymoe::host_blaslt {
 /// What the stand-in refuses beside what the library does.
 struct settings {
   bool no_fusion = false;      ///< no epilogue has a kernel
+  bool no_batched_fusion = false;  ///< none for several products at once
   bool no_algorithms = false;  ///< nothing has
 };
 struct statistics {
-  int handles = 0, searches = 0, products = 0, fused = 0, split = 0;
+  int handles = 0, searches = 0, products = 0, fused = 0, split = 0, batched = 0, batched_fused = 0;
 };
 inline settings& options() {
   static settings s;
@@ -169,10 +175,15 @@ inline cublasStatus_t check(const cublasLtMatmulDescOpaque_t& o, const cublasLtM
   if (o.compute == CUBLAS_COMPUTE_32F_FAST_TF32 && a.type != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
   if (o.epilogue == CUBLASLT_EPILOGUE_DEFAULT) return CUBLAS_STATUS_SUCCESS;
   if (wide || options().no_fusion) return CUBLAS_STATUS_NOT_SUPPORTED;
-  const bool aux = o.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS || o.epilogue == CUBLASLT_EPILOGUE_DGELU;
+  const bool aux = (o.epilogue & 128) != 0;
   if (aux && (o.aux_ld % 8 != 0 || o.aux_ld < p.m)) return CUBLAS_STATUS_NOT_SUPPORTED;
   if (aux && !on_border(o.aux, 16)) return CUBLAS_STATUS_NOT_SUPPORTED;
-  if (d.batch > 1) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (d.batch > 1) {
+    // A batch without a stride would share the vector or the matrix: for what is written that is a mistake.
+    if (options().no_batched_fusion) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (aux && (o.aux_stride % 8 != 0 || o.aux_stride < o.aux_ld)) return CUBLAS_STATUS_INVALID_VALUE;
+    if (o.epilogue == CUBLASLT_EPILOGUE_BGRADB && o.bias_stride < p.n) return CUBLAS_STATUS_INVALID_VALUE;
+  }
   return CUBLAS_STATUS_SUCCESS;
 }
 /// Float operands of tf32 products lose all but 10 bits of their fraction.
@@ -227,7 +238,7 @@ inline cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayoutOpaqu
 }
 inline cublasStatus_t cublasLtMatmulDescInit(cublasLtMatmulDescOpaque_t* o, cublasComputeType_t compute,
                                              cudaDataType_t scale) {
-  *o = {compute, scale, CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, nullptr, nullptr, 0};
+  *o = {compute, scale, CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, nullptr, nullptr, 0, 0, 0};
   return CUBLAS_STATUS_SUCCESS;
 }
 inline cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDescOpaque_t* o, cublasLtMatmulDescAttributes_t a,
@@ -246,6 +257,10 @@ inline cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDescOpaque_t*
       return assign(o->aux, from, bytes);
     case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD:
       return assign(o->aux_ld, from, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE:
+      return assign(o->bias_stride, from, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE:
+      return assign(o->aux_stride, from, bytes);
   }
   return CUBLAS_STATUS_INVALID_VALUE;
 }
@@ -291,7 +306,7 @@ inline cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, co
   if (status != CUBLAS_STATUS_SUCCESS) return status;
   if (host::options().no_algorithms) return CUBLAS_STATUS_NOT_SUPPORTED;
   const bool narrow = preference->a < 16 || preference->b < 16 || preference->d < 16;
-  if (narrow && o->epilogue != CUBLASLT_EPILOGUE_DEFAULT && o->epilogue != CUBLASLT_EPILOGUE_BIAS)
+  if (narrow && (o->epilogue & ~(CUBLASLT_EPILOGUE_DEFAULT | CUBLASLT_EPILOGUE_BIAS | CUBLASLT_EPILOGUE_RELU)) != 0)
     return CUBLAS_STATUS_NOT_SUPPORTED;
   std::int32_t splits = 1;
   std::uint64_t bytes = 0;
@@ -341,13 +356,14 @@ inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, const cublasLtMatm
     return CUBLAS_STATUS_INVALID_VALUE;
   if (g.workspace > 0 && (!workspace || workspace_bytes < g.workspace || !on_border(workspace, 256)))
     return CUBLAS_STATUS_INVALID_VALUE;
-  const bool has_bias = o->epilogue == CUBLASLT_EPILOGUE_BIAS || o->epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+  const bool has_bias = (o->epilogue & CUBLASLT_EPILOGUE_BIAS) != 0;
   const bool sums = o->epilogue == CUBLASLT_EPILOGUE_BGRADB;
   if ((has_bias || sums) && (!o->bias || !on_border(o->bias, 16))) return CUBLAS_STATUS_INVALID_VALUE;
   if (g.workspace > 0) std::memset(workspace, 0xFF, g.workspace);
 
   host::statistics& count = host::counts();
   ++count.products, count.fused += o->epilogue != CUBLASLT_EPILOGUE_DEFAULT, count.split += g.splits > 1;
+  count.batched += d->batch > 1, count.batched_fused += d->batch > 1 && o->epilogue != CUBLASLT_EPILOGUE_DEFAULT;
   const bool wide = a->type == CUDA_R_64F, tf32 = o->compute == CUBLAS_COMPUTE_32F_FAST_TF32;
   const double scale = load(alpha, 0, o->scale), keep = load(beta, 0, o->scale);
   const bool ta = o->transpose_a == CUBLAS_OP_T, tb = o->transpose_b == CUBLAS_OP_T;
@@ -360,7 +376,7 @@ inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, const cublasLtMatm
         double sum = 0;
         for (std::int64_t k = 0; k < p.k; ++k)
           sum = rounded(sum + load(B, offset(*b) + (tb ? col + k * b->ld : k + col * b->ld), b->type));
-        save(o->bias, col, d->type, sum);
+        save(o->bias, item * o->bias_stride + col, d->type, sum);
       }
       for (std::int64_t row = 0; row < p.m; ++row) {
         double total = 0;
@@ -373,9 +389,11 @@ inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, const cublasLtMatm
         }
         double z = rounded(scale * total);
         if (keep != 0) z = rounded(z + keep * load(C, offset(*c) + row + col * c->ld, c->type));
-        if (has_bias) z = rounded(z + load(o->bias, row, d->type));
-        const std::int64_t at = row + col * o->aux_ld;
-        if (o->epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS) save(o->aux, at, d->type, z), z *= gelu_gate(z);
+        if (has_bias) z = rounded(z + load(o->bias, item * o->bias_stride + row, d->type));
+        const std::int64_t at = item * o->aux_stride + row + col * o->aux_ld;
+        if (o->epilogue & CUBLASLT_EPILOGUE_RELU) z = z > 0 ? z : 0;  // NaN becomes 0: the worst that is allowed
+        if ((o->epilogue & CUBLASLT_EPILOGUE_GELU_AUX) == CUBLASLT_EPILOGUE_GELU_AUX)
+          save(o->aux, at, d->type, z), z *= gelu_gate(z);
         if (o->epilogue == CUBLASLT_EPILOGUE_DGELU) z *= gelu_slope(load(o->aux, at, d->type));
         save(D, offset(*d) + row + col * d->ld, d->type, z);
       }

@@ -3,6 +3,7 @@
 #pragma once
 
 #if !defined(__CUDACC__)
+#include "host_blaslt.hpp"
 #include "host_executor.hpp"
 #endif
 

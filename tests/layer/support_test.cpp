@@ -319,6 +319,16 @@ struct bad : polymoe::spec {
   using capacity = polymoe::capacity::bounded<>;
 };
 static_assert(support<bad, cpu>() == verdict::M025_policies_of_slots);
+struct forgets : polymoe::spec {
+  using router = polymoe::soft_slots<>;
+  using save = polymoe::save::without_output<polymoe::save::everything>;
+};
+struct remakes : polymoe::spec {
+  using router = polymoe::soft_slots<>;
+  using save = polymoe::save::input;
+};
+static_assert(support<forgets, cpu>() == verdict::M025_policies_of_slots);
+static_assert(support<remakes, cpu>() == verdict::ok);
 }  // namespace m025
 
 namespace m026 {
@@ -328,6 +338,27 @@ struct bad : polymoe::spec {
 };
 static_assert(support<bad, cpu>() == verdict::M026_l1_needs_positive);
 }  // namespace m026
+
+namespace m027 {
+struct no_policy {
+  static constexpr bool head_of_classes = false;
+  template <class T, class Backend>
+  using module = polymoe::expert::mlp<>::module<T, Backend>;
+};
+struct bad : polymoe::spec {
+  using expert = no_policy;
+  using save = polymoe::save::pre_activation;
+};
+struct keeps_all : polymoe::spec {
+  using expert = no_policy;
+};
+struct no_members : polymoe::spec {
+  using save = polymoe::unit::token;
+};
+static_assert(support<bad, cpu>() == verdict::M027_save);
+static_assert(support<no_members, cpu>() == verdict::M027_save);
+static_assert(support<keeps_all, cpu>() == verdict::ok);
+}  // namespace m027
 
 // Compositions that exist.
 namespace accepted {

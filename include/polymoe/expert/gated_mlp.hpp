@@ -1,7 +1,7 @@
 // expert::gated_mlp<Act, Bias>: y = W_down (act(W_gate x) * (W_up x)) for each expert (Shazeer 2020, "GLU variants").
 //
 // Names: experts.<e>.gate.weight [H, D], .up.weight [H, D], .down.weight [D, H] (and .bias of each with Bias).
-// Kept for backward: both pre-activations and the hidden rows; gradients are written over the former two.
+// Kept for backward (save.hpp): both pre-activations and the hidden rows; gradients are written over the former two.
 #pragma once
 
 #include "activation.hpp"
@@ -10,11 +10,13 @@
 namespace polymoe::inline v0 {
 namespace detail {
 
-template <class Act, bool Bias>
+template <class Act, bool Bias, class Save = save::everything>
 struct gated_mlp_maths {
   static constexpr const char* name = "gated_mlp";
   static constexpr bool bias = Bias, spare = true;
+  using save = Save;
   enum { gate_rows, up_rows, hidden, kept };
+  static constexpr bool stays(int i) { return i == hidden ? Save::keeps_hidden : Save::keeps_pre; }
   enum { gate, up, down, maps };
 
   static constexpr linear_map map(int i, const expert_config& c) {
@@ -30,8 +32,17 @@ struct gated_mlp_maths {
     t.apply(down, t.kept(hidden), t.y());
   }
   template <class Tile>
+  static void recompute(const Tile& t) {
+    if constexpr (!Save::keeps_pre) {
+      t.apply(gate, t.x(), t.kept(gate_rows));
+      t.apply(up, t.x(), t.kept(up_rows));
+    }
+    if constexpr (!Save::keeps_hidden) t.activate_gated(t.kept(gate_rows), t.kept(up_rows), t.kept(hidden), Act{});
+  }
+  template <class Tile>
   static void backward(const Tile& t) {
     t.data_gradient(down, t.dy(), t.spare());
+    if constexpr (!keeps_output<Save>) t.fold_gates(down, t.spare(), hidden);
     t.activate_gated_backward(t.spare(), t.kept(gate_rows), t.kept(up_rows), Act{});
     t.data_gradient(gate, t.kept(gate_rows), t.dx());
     t.data_gradient(up, t.kept(up_rows), t.dx(), true);
@@ -45,8 +56,8 @@ template <class Act = act::silu, bool Bias = false>
 struct gated_mlp {
   static constexpr const char* name = "gated_mlp";
   static constexpr bool head_of_classes = false;
-  template <class T, class Backend>
-  using module = polymoe::detail::tiled_expert<polymoe::detail::gated_mlp_maths<Act, Bias>, T, Backend>;
+  template <class T, class Backend, class Save = save::everything>
+  using module = polymoe::detail::tiled_expert<polymoe::detail::gated_mlp_maths<Act, Bias, Save>, T, Backend>;
 };
 }  // namespace expert
 }  // namespace polymoe

@@ -38,7 +38,7 @@ namespace expert {
 struct identity {
   static constexpr const char* name = "identity";
   static constexpr bool head_of_classes = false;
-  template <class T, class Backend>
+  template <class T, class Backend, class /*Save*/ = save::everything>  // it keeps nothing
   using module = polymoe::detail::identity_module<T, Backend>;
 };
 }  // namespace expert

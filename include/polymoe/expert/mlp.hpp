@@ -2,7 +2,8 @@
 // expert::head<Act, Bias>: the same with `classes` outputs: the classifier head of paper B (D-H-classes).
 //
 // Names of parameters: experts.<e>.fc1.weight [H, D], .fc1.bias [H], .fc2.weight [D_out, H], .fc2.bias [D_out].
-// Kept for backward: pre-activation and hidden rows; the gradient of the pre-activation is written over the former.
+// Kept for backward (save.hpp): pre-activation and hidden rows; the gradient of the pre-activation is written over the
+// former.
 #pragma once
 
 #include "activation.hpp"
@@ -11,11 +12,13 @@
 namespace polymoe::inline v0 {
 namespace detail {
 
-template <class Act, bool Bias>
+template <class Act, bool Bias, class Save = save::everything>
 struct mlp_maths {
   static constexpr const char* name = "mlp";
-  static constexpr bool bias = Bias, spare = false;
+  static constexpr bool bias = Bias, spare = !keeps_output<Save>;
+  using save = Save;
   enum { pre, hidden, kept };
+  static constexpr bool stays(int i) { return i == pre ? Save::keeps_pre : Save::keeps_hidden; }
   enum { fc1, fc2, maps };
 
   static constexpr linear_map map(int i, const expert_config& c) {
@@ -24,12 +27,23 @@ struct mlp_maths {
   }
   template <class Tile>
   static void forward(const Tile& t) {
-    t.apply_activated(fc1, t.x(), t.kept(pre), t.kept(hidden), Act{});
+    t.apply_activated(fc1, t.x(), pre, hidden, Act{});
     t.apply(fc2, t.kept(hidden), t.y());
   }
   template <class Tile>
+  static void recompute(const Tile& t) {
+    if constexpr (!Save::keeps_pre) t.apply_activated(fc1, t.x(), pre, hidden, Act{});
+    else if constexpr (!Save::keeps_hidden) t.activate(pre, hidden, Act{});
+  }
+  template <class Tile>
   static void backward(const Tile& t) {
-    t.data_gradient_activated(fc2, t.dy(), t.kept(pre), Act{});
+    if constexpr (keeps_output<Save>) {
+      t.data_gradient_activated(fc2, t.dy(), pre, hidden, Act{});
+    } else {
+      t.data_gradient(fc2, t.dy(), t.spare());
+      t.fold_gates(fc2, t.spare(), hidden);
+      t.activate_backward(t.spare(), pre, hidden, Act{});
+    }
     t.data_gradient(fc1, t.kept(pre), t.dx());
   }
 };
@@ -42,8 +56,8 @@ template <class Act = act::gelu_tanh, bool Bias = true>
 struct mlp {
   static constexpr const char* name = "mlp";
   static constexpr bool head_of_classes = false;
-  template <class T, class Backend>
-  using module = polymoe::detail::tiled_expert<polymoe::detail::mlp_maths<Act, Bias>, T, Backend>;
+  template <class T, class Backend, class Save = save::everything>
+  using module = polymoe::detail::tiled_expert<polymoe::detail::mlp_maths<Act, Bias, Save>, T, Backend>;
 };
 
 /// Needs layer_config::classes.  A head has no residual to carry dropped units, so overflow::drop is refused with it.
@@ -51,8 +65,8 @@ template <class Act = act::relu, bool Bias = true>
 struct head {
   static constexpr const char* name = "head";
   static constexpr bool head_of_classes = true;
-  template <class T, class Backend>
-  using module = polymoe::detail::tiled_expert<polymoe::detail::mlp_maths<Act, Bias>, T, Backend>;
+  template <class T, class Backend, class Save = save::everything>
+  using module = polymoe::detail::tiled_expert<polymoe::detail::mlp_maths<Act, Bias, Save>, T, Backend>;
 };
 
 }  // namespace expert

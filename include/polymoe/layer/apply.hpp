@@ -23,7 +23,21 @@ struct apply_config {
   index experts = 0;    ///< with the fallback expert
   index unit_rows = 1;  ///< payload rows per routed unit
   index group_slots = 0;  ///< slots of a group, for dense plans only
+  bool even = false;    ///< plans are padded and have no fallback expert: every expert owns as many slots
 };
+
+namespace detail {
+/// Spec::expert's module, with Spec::save if it takes one (support() refuses other policies where it does not).
+template <class Spec, class Backend>
+struct expert_module_of {
+  using type = typename Spec::expert::template module<typename Spec::scalar, Backend>;
+};
+template <class Spec, class Backend>
+  requires saves<Spec, Backend>
+struct expert_module_of<Spec, Backend> {
+  using type = typename Spec::expert::template module<typename Spec::scalar, Backend, typename Spec::save>;
+};
+}  // namespace detail
 
 template <class Spec, class Backend>
 class apply {
@@ -32,21 +46,35 @@ class apply {
   using backend = Backend;
   using T = scalar;
   using C = compute_t<T>;
-  using Expert = typename Spec::expert::template module<T, Backend>;
+  using Expert = typename detail::expert_module_of<Spec, Backend>::type;
   using Plan = typename routing_traits<Spec>::Plan;
   using Mover = mover<Plan, T, Backend>;
   static constexpr bool identity_plan = Spec::router::k == every_expert;
+  /// False: the rows that experts read are gathered again in backward.
+  static constexpr bool keeps_input = [] {
+    if constexpr (requires { Expert::keeps_input; }) return Expert::keeps_input;
+    else return true;
+  }();
+
+  /// False: the experts' outputs are not kept, their backward finds the gates' gradients (save::without_output).
+  static constexpr bool keeps_output = [] {
+    if constexpr (requires { Expert::keeps_output; }) return Expert::keeps_output;
+    else return true;
+  }();
 
   struct saved {
-    view<T> gathered;    ///< [S * unit_rows, D] where the backend gathers; for mixtures a copy of the payload
-    view<T> out;         ///< [S * unit_rows, D_out]
+    view<T> gathered;    ///< [S * unit_rows, D] where rows are gathered; for mixtures a copy of the payload
+    view<T> out;         ///< [S * unit_rows, D_out]; without memory when outputs are not kept
     view<const T> x;     ///< payload, kept alive by the caller
     typename Expert::saved expert;
     typename Backend::expert_work work;
     index max_units = 0;
   };
 
-  explicit apply(apply_config c) : config_(checked(c)), expert_({c.experts, c.dim, c.hidden, c.out}), mover_({c.unit_rows * c.dim, c.unit_rows * c.out, c.group_slots}) {}
+  explicit apply(apply_config c)
+      : config_(checked(c)),
+        expert_({c.experts, c.dim, c.hidden, c.out, c.even || identity_plan, identity_plan, Spec::products}),
+        mover_({c.unit_rows * c.dim, c.unit_rows * c.out, c.group_slots}) {}
   const apply_config& settings() const { return config_; }
 
   template <class V>
@@ -54,18 +82,27 @@ class apply {
     v.child("experts", expert_);
   }
   void refresh(context<Backend>& c) { expert_.refresh(c); }
+  /// How the products of experts run, where there is a choice; else empty.  Complete after bind.
+  std::string describe_products() const {
+    if constexpr (requires { expert_.describe(); }) return expert_.describe();
+    else return {};
+  }
 
   /// `slots` and `units` are the bounds of the routing that makes the plan; G its groups.
   saved bind(binder<Backend>& b, index slots, index units, index groups) const {
     saved s;
     const index r = config_.unit_rows, rows = checked_mul(slots, r, "apply: slot rows");
     s.max_units = units;
-    s.gathered = b.saved.template take<T>(identity_plan ? units * r : Backend::gathers ? rows : 0, config_.dim);
-    s.out = b.saved.template take<T>(rows, config_.out);
+    const index gathered = identity_plan ? units * r : reads_slots() ? rows : 0;
+    if (keeps_input) s.gathered = b.saved.template take<T>(gathered, config_.dim);
+    else s.gathered.rows = gathered, s.gathered.cols = s.gathered.stride = config_.dim;
+    if (keeps_output) s.out = b.saved.template take<T>(rows, config_.out);
+    else s.out.rows = rows, s.out.cols = s.out.stride = config_.out;
     s.work.bind(b, static_cast<int>(config_.experts), config_.experts * groups, rows);
     arena_scope call(b.scratch);
     b.scratch.template take<T>(rows, config_.out);
     b.scratch.template take<T>(rows, config_.dim);
+    take_gathered(b.scratch, s);
     mover_.bind(b, units, groups);
     s.expert = expert_.bind(b, rows);
     return s;
@@ -85,8 +122,10 @@ class apply {
             config_.experts, " experts and ", s.work.max_runs, " runs");
     s.x = x;
     s.work.list(p, r);
-    expert_.forward(c, s.work, mover_.input(c, p, x, r, s.gathered), s.out, s.expert);
-    mover_.combine(c, p, s.out, x, r, y);
+    arena_scope call(c.scratch);
+    const view<T> out = keeps_output ? s.out : c.scratch.template take<T>(s.out.rows, config_.out);
+    expert_.forward(c, s.work, mover_.input(c, p, x, r, take_gathered(c.scratch, s)), out, s.expert);
+    mover_.combine(c, p, out, x, r, y);
   }
 
   /// dx = ; expert gradients += ; gradients of the plan +=.
@@ -97,8 +136,10 @@ class apply {
     arena_scope call(c.scratch);
     const view<T> d_out = c.scratch.template take<T>(s.out.rows, config_.out);
     const view<T> d_slots = c.scratch.template take<T>(s.out.rows, config_.dim);
-    mover_.combine_vjp(c, p, dy, s.out, s.x, r, d_out, d_plan);
-    expert_.backward(c, s.work, d_out, d_slots, s.expert, !identity_plan);
+    mover_.combine_vjp(c, p, dy, keeps_output ? s.out : view<T>{}, s.x, r, d_out, d_plan);
+    if constexpr (!keeps_input) s.expert.x = mover_.input(c, p, s.x, r, take_gathered(c.scratch, s));
+    if constexpr (keeps_output) expert_.backward(c, s.work, d_out, d_slots, s.expert, !identity_plan);
+    else expert_.backward(c, s.work, d_out, d_slots, s.expert, !identity_plan, expert_gates<T>{p, d_out, d_plan.gate, r});
     mover_.input_vjp(c, p, d_slots, dy, s.x, r, dx, d_plan);
   }
   /// The same with the gradients of a sparse plan one by one.
@@ -111,6 +152,15 @@ class apply {
   static constexpr cost count_one(const apply_config& c) { return Expert::count_one({c.experts, c.dim, c.hidden, c.out}); }
 
  private:
+  /// True when experts read a copy of their rows in slot order.
+  bool reads_slots() const {
+    if constexpr (requires { expert_.reads_slots(); }) return expert_.reads_slots();
+    else return Backend::gathers;
+  }
+  /// Where the rows that experts read go: kept memory, or scratch where they are not kept.
+  static view<T> take_gathered(arena& scratch, const saved& s) {
+    return keeps_input ? s.gathered : scratch.template take<T>(s.gathered.rows, s.gathered.cols);
+  }
   static const apply_config& checked(const apply_config& c) {
     require(c.dim >= 1 && c.out >= 1 && c.unit_rows >= 1 && c.experts >= 1, "apply: dim ", c.dim, ", out ", c.out,
             ", experts ", c.experts, " and unit_rows ", c.unit_rows, " must be at least 1");

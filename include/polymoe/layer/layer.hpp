@@ -62,7 +62,8 @@ class working_layer {
   explicit working_layer(config c)
       : config_(checked(c)),
         routing_(routing_of(c)),
-        apply_({c.dim, c.hidden, outputs(c), routing_.plan_experts(), c.unit_rows, routing_.group_slots()}) {}
+        apply_({c.dim, c.hidden, outputs(c), routing_.plan_experts(), c.unit_rows, routing_.group_slots(),
+                c.padded && !routing_type::has_fallback}) {}
 
   index in_cols() const { return config_.dim; }
   index out_cols() const { return outputs(config_); }
@@ -206,6 +207,8 @@ std::string working_layer<Spec, Backend>::describe() const {
   for (int i = 0; i < B::terms; ++i) s << (i ? " + " : " ") << config_.balance.weight_of(i) << " " << B::name_of(i);
   if (B::terms == 0) s << " none";
   s << "; " << routing_type::plan_text(config_.padded) << ", products " << routing_type::Kernel::products() << " on backend " << Backend::name << ", exchange " << Spec::exchange::name;
+  s << ", saved " << Spec::save::name << (apply_type::keeps_output ? "" : " without outputs");
+  if (const std::string how = apply_.describe_products(); !how.empty()) s << ", experts by " << how;
   return s.str();
 }
 

@@ -27,6 +27,8 @@ struct spec {
   using combine = polymoe::combine::affinity;                        ///< weights of the experts' outputs
   using balance = polymoe::balance::none;                            ///< losses that spread the load
   using exchange = polymoe::exchange::none;                          ///< where experts live
+  using save = polymoe::save::everything;                            ///< what experts keep for backward
+  static constexpr product_path products = product_path::automatic;  ///< of experts on CUDA
   static constexpr int most_experts = max_experts;  ///< largest E that kernels are compiled for; fewer compile faster
 };
 

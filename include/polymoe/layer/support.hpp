@@ -37,6 +37,7 @@ enum class verdict {
   M024_balance_of_columns,
   M025_policies_of_slots,
   M026_l1_needs_positive,
+  M027_save,
 };
 
 namespace detail {
@@ -136,6 +137,9 @@ consteval verdict support_of_slots() {
     return verdict::M017_wrong_plan;
   if (!has_column_routers<Backend>) return verdict::M022_router_of_backend;
   if (!expert_has_module<Spec, Backend>()) return verdict::M019_expert_module;
+  using Save = typename Spec::save;
+  if (!save_policy<Save> || (!std::is_same_v<Save, save::everything> && !saves<Spec, Backend>)) return verdict::M027_save;
+  if (!keeps_output<Save>) return verdict::M025_policies_of_slots;
   if constexpr (!std::is_same_v<typename Spec::capacity, capacity::unlimited> || !std::is_same_v<typename Spec::combine, combine::affinity> ||
                 !std::is_same_v<typename Spec::balance, balance::none>)
     return verdict::M025_policies_of_slots;
@@ -168,6 +172,9 @@ consteval verdict support() {
   if (!detail::combine_has_vjp<typename Spec::combine>()) return verdict::M009_combine_vjp;
   if (!detail::balance_complete<typename Spec::balance>()) return verdict::M016_balance_members;
   if (!detail::expert_has_module<Spec, Backend>()) return verdict::M019_expert_module;
+  using Save = typename Spec::save;
+  if (!save_policy<Save>) return verdict::M027_save;
+  if (!std::is_same_v<Save, save::everything> && !detail::saves<Spec, Backend>) return verdict::M027_save;
   if constexpr (detail::router_has_k<R>() && detail::capacity_has_overflow<Cap>() && detail::balance_complete<typename Spec::balance>() &&
                 detail::expert_has_module<Spec, Backend>()) {
     using Bal = balance::as_sum<typename Spec::balance>;
@@ -243,9 +250,11 @@ consteval bool explain() {
   static_assert(v != verdict::M024_balance_of_columns,
                 "polymoe M024: balance::load, load_shazeer, switch_loss and loss_free_bias need a choice made from a unit's own row; experts that pick and Sinkhorn plans choose later, and balance by themselves. Use importance, z_loss or none. See docs/errors.md#M024");
   static_assert(v != verdict::M025_policies_of_slots,
-                "polymoe M025: soft_slots has its slots as capacity, its own softmax as combine rule and nothing to balance: leave Spec::capacity, combine and balance at their defaults. See docs/errors.md#M025");
+                "polymoe M025: soft_slots has its slots as capacity, its own softmax as combine rule and nothing to balance: leave Spec::capacity, combine and balance at their defaults, and keep the outputs (no save::without_output). See docs/errors.md#M025");
   static_assert(v != verdict::M026_l1_needs_positive,
                 "polymoe M026: balance::relu_l1 steers how many scores are above zero; it needs a router that uses just those, polymoe::positive<score::relu>. See docs/errors.md#M026");
+  static_assert(v != verdict::M027_save,
+                "polymoe M027: Spec::save must be one of polymoe::save, or have their members, and any but save::everything needs an expert with template <class T, class Backend, class Save> using module. See docs/errors.md#M027");
   return true;
 }
 }  // namespace detail

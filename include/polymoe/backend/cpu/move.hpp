@@ -148,7 +148,8 @@ void combine_slots(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, v
   });
 }
 
-/// d_out[slot] = gate * dy[t];  d_gate[slot] += <dy[t], out[slot]>;  d_skip[t] += <dy[t], x[t]>.
+/// d_out[slot] = gate * dy[t];  d_gate[slot] += <dy[t], out[slot]>;  d_skip[t] += <dy[t], x[t]>.  With an empty `out`,
+/// d_out[slot] = dy[t] and d_gate is left alone: the experts find it (save::without_output).
 template <class T, class C, class Maths>
 void combine_backward(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> dy, view<const T> out, view<const T> x,
                       index unit_rows, view<T> d_out, view<C> d_gate, view<C> d_skip) {
@@ -165,14 +166,14 @@ void combine_backward(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p
       for (int j = 0; j < p.choices(static_cast<int>(t)); ++j) {
         const index s = p.slot_at(static_cast<int>(t), j);
         if (s < 0) continue;
-        const C gate = p.gate.get(0, s);
+        const C gate = out.ptr[0] ? p.gate.get(0, s) : C(1);
         C dot(0);
         for (index r = 0; r < unit_rows; ++r) {
           const index row = t * unit_rows + r;
           detail::weighted_rows<T, C>(dy, &row, &gate, 1, d_out, s * unit_rows + r);
-          dot += detail::row_dot(dy, row, out, s * unit_rows + r);
+          if (out.ptr[0]) dot += detail::row_dot(dy, row, out, s * unit_rows + r);
         }
-        d_gate.add(0, s, dot);
+        if (out.ptr[0]) d_gate.add(0, s, dot);
       }
       if (p.skip.ptr[0]) {
         C dot(0);

@@ -85,13 +85,23 @@ class blaslt {
 enum class blaslt_epilogue {
   none,           ///< D = z
   bias,           ///< D = z + bias
+  gelu,           ///< before = z, D = gelu_tanh(z)
   bias_gelu,      ///< before = z + bias, D = gelu_tanh(z + bias)
+  relu,           ///< D = max(z, 0); what NaN becomes is not documented
+  bias_relu,      ///< D = max(z + bias, 0), likewise
   dgelu,          ///< D = z gelu_tanh'(pre)
   bias_gradient,  ///< D = z, bias_gradient [m] = the sums of A over k: the sums of A's rows where A is transposed
 };
 inline const char* name_of(blaslt_epilogue e) {
-  constexpr const char* names[] = {"none", "bias", "bias_gelu", "dgelu", "bias_gradient"};
+  constexpr const char* names[] = {"none", "bias", "gelu", "bias_gelu", "relu", "bias_relu", "dgelu", "bias_gradient"};
   return names[static_cast<int>(e)];
+}
+constexpr bool adds_bias(blaslt_epilogue e) {
+  return e == blaslt_epilogue::bias || e == blaslt_epilogue::bias_gelu || e == blaslt_epilogue::bias_relu;
+}
+/// The epilogue writes what its activation got.
+constexpr bool writes_before(blaslt_epilogue e) {
+  return e == blaslt_epilogue::gelu || e == blaslt_epilogue::bias_gelu;
 }
 
 /// D [m, n] = op(A) [m, k] op(B) [k, n], all row-major; a transposed operand is stored the other way round.
@@ -101,14 +111,21 @@ struct blaslt_shape {
   blaslt_epilogue epilogue = blaslt_epilogue::none;
   index lda = 0, ldb = 0, ldd = 0;  ///< elements from row to row; 0: rows are contiguous
   index batch = 1;                  ///< products, the operands of which are `stride` elements apart
-  index stride_a = 0, stride_b = 0, stride_d = 0;
+  index stride_a = 0, stride_b = 0, stride_d = 0;  ///< 0 for A or B: one matrix for all products
+  index stride_bias = 0;  ///< of a batch: elements from bias (gradient) to bias, whole 16 bytes to be fused
+};
+/// Elements between the products of a batch in a run whose matrices are smaller than was prepared; -1: as prepared.
+/// The summand and the GELU's input lie as far apart as results.
+struct blaslt_strides {
+  index a = -1, b = -1, d = -1;
 };
 
 /// How a product may be computed.
 struct blaslt_policy {
   bool tf32 = false;                              ///< float operands are rounded to tf32 (10 bits) before multiplying
   bool split = false;                             ///< a long inner dimension may be cut, see the top of this file
-  std::size_t workspace = std::size_t{32} << 20;  ///< bytes a split product may ask for; others take none
+  bool roomy = false;                             ///< products that are not split may ask for workspace, too
+  std::size_t workspace = std::size_t{32} << 20;  ///< bytes a split or roomy product may ask for; others take none
 };
 
 /// Memory for a run.
@@ -127,12 +144,13 @@ struct blaslt_workspace {
 template <class T, class Out>
 struct blaslt_extras {
   view<const Out> add{};         ///< added to the product; may be D itself
-  const Out* bias = nullptr;     ///< [n]
-  Out* bias_gradient = nullptr;  ///< [m], written
+  const Out* bias = nullptr;     ///< [n], of a batch `stride_bias` apart
+  Out* bias_gradient = nullptr;  ///< [m], written; likewise
   view<Out> before{};            ///< [m, n], written: what the GELU got
   view<const Out> pre{};         ///< [m, n]: what the GELU got
   compute_t<T> alpha = compute_t<T>(1);
   index batch = 0;  ///< 0: as many as prepared
+  blaslt_strides strides{};
   blaslt_workspace workspace{};
 };
 
@@ -149,22 +167,14 @@ class blaslt_product {
   blaslt_product() = default;
   /// Asks the library for its best algorithm for the sizes in `shape`.  Throws polymoe::error when there is none.
   explicit blaslt_product(const blaslt_shape& shape, blaslt_policy policy = {})
-      : library_(blaslt::of_this_device()), shape_(shape), policy_(policy) {
-    require(shape.m > 0 && shape.n > 0 && shape.k > 0 && shape.batch > 0, text(), ": all sizes must be positive");
-    if (shape_.lda == 0) shape_.lda = shape.transpose_a ? shape.m : shape.k;
-    if (shape_.ldb == 0) shape_.ldb = shape.transpose_b ? shape.k : shape.n;
-    if (shape_.ldd == 0) shape_.ldd = shape.n;
-    if (shape.batch > 1)
-      require(shape.stride_a >= 0 && shape.stride_b >= 0 && shape.stride_d > 0, text(), ": batch strides ",
-              shape.stride_a, ", ", shape.stride_b, ", ", shape.stride_d, " would overlap results");
-    // A batched operand starts at multiples of its stride, so that counts for the alignment as well.
-    align_a_ = std::min(detail::row_alignment(shape_.lda, sizeof(T)), detail::row_alignment(shape.stride_a, sizeof(T)));
-    align_b_ = std::min(detail::row_alignment(shape_.ldb, sizeof(T)), detail::row_alignment(shape.stride_b, sizeof(T)));
-    align_d_ =
-        std::min(detail::row_alignment(shape_.ldd, sizeof(Out)), detail::row_alignment(shape.stride_d, sizeof(Out)));
-    fused_ = ask(shape.epilogue);
-    const bool plain = !fused_ && shape.epilogue != blaslt_epilogue::none && ask(blaslt_epilogue::none);
-    require(fused_ || plain, text(), ": cuBLASLt has no algorithm for it: ", cublasLtGetStatusName(answer_));
+      : blaslt_product(shape, policy, blaslt::of_this_device()) {
+    require(found_, text(), ": cuBLASLt has no algorithm for it: ", cublasLtGetStatusName(answer_));
+  }
+  /// The same, but a product that is not prepared() where the library has no algorithm, with or without the epilogue.
+  static blaslt_product offered(const blaslt_shape& shape, blaslt_policy policy = {}) {
+    blaslt_product p(shape, policy, blaslt::of_this_device());
+    if (!p.found_) p.library_ = nullptr;
+    return p;
   }
 
   bool prepared() const { return library_ != nullptr; }
@@ -184,8 +194,18 @@ class blaslt_product {
   /// one.  Rows of a view must start on multiples of what the prepared sizes imply (16 bytes, or less for odd widths).
   void run(const cuda_device::stream& s, view<const T> a, view<const T> b, view<Out> d, const extras& e = {}) const {
     require(prepared(), "a product was run before it was prepared");
-    sizes z{d.rows,   d.cols,   shape_.transpose_a ? a.rows : a.cols,  e.batch > 0 ? e.batch : shape_.batch, a.stride,
-            b.stride, d.stride, e.add.ptr[0] ? e.add.stride : d.stride};
+    const auto given = [](index stride, index prepared) { return stride < 0 ? prepared : stride; };
+    const sizes z{d.rows,
+                  d.cols,
+                  shape_.transpose_a ? a.rows : a.cols,
+                  e.batch > 0 ? e.batch : shape_.batch,
+                  a.stride,
+                  b.stride,
+                  d.stride,
+                  e.add.ptr[0] ? e.add.stride : d.stride,
+                  given(e.strides.a, shape_.stride_a),
+                  given(e.strides.b, shape_.stride_b),
+                  given(e.strides.d, shape_.stride_d)};
     if (z.m == 0 || z.n == 0) return;
     require((shape_.transpose_a ? a.cols : a.rows) == z.m && (shape_.transpose_b ? b.cols : b.rows) == z.k &&
                 (shape_.transpose_b ? b.rows : b.cols) == z.n,
@@ -193,7 +213,8 @@ class blaslt_product {
     require(z.m <= shape_.m && z.n <= shape_.n && z.k <= shape_.k && z.k > 0 && z.batch <= shape_.batch, text(),
             ": it was asked to run ", z.batch, " x [", z.m, " x ", z.n, " x ", z.k, "]");
     require(aligned(a.ptr[0], a.stride, align_a_) && aligned(b.ptr[0], b.stride, align_b_) &&
-                aligned(d.ptr[0], d.stride, align_d_) &&
+                aligned(d.ptr[0], d.stride, align_d_) && aligned(a.ptr[0], z.stride_a, align_a_) &&
+                aligned(b.ptr[0], z.stride_b, align_b_) && aligned(d.ptr[0], z.stride_d, align_d_) &&
                 (!e.add.ptr[0] || aligned(e.add.ptr[0], e.add.stride, align_d_)),
             text(), ": rows have to start on multiples of ", align_a_, " (A), ", align_b_, " (B) and ", align_d_,
             " (D) bytes; strides are ", a.stride, ", ", b.stride, ", ", d.stride);
@@ -208,12 +229,30 @@ class blaslt_product {
         cublasLtMatmul(library_->get(), &p.operation, &e.alpha, b.ptr[0], &p.a, a.ptr[0], &p.b, &beta, c, &p.c,
                        d.ptr[0], &p.d, &algorithm_, e.workspace.data, e.workspace.bytes, s.handle),
         text(), ": run of [", z.m, " x ", z.n, " x ", z.k, "] with ", e.workspace.bytes, " bytes of workspace");
-    if (!fused_) after(s, d, e);
+    if (!fused_) after(s, d, e, z);
   }
 
  private:
+  blaslt_product(const blaslt_shape& shape, blaslt_policy policy, std::shared_ptr<blaslt> library)
+      : library_(std::move(library)), shape_(shape), policy_(policy) {
+    require(shape.m > 0 && shape.n > 0 && shape.k > 0 && shape.batch > 0, text(), ": all sizes must be positive");
+    if (shape_.lda == 0) shape_.lda = shape.transpose_a ? shape.m : shape.k;
+    if (shape_.ldb == 0) shape_.ldb = shape.transpose_b ? shape.k : shape.n;
+    if (shape_.ldd == 0) shape_.ldd = shape.n;
+    if (shape.batch > 1)
+      require(shape.stride_a >= 0 && shape.stride_b >= 0 && shape.stride_d > 0, text(), ": batch strides ",
+              shape.stride_a, ", ", shape.stride_b, ", ", shape.stride_d, " would overlap results");
+    // A batched operand starts at multiples of its stride, so that counts for the alignment as well.
+    align_a_ = std::min(detail::row_alignment(shape_.lda, sizeof(T)), detail::row_alignment(shape.stride_a, sizeof(T)));
+    align_b_ = std::min(detail::row_alignment(shape_.ldb, sizeof(T)), detail::row_alignment(shape.stride_b, sizeof(T)));
+    align_d_ =
+        std::min(detail::row_alignment(shape_.ldd, sizeof(Out)), detail::row_alignment(shape.stride_d, sizeof(Out)));
+    fused_ = may_be_fused() && ask(shape.epilogue);
+    found_ = fused_ || (shape.epilogue != blaslt_epilogue::none && ask(blaslt_epilogue::none));
+  }
+
   struct sizes {
-    index m, n, k, batch, lda, ldb, ldd, ldc;
+    index m, n, k, batch, lda, ldb, ldd, ldc, stride_a, stride_b, stride_d;
   };
   struct aux_matrix {
     const Out* data = nullptr;
@@ -248,8 +287,8 @@ class blaslt_product {
   static const void* bias_of(const extras& e) { return e.bias ? e.bias : e.bias_gradient; }
 
   void check_epilogue(const extras& e, const sizes& z) const {
-    const bool bias = shape_.epilogue == blaslt_epilogue::bias || shape_.epilogue == blaslt_epilogue::bias_gelu;
-    const bool before = shape_.epilogue == blaslt_epilogue::bias_gelu, pre = shape_.epilogue == blaslt_epilogue::dgelu;
+    const bool bias = adds_bias(shape_.epilogue), before = writes_before(shape_.epilogue);
+    const bool pre = shape_.epilogue == blaslt_epilogue::dgelu;
     const bool gradient = shape_.epilogue == blaslt_epilogue::bias_gradient;
     require(!bias || e.bias, text(), ": no bias was given");
     require(!before || (e.before.ptr[0] && e.before.rows == z.m && e.before.cols == z.n), text(), ": `before` is ",
@@ -306,34 +345,68 @@ class blaslt_product {
     set(p.operation, CUBLASLT_MATMUL_DESC_TRANSA, shape_.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(p.operation, CUBLASLT_MATMUL_DESC_TRANSB, shape_.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     const bool ta = shape_.transpose_a, tb = shape_.transpose_b;
-    layout(p.a, type, tb ? z.n : z.k, tb ? z.k : z.n, z.ldb, z.batch, shape_.stride_b);
-    layout(p.b, type, ta ? z.k : z.m, ta ? z.m : z.k, z.lda, z.batch, shape_.stride_a);
-    layout(p.c, out, z.m, z.n, z.ldc, z.batch, shape_.stride_d);
-    layout(p.d, out, z.m, z.n, z.ldd, z.batch, shape_.stride_d);
+    layout(p.a, type, tb ? z.n : z.k, tb ? z.k : z.n, z.ldb, z.batch, z.stride_b);
+    layout(p.b, type, ta ? z.k : z.m, ta ? z.m : z.k, z.lda, z.batch, z.stride_a);
+    layout(p.c, out, z.m, z.n, z.ldc, z.batch, z.stride_d);
+    layout(p.d, out, z.m, z.n, z.ldd, z.batch, z.stride_d);
     if (epilogue == blaslt_epilogue::none) return;
-    const auto code = epilogue == blaslt_epilogue::bias        ? CUBLASLT_EPILOGUE_BIAS
-                      : epilogue == blaslt_epilogue::bias_gelu ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS
-                      : epilogue == blaslt_epilogue::dgelu     ? CUBLASLT_EPILOGUE_DGELU
-                                                               : CUBLASLT_EPILOGUE_BGRADB;
-    set(p.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, code);
-    if (epilogue != blaslt_epilogue::dgelu) set(p.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-    if (epilogue == blaslt_epilogue::bias_gelu || epilogue == blaslt_epilogue::dgelu) {
+    set(p.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, code_of(epilogue));
+    // In a strided batch the bias (or its gradient) and the auxiliary matrix have strides of their own; with 0, the
+    // default, all products share one (cuBLAS documentation, cublasLtMatmulDescAttributes_t: BIAS_BATCH_STRIDE,
+    // EPILOGUE_AUX_BATCH_STRIDE, a multiple of 8 for GELU, and the note on batch modes; also in cublasLt.h of 13.1).
+    // The bias has D's type; its length is D's rows in the library's eyes, for BGRADB D's columns.  That a stride can
+    // be given does not say that a kernel exists: the search is asked with it.
+    if (adds_bias(epilogue) || epilogue == blaslt_epilogue::bias_gradient) {
+      set(p.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+      if (z.batch > 1)
+        set(p.operation, CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, static_cast<std::int64_t>(shape_.stride_bias));
+    }
+    if (writes_before(epilogue) || epilogue == blaslt_epilogue::dgelu) {
       set(p.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, static_cast<const void*>(aux.data));
       set(p.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, static_cast<std::int64_t>(aux.stride));
+      if (z.batch > 1)
+        set(p.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE, static_cast<std::int64_t>(z.stride_d));
     }
+  }
+  static cublasLtEpilogue_t code_of(blaslt_epilogue e) {
+    switch (e) {
+      case blaslt_epilogue::bias:
+        return CUBLASLT_EPILOGUE_BIAS;
+      case blaslt_epilogue::gelu:
+        return CUBLASLT_EPILOGUE_GELU_AUX;
+      case blaslt_epilogue::bias_gelu:
+        return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+      case blaslt_epilogue::relu:
+        return CUBLASLT_EPILOGUE_RELU;
+      case blaslt_epilogue::bias_relu:
+        return CUBLASLT_EPILOGUE_RELU_BIAS;
+      case blaslt_epilogue::dgelu:
+        return CUBLASLT_EPILOGUE_DGELU;
+      case blaslt_epilogue::bias_gradient:
+        return CUBLASLT_EPILOGUE_BGRADB;
+      case blaslt_epilogue::none:
+        break;
+    }
+    return CUBLASLT_EPILOGUE_DEFAULT;
+  }
+  /// The search sees where the first bias of a batch lies, not the others: these have to lie on 16-byte borders, too.
+  bool may_be_fused() const {
+    const bool bias = adds_bias(shape_.epilogue) || shape_.epilogue == blaslt_epilogue::bias_gradient;
+    return shape_.batch == 1 || !bias || shape_.stride_bias * static_cast<index>(sizeof(Out)) % 16 == 0;
   }
 
   /// True when the library has an algorithm; it is kept.
   bool ask(blaslt_epilogue epilogue) {
     problem p;
-    const sizes z{shape_.m, shape_.n, shape_.k, shape_.batch, shape_.lda, shape_.ldb, shape_.ldd, shape_.ldd};
+    const sizes z{shape_.m,   shape_.n,   shape_.k,        shape_.batch,    shape_.lda,     shape_.ldb,
+                  shape_.ldd, shape_.ldd, shape_.stride_a, shape_.stride_b, shape_.stride_d};
     // The search reads from these pointers only how they are aligned.
     const auto at = [](index bytes) { return reinterpret_cast<const Out*>(static_cast<std::uintptr_t>(bytes)); };
     describe_to(p, epilogue, z, {at(align_d_), shape_.ldd}, at(16));
     cublasLtMatmulPreferenceOpaque_t preference{};
     detail::blaslt_check(cublasLtMatmulPreferenceInit(&preference), "cublasLtMatmulPreferenceInit");
     set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-        static_cast<std::uint64_t>(policy_.split ? policy_.workspace : 0));
+        static_cast<std::uint64_t>(policy_.split || policy_.roomy ? policy_.workspace : 0));
     set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
         static_cast<std::uint32_t>(policy_.split ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE
                                                  : CUBLASLT_REDUCTION_SCHEME_NONE));
@@ -359,22 +432,32 @@ class blaslt_product {
     return true;
   }
 
-  /// The epilogue as a kernel of its own.
-  void after(const cuda_device::stream& s, view<Out> d, const extras& e) const {
+  /// The epilogue as a kernel of its own, over the rows of all products of a batch: they have to follow each other.
+  void after(const cuda_device::stream& s, view<Out> d, const extras& e, const sizes& z) const {
     if (shape_.epilogue == blaslt_epilogue::bias_gradient) return;
-    require(shape_.batch == 1, text(), ": not fused, and the separate kernel is for one matrix");
-    if (shape_.epilogue == blaslt_epilogue::dgelu)
-      return detail::map(s, name_of(shape_.epilogue), kernel::activate_gradient<act::gelu_tanh>{}, view<const Out>(d), e.pre, d);
-    const view<const Out> bias(e.bias, 1, d.cols);
+    require(z.batch == 1 || z.stride_d == z.m * z.ldd, text(), ": not fused, and results are ", z.stride_d,
+            " apart: the separate kernel takes a batch without gaps, ", z.m, " rows of ", z.ldd);
+    d.rows = z.m * z.batch;
+    if (shape_.epilogue == blaslt_epilogue::dgelu) {
+      view<const Out> pre = e.pre;
+      pre.rows = d.rows;
+      return detail::map(s, name_of(shape_.epilogue), kernel::activate_gradient<act::gelu_tanh>{},
+                         view<const Out>(d), pre, d);
+    }
+    const view<const Out> bias(adds_bias(shape_.epilogue) ? e.bias : nullptr, z.batch, d.cols,
+                               z.batch == 1 ? d.cols : shape_.stride_bias);
+    const view<Out> before = writes_before(shape_.epilogue) ? e.before : view<Out>{};
     const auto shape = detail::warp_rows(name_of(shape_.epilogue), s, d.rows);
     detail::with_access<Out>(
         [&]<class V>(V) {
-          if (shape_.epilogue == blaslt_epilogue::bias)
-            device::launch(shape, kernel::bias_activate_kernel<act::identity, Out, V::value>, d, bias, view<Out>{});
+          if (writes_before(shape_.epilogue))
+            device::launch(shape, kernel::bias_activate_kernel<act::gelu_tanh, Out, V::value>, d, bias, z.m, before);
+          else if (shape_.epilogue == blaslt_epilogue::bias)
+            device::launch(shape, kernel::bias_activate_kernel<act::identity, Out, V::value>, d, bias, z.m, before);
           else
-            device::launch(shape, kernel::bias_activate_kernel<act::gelu_tanh, Out, V::value>, d, bias, e.before);
+            device::launch(shape, kernel::bias_activate_kernel<act::relu, Out, V::value>, d, bias, z.m, before);
         },
-        d, bias, e.before);
+        d, bias, before);
   }
 
   std::shared_ptr<blaslt> library_;
@@ -383,7 +466,7 @@ class blaslt_product {
   cublasLtMatmulAlgo_t algorithm_{};
   std::size_t workspace_ = 0;
   index align_a_ = 16, align_b_ = 16, align_d_ = 16;
-  bool fused_ = false;
+  bool fused_ = false, found_ = false;
   cublasStatus_t answer_ = CUBLAS_STATUS_SUCCESS;
 };
 

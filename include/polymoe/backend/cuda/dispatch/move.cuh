@@ -49,7 +49,8 @@ void combine_slots(const context<cuda_device>& c, const sparse_plan<C>& p, view<
                          out, x, y);
 }
 
-/// d_out[slot] = gate * dy[t] (zero in empty slots of a padded plan), d_gate and d_skip +=.
+/// d_out[slot] = gate * dy[t] (zero in empty slots of a padded plan), d_gate and d_skip +=.  With an empty `out`,
+/// d_out[slot] = dy[t] and d_gate is left alone: the experts find it (save::without_output).
 template <class T, class C>
 void combine_backward(const context<cuda_device>& c, const sparse_plan<C>& p, view<const T> dy, view<const T> out, view<const T> x,
                       index unit_rows, view<T> d_out, view<C> d_gate, view<C> d_skip) {

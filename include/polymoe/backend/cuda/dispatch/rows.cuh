@@ -12,6 +12,7 @@ namespace backend {
 /// The rows of each expert in a call: where the plan's counts lie on the device.
 struct grouped_work {
   grouped::segments rows;
+  index each = -1;  ///< rows of every expert, empty slots included, where they are equally many; else -1
   index max_runs = 0;
 
   template <class Binder>
@@ -21,6 +22,10 @@ struct grouped_work {
   template <class C>
   void list(const sparse_plan<C>& p, index unit_rows) {
     rows = grouped::segments_of(p, unit_rows);
+    each = p.layout == plan_layout::identity ? index{p.tokens} * unit_rows
+           : p.layout == plan_layout::padded && p.all_experts == p.experts
+               ? index{p.groups} * p.capacity * unit_rows
+               : -1;
   }
 };
 
@@ -44,11 +49,16 @@ view<const T> as_view(const grouped::rows_of<T>& r, index rows, index cols) {
 }
 }  // namespace detail
 
-/// The rows experts read, fetched through the plan where they are used; of mixtures a copy, rows of bad units as zeros.
+/// The rows experts read: fetched through the plan where they are used, or, if `gathered` has room for them, in slot
+/// order with zeros in empty slots; of mixtures a copy, rows of bad units as zeros.
 template <class T, class C>
 grouped::rows_of<T> expert_input(const context<cuda_device>& c, const sparse_plan<C>& p, view<const T> x, index unit_rows,
                                  view<T> gathered) {
-  if (p.layout != plan_layout::identity) return grouped::through(p, x);
+  if (p.layout != plan_layout::identity) {
+    if (gathered.rows == 0) return grouped::through(p, x);
+    gather<T>(c, p, x, unit_rows, gathered);
+    return grouped::in_slot_order(gathered);
+  }
   const view<T> copy = gathered.rows_at(0, x.rows);
   const auto shape = detail::warp_rows("good rows", c.stream, x.rows);
   detail::with_access<T>([&]<class V>(V) { device::launch(shape, kernel::good_rows_kernel<T, V::value>, p.bad, unit_rows, x, copy); },
@@ -69,6 +79,25 @@ void copy_slots(const context<cuda_device>& c, const grouped_work& work, view<co
   copy_rows(c, work, grouped::in_slot_order(from), to);
 }
 
+/// h = act(a).
+template <class Act, class T>
+void activate(const context<cuda_device>& c, const grouped_work& work, view<const T> a, view<T> h) {
+  const auto shape = detail::warp_rows("activation of experts", c.stream, work.rows.rows());
+  detail::with_access<T>(
+      [&]<class V>(V) { device::launch(shape, kernel::activate_rows_kernel<Act, T, V::value>, work.rows, a, h); }, a,
+      h);
+}
+/// d_gate += <d, hidden> + <dy, bias> by slot, then d and dy times the gates; `bias` [E, D_out] may be null.
+template <class T, class C>
+void fold_gates(const context<cuda_device>& c, const grouped_work& work, const sparse_plan<C>& p, const C* bias,
+                view<T> d, view<const T> hidden, view<T> dy, view<C> d_gate) {
+  const auto shape = detail::warp_rows("fold gates", c.stream, work.rows.slots);
+  detail::with_access<T>(
+      [&]<class V>(V) {
+        device::launch(shape, kernel::fold_gates_kernel<T, V::value, C>, work.rows, p, bias, d, hidden, dy, d_gate);
+      },
+      d, hidden, dy);
+}
 template <class Act, class T>
 void activate_gated(const context<cuda_device>& c, const grouped_work& work, view<const T> a, view<const T> b, view<T> h) {
   const auto shape = detail::warp_rows("gated activation", c.stream, work.rows.rows());

@@ -39,17 +39,21 @@ POLYMOE_DEVICE POLYMOE_ALWAYS_INLINE void store_numbers(T* p, const compute_t<T>
   }
 }
 
-/// z = d + bias; before = z unless it is empty; d = act(z).  bias is [1, cols].
+/// z = d + bias; before = z unless it is empty; d = act(z).  bias is [batch, cols] or empty, and each row of it is for
+/// rows_each rows of d.
 template <class Act, class T, int V>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 8)
-    bias_activate_kernel(view<T> d, view<const T> bias, view<T> before) {
+    bias_activate_kernel(view<T> d, view<const T> bias, index rows_each, view<T> before) {
   for (index row = warp_rank(); row < d.rows; row += warp_total())
     for (index j = device::lane() * index{V}; j < d.cols; j += index{32} * V) {
-      compute_t<T> z[V], b[V];
+      compute_t<T> z[V];
       load_numbers<V>(static_cast<const T*>(d.row(row)) + j, z);
-      load_numbers<V>(bias.row(0) + j, b);
-      POLYMOE_UNROLL
-      for (int i = 0; i < V; ++i) z[i] += b[i];
+      if (bias.ptr[0]) {
+        compute_t<T> b[V];
+        load_numbers<V>(bias.row(row / rows_each) + j, b);
+        POLYMOE_UNROLL
+        for (int i = 0; i < V; ++i) z[i] += b[i];
+      }
       if (before.ptr[0]) store_numbers<V>(before.row(row) + j, z);
       POLYMOE_UNROLL
       for (int i = 0; i < V; ++i) z[i] = Act{}(z[i]);

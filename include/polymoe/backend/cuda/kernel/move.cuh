@@ -88,7 +88,8 @@ sum_slots_kernel(sparse_plan<C> p, view<const T> slots, view<const T> other, ind
 }
 
 /// d_out[slot] = gate * dy[t], d_gate[slot] += <dy[t], out[slot]>, d_skip[t] += <dy[t], x[t]>.  One warp a unit: a slot
-/// belongs to one unit, so every sum has one owner.  Slots of bad units in identity plans get zeros.
+/// belongs to one unit, so every sum has one owner.  Slots of bad units in identity plans get zeros.  With an empty
+/// `out`, d_out[slot] = dy[t] and d_gate is left alone.
 template <class T, int V, class C>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
 combine_backward_kernel(sparse_plan<C> p, view<const T> dy, view<const T> out, view<const T> x, index unit_rows,
@@ -100,7 +101,8 @@ combine_backward_kernel(sparse_plan<C> p, view<const T> dy, view<const T> out, v
     for (int k = 0; k < p.choices(static_cast<int>(t)); ++k) {
       const index slot = p.slot_at(static_cast<int>(t), k);
       if (slot < 0) continue;
-      const C gate = bad ? C(0) : p.gate.get(0, slot);
+      const bool gated = out.ptr[0] != nullptr;
+      const C gate = bad ? C(0) : gated ? p.gate.get(0, slot) : C(1);
       C dot(0);
       for (index r = 0; r < unit_rows; ++r)
         for (index j = device::lane() * index{V}; j < dy.cols; j += step) {
@@ -109,14 +111,15 @@ combine_backward_kernel(sparse_plan<C> p, view<const T> dy, view<const T> out, v
             for (int i = 0; i < V; ++i) d.v[i] = static_cast<T>(0.0f);
           } else {
             const auto g = load_pack<T, V>(dy.row(t * unit_rows + r) + j);
-            const auto o = load_pack<T, V>(out.row(slot * unit_rows + r) + j);
-            for (int i = 0; i < V; ++i) {
-              dot += static_cast<C>(g.v[i]) * static_cast<C>(o.v[i]);
-              store(d.v[i], gate * static_cast<C>(g.v[i]));
+            if (gated) {
+              const auto o = load_pack<T, V>(out.row(slot * unit_rows + r) + j);
+              for (int i = 0; i < V; ++i) dot += static_cast<C>(g.v[i]) * static_cast<C>(o.v[i]);
             }
+            for (int i = 0; i < V; ++i) store(d.v[i], gate * static_cast<C>(g.v[i]));
           }
           store_pack<T, V>(d_out.row(slot * unit_rows + r) + j, d);
         }
+      if (!gated) continue;
       dot = warp_group{}.sum(dot);
       if (!bad && device::lane() == 0) d_gate.add(0, slot, dot);
     }

@@ -52,6 +52,59 @@ good_rows_kernel(const unsigned char* bad, index unit_rows, view<const T> from, 
     }
 }
 
+/// h = act(a).
+template <class Act, class T, int V>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
+activate_rows_kernel(grouped::segments rows, view<const T> a, view<T> h) {
+  using C = compute_t<T>;
+  for (index row = warp_rank(); row < owned_rows(rows); row += warp_total())
+    for (index j = device::lane() * index{V}; j < h.cols; j += index{32} * V) {
+      auto x = load_pack<T, V>(a.row(row) + j);
+      for (int i = 0; i < V; ++i) store(x.v[i], Act{}(static_cast<C>(x.v[i])));
+      store_pack<T, V>(h.row(row) + j, x);
+    }
+}
+/// d_gate[s] += <d, hidden> + <dy, bias of the slot's expert> over the rows of slot s; then d and dy times the slot's
+/// gate.  One warp a slot.  Slots without a unit and those of bad units have zeros in dy; their gate counts as 0.
+template <class T, int V, class C>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
+fold_gates_kernel(grouped::segments rows, sparse_plan<C> p, const C* bias, view<T> d, view<const T> hidden, view<T> dy,
+                  view<C> d_gate) {
+  const index slots = owned_rows(rows) / rows.unit_rows;
+  for (index slot = warp_rank(); slot < slots; slot += warp_total()) {
+    const int t = p.token_at(static_cast<int>(slot));
+    const C gate = t < 0 || p.bad[t] ? C(0) : p.gate.get(0, slot);
+    const index first = slot * rows.unit_rows;
+    int e = 0, end = rows.experts;  // the last expert that begins at or before the slot
+    while (end - e > 1) {
+      const int middle = e + (end - e) / 2;
+      if (rows.begin(middle) <= first) e = middle;
+      else end = middle;
+    }
+    C dot(0);
+    for (index row = first; row < first + rows.unit_rows; ++row) {
+      for (index j = device::lane() * index{V}; j < d.cols; j += index{32} * V) {
+        auto x = load_pack<T, V>(d.row(row) + j);
+        const auto h = load_pack<T, V>(hidden.row(row) + j);
+        for (int i = 0; i < V; ++i) {
+          dot += static_cast<C>(x.v[i]) * static_cast<C>(h.v[i]);
+          store(x.v[i], gate * static_cast<C>(x.v[i]));
+        }
+        store_pack<T, V>(d.row(row) + j, x);
+      }
+      for (index j = device::lane() * index{V}; j < dy.cols; j += index{32} * V) {
+        auto x = load_pack<T, V>(dy.row(row) + j);
+        for (int i = 0; i < V; ++i) {
+          if (bias) dot += static_cast<C>(x.v[i]) * bias[e * dy.cols + j + i];
+          store(x.v[i], gate * static_cast<C>(x.v[i]));
+        }
+        store_pack<T, V>(dy.row(row) + j, x);
+      }
+    }
+    dot = warp_group{}.sum(dot);
+    if (device::lane() == 0 && t >= 0) d_gate.add(0, slot, dot);
+  }
+}
 /// h = act(a) b.
 template <class Act, class T, int V>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
