@@ -336,7 +336,8 @@ inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, const cublasLtMatm
                                      const cublasLtMatrixLayoutOpaque_t* b, const void* beta, const void* C,
                                      const cublasLtMatrixLayoutOpaque_t* c, void* D,
                                      const cublasLtMatrixLayoutOpaque_t* d, const cublasLtMatmulAlgo_t* algorithm,
-                                     void* workspace, std::size_t workspace_bytes, polymoe::device::stream_handle) {
+                                     void* workspace, std::size_t workspace_bytes,
+                                     polymoe::device::stream_handle stream) {
   namespace host = polymoe::host_blaslt;
   using namespace host::detail;
   if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
@@ -359,45 +360,47 @@ inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, const cublasLtMatm
   const bool has_bias = (o->epilogue & CUBLASLT_EPILOGUE_BIAS) != 0;
   const bool sums = o->epilogue == CUBLASLT_EPILOGUE_BGRADB;
   if ((has_bias || sums) && (!o->bias || !on_border(o->bias, 16))) return CUBLAS_STATUS_INVALID_VALUE;
-  if (g.workspace > 0) std::memset(workspace, 0xFF, g.workspace);
-
   host::statistics& count = host::counts();
   ++count.products, count.fused += o->epilogue != CUBLASLT_EPILOGUE_DEFAULT, count.split += g.splits > 1;
   count.batched += d->batch > 1, count.batched_fused += d->batch > 1 && o->epilogue != CUBLASLT_EPILOGUE_DEFAULT;
-  const bool wide = a->type == CUDA_R_64F, tf32 = o->compute == CUBLAS_COMPUTE_32F_FAST_TF32;
   const double scale = load(alpha, 0, o->scale), keep = load(beta, 0, o->scale);
-  const bool ta = o->transpose_a == CUBLAS_OP_T, tb = o->transpose_b == CUBLAS_OP_T;
-  // Float products are summed in float, as on the GPU; splits are summed apart and added in order.
-  const auto rounded = [wide](double x) { return wide ? x : static_cast<double>(static_cast<float>(x)); };
-  for (std::int32_t item = 0; item < d->batch; ++item) {
-    const auto offset = [item](const cublasLtMatrixLayoutOpaque_t& l) { return item * l.stride; };
-    for (std::int64_t col = 0; col < p.n; ++col) {
-      if (sums) {
-        double sum = 0;
-        for (std::int64_t k = 0; k < p.k; ++k)
-          sum = rounded(sum + load(B, offset(*b) + (tb ? col + k * b->ld : k + col * b->ld), b->type));
-        save(o->bias, item * o->bias_stride + col, d->type, sum);
-      }
-      for (std::int64_t row = 0; row < p.m; ++row) {
-        double total = 0;
-        for (std::int32_t s = 0; s < g.splits; ++s) {
+  // Descriptors are read now, as the library does; matrices when it is the stream's turn.
+  polymoe::device::host_task(stream, [=, o = *o, a = *a, b = *b, c = *c, d = *d, g = g] {
+    if (g.workspace > 0) std::memset(workspace, 0xFF, g.workspace);
+    const bool wide = a.type == CUDA_R_64F, tf32 = o.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
+    const bool ta = o.transpose_a == CUBLAS_OP_T, tb = o.transpose_b == CUBLAS_OP_T;
+    // Float products are summed in float, as on the GPU; splits are summed apart and added in order.
+    const auto rounded = [wide](double x) { return wide ? x : static_cast<double>(static_cast<float>(x)); };
+    for (std::int32_t item = 0; item < d.batch; ++item) {
+      const auto offset = [item](const cublasLtMatrixLayoutOpaque_t& l) { return item * l.stride; };
+      for (std::int64_t col = 0; col < p.n; ++col) {
+        if (sums) {
           double sum = 0;
-          for (std::int64_t k = p.k * s / g.splits; k < p.k * (s + 1) / g.splits; ++k)
-            sum = rounded(sum + operand(A, offset(*a) + (ta ? k + row * a->ld : row + k * a->ld), a->type, tf32) *
-                                    operand(B, offset(*b) + (tb ? col + k * b->ld : k + col * b->ld), b->type, tf32));
-          total = rounded(total + sum);
+          for (std::int64_t k = 0; k < p.k; ++k)
+            sum = rounded(sum + load(B, offset(b) + (tb ? col + k * b.ld : k + col * b.ld), b.type));
+          save(o.bias, item * o.bias_stride + col, d.type, sum);
         }
-        double z = rounded(scale * total);
-        if (keep != 0) z = rounded(z + keep * load(C, offset(*c) + row + col * c->ld, c->type));
-        if (has_bias) z = rounded(z + load(o->bias, item * o->bias_stride + row, d->type));
-        const std::int64_t at = item * o->aux_stride + row + col * o->aux_ld;
-        if (o->epilogue & CUBLASLT_EPILOGUE_RELU) z = z > 0 ? z : 0;  // NaN becomes 0: the worst that is allowed
-        if ((o->epilogue & CUBLASLT_EPILOGUE_GELU_AUX) == CUBLASLT_EPILOGUE_GELU_AUX)
-          save(o->aux, at, d->type, z), z *= gelu_gate(z);
-        if (o->epilogue == CUBLASLT_EPILOGUE_DGELU) z *= gelu_slope(load(o->aux, at, d->type));
-        save(D, offset(*d) + row + col * d->ld, d->type, z);
+        for (std::int64_t row = 0; row < p.m; ++row) {
+          double total = 0;
+          for (std::int32_t s = 0; s < g.splits; ++s) {
+            double sum = 0;
+            for (std::int64_t k = p.k * s / g.splits; k < p.k * (s + 1) / g.splits; ++k)
+              sum = rounded(sum + operand(A, offset(a) + (ta ? k + row * a.ld : row + k * a.ld), a.type, tf32) *
+                                      operand(B, offset(b) + (tb ? col + k * b.ld : k + col * b.ld), b.type, tf32));
+            total = rounded(total + sum);
+          }
+          double z = rounded(scale * total);
+          if (keep != 0) z = rounded(z + keep * load(C, offset(c) + row + col * c.ld, c.type));
+          if (has_bias) z = rounded(z + load(o.bias, item * o.bias_stride + row, d.type));
+          const std::int64_t at = item * o.aux_stride + row + col * o.aux_ld;
+          if (o.epilogue & CUBLASLT_EPILOGUE_RELU) z = z > 0 ? z : 0;  // NaN becomes 0: the worst that is allowed
+          if ((o.epilogue & CUBLASLT_EPILOGUE_GELU_AUX) == CUBLASLT_EPILOGUE_GELU_AUX)
+            save(o.aux, at, d.type, z), z *= gelu_gate(z);
+          if (o.epilogue == CUBLASLT_EPILOGUE_DGELU) z *= gelu_slope(load(o.aux, at, d.type));
+          save(D, offset(d) + row + col * d.ld, d.type, z);
+        }
       }
     }
-  }
+  });
   return CUBLAS_STATUS_SUCCESS;
 }

@@ -9,7 +9,8 @@
 //   executor::scope with{{.seed = 7}};                          // optional: another order, until the end of the block
 //   device::launch({.kernel = "combine", .grid = 12, .block = 128, .shared = bytes}, combine<float>, y, x, n);
 //
-// launch() returns when the grid is done.  Shared memory starts as 0xFF bytes (NaN).  Misuse throws executor::failure,
+// launch() returns when the grid is done, unless settings::deferred keeps it in its stream's queue (host_streams.hpp) or
+// the stream is being recorded.  Shared memory starts as 0xFF bytes (NaN).  Misuse throws executor::failure,
 // a standstill executor::deadlock, both polymoe::error; what a kernel throws itself arrives unchanged.  Objects on the
 // stacks of threads that were still waiting are then abandoned, not destroyed.  Not modelled: weak memory order, inline
 // PTX, reads outside shared memory (they see NaN), and races, of which only the effect in the chosen order shows: run a
@@ -23,6 +24,7 @@
 #include <bit>
 #include <tuple>
 
+#include "host_streams.hpp"
 #include "machine.hpp"
 
 namespace polymoe::executor {
@@ -265,9 +267,11 @@ void launch(const launch_shape& shape, void (*kernel)(Params...), Args&&... args
   detail::check_shape(shape);
   if (shape.grid.volume() == 0) return;
   const std::tuple<std::remove_cv_t<Params>...> values(static_cast<Params>(std::forward<Args>(args))...);
-  auto call = [&] { std::apply(kernel, values); };
-  on_host::machine::of_this_thread().run(
-      shape, [](void* p) { (*static_cast<decltype(call)*>(p))(); }, &call);
+  on_host::submit(shape.stream, [shape, kernel, values] {
+    auto call = [&] { std::apply(kernel, values); };
+    on_host::machine::of_this_thread().run(
+        shape, [](void* p) { (*static_cast<decltype(call)*>(p))(); }, &call);
+  });
 }
 
 inline std::size_t shared_limit() { return on_host::machine::of_this_thread().options.shared_limit; }
@@ -279,30 +283,11 @@ int max_cooperative_blocks(void (*)(Params...), int /*threads*/, std::size_t /*s
   const auto& options = on_host::machine::of_this_thread().options;
   return options.multiprocessors * options.blocks_per_multiprocessor;
 }
-inline void* allocate(std::size_t bytes) {
-  if (bytes == 0) return nullptr;
-  void* p = ::operator new(bytes, std::align_val_t{256});
-  std::memset(p, 0xFF, bytes);
-  return p;
-}
-inline void release(void* p) noexcept {
-  if (p) ::operator delete(p, std::align_val_t{256});
-}
-inline void upload(void* to, const void* from, std::size_t bytes, stream_handle) {
-  if (bytes > 0) std::memcpy(to, from, bytes);
-}
-inline void download(void* to, const void* from, std::size_t bytes, stream_handle) {
-  if (bytes > 0) std::memcpy(to, from, bytes);
-}
 inline void require_image() {}
-inline stream_handle open_stream() { return nullptr; }
-inline void close_stream(stream_handle) noexcept {}
-inline void wait(stream_handle) {}
-inline void clear(void* p, std::size_t bytes, stream_handle) {
-  if (bytes > 0) std::memset(p, 0, bytes);
-}
-inline void copy(void* to, const void* from, std::size_t bytes, stream_handle) {
-  if (bytes > 0) std::memmove(to, from, bytes);
+// Work of a library that the executor stands in for (sort.cuh, host_blaslt.hpp), in the order of its stream.
+template <class F>
+void host_task(stream_handle stream, F work) {
+  on_host::submit(stream, std::move(work));
 }
 
 }  // namespace polymoe::device

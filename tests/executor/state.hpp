@@ -36,6 +36,8 @@ struct settings {
   std::size_t shared_limit = 232448;    ///< bytes of dynamic shared memory a block may ask for (sm_90)
   int multiprocessors = 4;              ///< what device::multiprocessors() answers
   int blocks_per_multiprocessor = 4;    ///< times multiprocessors: the largest cooperative grid
+  bool deferred = false;                ///< streams run when somebody waits for them, as late as they may
+  bool side_first = false;              ///< and before that the other streams, as far as they may
 };
 
 /// What the last launch of this thread did.

@@ -101,9 +101,19 @@ class workspace {
     if constexpr (!memory::on_host) {
       if (pushed_ && std::memcmp(&pushed_step_, &step_, sizeof(step_state)) == 0) return;
       memory::write(ctx_.stream, step_block_.data(), &step_, sizeof(step_state));
-      std::memcpy(&pushed_step_, &step_, sizeof(step_state));
-      pushed_ = true;
+      step_pushed();
     }
+  }
+
+  /// Where the backend reads the step, for a caller that brings it there without waiting and then calls step_pushed().
+  step_state* step_of_backend() {
+    if constexpr (memory::on_host) return &step_;
+    else return static_cast<step_state*>(step_block_.data());
+  }
+  /// What lies there is, in stream order, step().
+  void step_pushed() {
+    std::memcpy(&pushed_step_, &step_, sizeof(step_state));
+    pushed_ = true;
   }
 
   Module& module() { return module_; }

@@ -32,6 +32,9 @@ struct loader_options {
   bool drop_last = false;  ///< leave out a last batch that is not full
   augment_options augment = {};
   std::uint64_t seed = 0;
+  /// GPUs: a data set of at most so many bytes of pixels is kept whole in device memory, a larger one is streamed through
+  /// pinned memory; 0: half of the memory that is free.
+  std::size_t resident_bytes = 0;
 };
 
 /// Hands out batches of T = float, double or bf16.
@@ -86,6 +89,8 @@ class loader {
     }
   }
   std::uint64_t epoch() const { return epoch_; }
+  /// All images in the order of the epoch, as positions in the data set.
+  std::span<const index> order() const { return order_; }
   /// The images of batch b, as positions in the data set.
   std::span<const index> images(index b) const {
     require(b >= 0 && b < batches(), "loader: batch ", b, " of ", batches());

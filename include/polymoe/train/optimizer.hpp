@@ -32,6 +32,14 @@ void each_piece(const Stream& s, const std::vector<param_entry>& entries, F f) {
 }
 }  // namespace detail
 
+/// What an optimiser step did, in the backend's memory.
+struct optimizer_report {
+  double norm = 0;           ///< Euclidean norm of all gradients before clipping
+  double scale = 1;          ///< what clipping multiplied the gradients by
+  std::int32_t skipped = 0;  ///< 1: the norm was not finite, and parameters, moments and averages were left alone
+  index skips = 0;           ///< such steps since construction
+};
+
 /// Euclidean norm of all gradients: pieces summed in double and added in order.
 template <class R>
 double gradient_norm(const std::vector<param_entry>& entries, const R* grads) {

@@ -1,6 +1,8 @@
 // trainer<Model>: the training loop of a classifier, as a value that can be stopped, saved and resumed at any step.
 //
 // One step: fill a batch, forward, loss, backward, clip, optimiser, commit of balance state, refresh of derived copies.
+// Backends that can write a step down (CUDA: one graph) replay it; they run ahead of the host, and what steps did is read
+// from their memory when advance() returns.
 // Everything random is a function of (seed, step, index), so a resumed run continues with the same bits: a checkpoint
 // holds parameters, optimiser moments, state, counters and the sums of the unfinished epoch.  Only the tensor
 // "trainer.seconds" in it depends on the clock: all others are equal bit for bit, interrupted or not.
@@ -15,9 +17,8 @@
 
 #include "../core/workspace.hpp"
 #include "../nn/cross_entropy.hpp"
-#include "safetensors.hpp"
+#include "running_sums.hpp"
 #include "schedule.hpp"
-#include "telemetry.hpp"
 #include "training.hpp"
 
 namespace polymoe::inline v0 {
@@ -36,6 +37,8 @@ struct train_options {
   augment_options augment{};
   std::uint64_t seed = 1;
   int threads = 1;
+  bool graph = true;               ///< CUDA: from the second step on the step is one graph that is replayed
+  std::size_t resident_bytes = 0;  ///< as in loader_options
 };
 
 /// What one step did.
@@ -76,6 +79,7 @@ class trainer {
   using block = owned_block<memory>;
   using source = backend::batch_source<std::remove_cv_t<typename Model::scalar>, B>;
   using criterion = nn::cross_entropy<std::remove_cv_t<typename Model::scalar>, B>;
+  using records = backend::step_records<B>;
   static_assert(!is_dual<T>, "polymoe: a trainer needs plain numbers; dual tensors are for Hessian-vector products");
 
   /// `data` has to outlive the trainer.  Throws when options, data and model do not fit together.
@@ -83,10 +87,11 @@ class trainer {
       : options_(checked(o, data)),
         work_(std::move(model), {.max_rows = o.batch, .threads = o.threads, .seed = o.seed}),
         loss_({.classes = data.train.classes(), .smoothing = o.smoothing}),
-        train_(work_.ctx(), data.train,
-               {.batch = o.batch, .shuffle = true, .drop_last = true, .augment = o.augment, .seed = o.seed}),
-        test_(work_.ctx(), data.test, {.batch = o.batch}),
+        train_(work_.ctx(), data.train, loading(o, true), o.accumulate),
+        test_(work_.ctx(), data.test, loading(o, false)),
         optimiser_(work_.ctx(), work_.entries(), work_.values(), o.ema > 0),
+        runner_(o.graph),
+        records_(o.batch, o.accumulate),
         classes_(data.train.classes()) {
     require(work_.module().in_cols() == data.train.features() && work_.module().out_cols() == classes_,
             "trainer: the model maps ", work_.module().in_cols(), " values to ", work_.module().out_cols(),
@@ -112,6 +117,9 @@ class trainer {
     d_logits_ = real.saved.template take<T>(o.batch, classes_);
     rule_.weight_decay = o.weight_decay;
     work_.step().noise = static_cast<float>(o.noise);
+    each_expert_layer(work_.module(), work_.saved(), [&](auto& layer, auto& saved) { records_.watch(layer, saved); });
+    records_.ready(work_.ctx(), loss_saved_.report, optimiser_.report());
+    work_.ctx().halted = &optimiser_.report()->skipped;
   }
 
   const train_options& options() const { return options_; }
@@ -124,53 +132,33 @@ class trainer {
   workspace<Model>& work() { return work_; }
 
   /// One optimiser step.  Throws, with the parameters as they were, when the gradient is not finite.
-  train_step step() {
+  train_step step() { return advance(1); }
+  /// Up to `steps` steps, not beyond the end of the epoch, and what the last one did.  Backends that run ahead are waited
+  /// for once every step_records::most steps, not once a step.  The steps before one whose gradient is not finite count.
+  train_step advance(index steps) {
     require(!finished(), "trainer: all ", total_steps(), " steps are done");
-    const auto begin = std::chrono::steady_clock::now();
+    require(steps >= 1, "trainer: advance by ", steps, " steps");
     if (step_in_epoch() == 0) epoch_sums_ = {};
-    if (loader_epoch_ != epoch()) train_.begin_epoch(work_.ctx(), static_cast<std::uint64_t>(loader_epoch_ = epoch()));
-    step_state& s = work_.step();
-    s.step = step_;
-    s.learning_rate = static_cast<float>(rate(step_));
     work_.ctx().mode = run_mode::train;
-
-    train_step r;
-    double loss = 0;
-    index correct = 0;
-    model_telemetry experts;
-    const double share = 1.0 / static_cast<double>(options_.accumulate);
-    s.balance = static_cast<float>(share);
-    work_.zero_grads();
-    for (index micro = 0; micro < options_.accumulate; ++micro) {
-      s.micro = micro;
-      const index n = train_.fill(work_.ctx(), step_in_epoch() * options_.accumulate + micro, x_);
-      work_.forward(x_.rows_at(0, n), logits_.rows_at(0, n));
-      run_loss(train_, n, d_logits_.rows_at(0, n), share);
-      work_.backward(d_logits_.rows_at(0, n), {});
-      const loss_report report = last_loss();
-      r.images += n;
-      loss += report.loss * static_cast<double>(n);
-      correct += report.correct;
-      collect(r, experts);
+    train_step last;
+    for (index left = std::min(steps, steps_per_epoch() - step_in_epoch()); left > 0;) {
+      const auto begin = std::chrono::steady_clock::now();
+      const index n = std::min(left, records::most);
+      for (index i = 0; i < n; ++i) start_step(step_ + i);
+      index done = 0;
+      const std::vector<step_record> all = records_.read(work_.ctx(), step_, n);
+      while (done < n && !all[static_cast<std::size_t>(done)].update.skipped)
+        last = count_step(all[static_cast<std::size_t>(done++)]);
+      if (done > 0)
+        epoch_sums_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      if (done < n) refuse_step(all[static_cast<std::size_t>(done)]);
+      left -= n;
     }
-    r.loss = loss / static_cast<double>(r.images);
-    r.accuracy = static_cast<double>(correct) / static_cast<double>(r.images);
-    r.learning_rate = s.learning_rate;
-    r.drop_rate = experts.drop_rate(), r.max_over_mean = experts.max_over_mean();
-    r.grad_norm = update(r.loss);
-    each_expert_layer(work_.module(), work_.saved(), [&](auto& layer, auto&) { layer.commit(work_.ctx()); });
-    work_.refresh();
-    ++step_;
-
-    epoch_sums_.images += r.images;
-    epoch_sums_.loss += loss;
-    epoch_sums_.hits += correct;
-    auto& layers = epoch_sums_.experts.layers;
-    layers.resize(std::max(layers.size(), experts.layers.size()));
-    for (std::size_t i = 0; i < experts.layers.size(); ++i) layers[i].add(experts.layers[i]);
-    epoch_sums_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    return r;
+    return last;
   }
+  /// For a caller that changed settings of the model or of its layers after steps: a step that was written down holds
+  /// the old ones.  Evaluation does so too.
+  void settings_changed() { runner_.forget(); }
 
   /// The epoch so far, or the one that has just ended.
   train_summary epoch_summary() const {
@@ -189,6 +177,7 @@ class trainer {
   template <class Visit>
   train_summary evaluate(Visit visit) {
     work_.ctx().mode = run_mode::eval;
+    runner_.forget();  // so that what the host knows of the last call is the training step's again
     train_summary r;
     r.confusion.assign(static_cast<std::size_t>(classes_ * classes_), 0);
     double loss = 0, forward = 0;
@@ -253,7 +242,7 @@ class trainer {
     for_each_tensor(image, [&](const std::string& name, const std::vector<index>& dims, auto* data) {
       tensors.push_back(make_tensor(name, dims, data));
     });
-    const std::vector<double> sums = pack_sums();
+    const std::vector<double> sums = epoch_sums_.packed();
     tensors.push_back(make_tensor("trainer.sums", {static_cast<index>(sums.size())}, sums.data()));
     tensors.push_back(make_tensor("trainer.seconds", {1}, &epoch_sums_.seconds));
     extra["polymoe.step"] = std::to_string(step_);
@@ -287,7 +276,7 @@ class trainer {
       ++known;
     });
     require(file.tensors().size() == known, path, ": it has ", file.tensors().size(), " tensors, this model ", known);
-    running_sums sums = unpack_sums(file, path);
+    running_sums sums = running_sums::unpacked(file, path);
     file.copy_to("trainer.seconds", std::span<double>(&sums.seconds, 1));
 
     // All is checked: from here on nothing throws.
@@ -320,12 +309,6 @@ class trainer {
   view<const T> images() const { return x_; }
 
  private:
-  struct running_sums {
-    index images = 0, hits = 0;
-    double loss = 0, seconds = 0;
-    model_telemetry experts;
-  };
-
   static const train_options& checked(const train_options& o, const train_test& data) {
     require(o.batch >= 1, "trainer: batch is ", o.batch, ", it must be at least 1");
     require(o.epochs >= 1, "trainer: epochs is ", o.epochs, ", it must be at least 1");
@@ -368,26 +351,68 @@ class trainer {
     memory::read(work_.ctx().stream, v.data(), logits_.ptr[0], v.size() * sizeof(T));
     return v;
   }
-  void collect(train_step& r, model_telemetry& experts) {
-    std::size_t layer = 0;
-    double cv = 0;
-    each_expert_layer(work_.module(), work_.saved(), [&](auto& module, auto& saved) {
-      const routing_stats x = module.stats(work_.ctx(), saved);
-      if (experts.layers.size() <= layer) experts.layers.resize(layer + 1);
-      experts.layers[layer++].add(x);
-      r.has_experts = true;
-      r.balance_loss += static_cast<double>(value_of(module.balance_loss(work_.ctx(), saved)));
-      cv += x.load_cv();
-    });
-    if (layer > 0) r.load_cv += cv / static_cast<double>(layer) / static_cast<double>(options_.accumulate);
+  static loader_options loading(const train_options& o, bool training) {
+    loader_options l;
+    l.batch = o.batch, l.seed = o.seed, l.resident_bytes = o.resident_bytes;
+    if (training) l.shuffle = l.drop_last = true, l.augment = o.augment;
+    else l.seed = 0;
+    return l;
   }
-  /// Clips and applies the optimiser; returns the gradient norm before clipping.
-  double update(double loss) {
-    const double norm = optimiser_.step(work_.ctx(), rule_, options_.clip_norm, work_.values().ptr[0],
-                                        work_.grads().ptr[0], ema{options_.ema});
-    require(std::isfinite(norm), "trainer: the gradient norm of step ", step_, " is not finite (loss ",
-            loss, "); lower the learning rate ", options_.learning_rate, " or look for bad input");
-    return norm;
+  /// Starts a step with everything that may change between two: the backend need not be done when it returns.
+  void start_step(index step) {
+    train_.begin_step(work_.ctx(), step);
+    step_state& s = work_.step();
+    s.step = step, s.micro = 0;
+    s.learning_rate = static_cast<float>(rate(step));
+    s.balance = static_cast<float>(1.0 / static_cast<double>(options_.accumulate));
+    runner_.push(work_.ctx(), work_.step_of_backend(), s);
+    work_.step_pushed();
+    runner_.run(work_.ctx(), [this] { step_work(); });
+    s.micro = options_.accumulate - 1;  // where the work, replayed or not, leaves it
+    work_.step_pushed();
+    train_.end_step(work_.ctx(), step, step + 1 < total_steps());
+  }
+  /// Everything the backend does in a step; it reads nothing from the host that changes from step to step.
+  void step_work() {
+    context<B>& c = work_.ctx();
+    const double share = 1.0 / static_cast<double>(options_.accumulate);
+    work_.zero_grads();
+    for (index micro = 0; micro < options_.accumulate; ++micro) {
+      runner_.set_micro(c, work_.step_of_backend(), micro);
+      work_.step().micro = micro;
+      work_.step_pushed();
+      const index n = train_.fill_step(c, x_);
+      work_.forward(x_.rows_at(0, n), logits_.rows_at(0, n));
+      run_loss(train_, n, d_logits_.rows_at(0, n), share);
+      work_.backward(d_logits_.rows_at(0, n), {});
+      records_.note(c, micro, [this](auto f) { each_expert_layer(work_.module(), work_.saved(), f); });
+    }
+    optimiser_.step(c, rule_, options_.clip_norm, work_.values().ptr[0], work_.grads().ptr[0], ema{options_.ema});
+    records_.finish(c);
+    each_expert_layer(work_.module(), work_.saved(), [&](auto& layer, auto&) { layer.commit(c); });
+    work_.refresh();
+  }
+  /// Adds what a step did to the sums of the epoch.
+  train_step count_step(const step_record& x) {
+    train_step r;
+    const auto images = static_cast<double>(x.images);
+    r.images = x.images;
+    r.loss = x.loss / images, r.accuracy = static_cast<double>(x.correct) / images;
+    r.learning_rate = static_cast<float>(rate(step_));
+    r.has_experts = x.layer_calls > 0;
+    r.balance_loss = x.balance_loss;
+    if (r.has_experts) r.load_cv = x.load_cv / static_cast<double>(x.layer_calls);
+    r.drop_rate = x.experts.drop_rate(), r.max_over_mean = x.experts.max_over_mean();
+    r.grad_norm = x.update.norm;
+    ++step_;
+    epoch_sums_.add(x);
+    return r;
+  }
+  [[noreturn]] void refuse_step(const step_record& x) {
+    optimiser_.resume(work_.ctx());
+    detail::fail("trainer: the gradient norm of step ", step_, " is not finite (loss ",
+                 x.loss / static_cast<double>(x.images), "); lower the learning rate ", options_.learning_rate,
+                 " or look for bad input");
   }
   /// Everything a checkpoint holds, on the host.
   struct host_image {
@@ -421,52 +446,6 @@ class trainer {
     for (const param_entry& e : work_.state_entries()) f("state." + e.name, e.dims, image.state.data() + e.offset);
   }
 
-  /// The unfinished epoch's sums as numbers, so that its log line is the same after a resume; the time is apart.
-  std::vector<double> pack_sums() const {
-    const running_sums& s = epoch_sums_;
-    std::vector<double> v{static_cast<double>(s.images), static_cast<double>(s.hits), s.loss,
-                          static_cast<double>(s.experts.layers.size())};
-    for (const auto& l : s.experts.layers) {
-      // Arrays, here and below: nvcc writes loops over braced lists in this class as text that no compiler reads.
-      const index counts[] = {l.calls, l.units, l.choices, l.placed, l.overflow, l.bad_rows};
-      for (const index n : counts) v.push_back(static_cast<double>(n));
-      v.insert(v.end(), {l.entropy, l.margin, l.load_cv, l.max_over_mean, static_cast<double>(l.load.size())});
-      v.insert(v.end(), l.load.begin(), l.load.end());
-    }
-    return v;
-  }
-  running_sums unpack_sums(const safetensors_file& file, const std::string& path) const {
-    const tensor_ref& stored = file.at("trainer.sums");
-    std::vector<double> v(static_cast<std::size_t>(stored.elements()));
-    file.copy_to("trainer.sums", std::span<double>(v));
-    std::size_t at = 0;
-    const auto next = [&] {
-      require(at < v.size(), path, ": trainer.sums ends after ", v.size(), " numbers");
-      return v[at++];
-    };
-    // A double holds every count below 2^53; anything else was not written by pack_sums.
-    const auto count = [&](const char* what, double most) {
-      const double x = next();
-      require(x >= 0 && x <= most && x == std::floor(x), path, ": trainer.sums has ", x, " ", what, ", at most ", most,
-              " are possible");
-      return static_cast<index>(x);
-    };
-    constexpr double large = 9007199254740992.0;
-    running_sums s;
-    s.images = count("images", large), s.hits = count("hits", large), s.loss = next();
-    s.experts.layers.resize(static_cast<std::size_t>(count("layers", 4096)));
-    for (layer_telemetry& l : s.experts.layers) {
-      index* const counts[] = {&l.calls, &l.units, &l.choices, &l.placed, &l.overflow, &l.bad_rows};
-      for (index* n : counts) *n = count("units or choices", large);
-      double* const sums[] = {&l.entropy, &l.margin, &l.load_cv, &l.max_over_mean};
-      for (double* x : sums) *x = next();
-      l.load.resize(static_cast<std::size_t>(count("experts", max_experts)));
-      for (double& x : l.load) x = next();
-    }
-    require(at == v.size(), path, ": trainer.sums has ", v.size(), " numbers, ", at, " are used");
-    return s;
-  }
-
   train_options options_;
   workspace<Model> work_;
   criterion loss_;
@@ -474,7 +453,9 @@ class trainer {
   source train_, test_;
   adamw rule_;
   backend::optimizer_memory<adamw, M, B> optimiser_;
-  index classes_ = 0, step_ = 0, loader_epoch_ = -1;
+  backend::step_runner<B> runner_;
+  records records_;
+  index classes_ = 0, step_ = 0;
   block memory_, scratch_;
   view<T> x_, logits_, d_logits_;
   running_sums epoch_sums_;

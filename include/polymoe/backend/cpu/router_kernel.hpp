@@ -127,7 +127,8 @@ class router_kernel<Spec, cpu_with<Maths>> {
     if constexpr (learned_noise)
       products_.input_gradient(c, s.plan.tokens, s.d_raw, packed_back_ + products_.packed_back_bytes(), dr, true);
   }
-  void commit(context<cpu_with<Maths>>&, const parameters& p, float rate) const {
+  void commit(context<cpu_with<Maths>>& c, const parameters& p, float rate) const {
+    if (c.halted && *c.halted) return;
     // Loads are whole numbers: E * load is compared with their sum, so that equal loads leave the bias alone.
     double sum = 0;
     for (index e = 0; e < experts_; ++e) sum += static_cast<double>(p.load[e]);

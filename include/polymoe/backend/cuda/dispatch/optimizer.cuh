@@ -44,7 +44,8 @@ class optimizer_pieces {
 /// The norm of all gradients to p.report(), and the scale that makes it at most `limit` (0: no clipping).  The
 /// gradients stay as they are; optimizer_step applies the scale.  The order of the sum is one for every grid.
 template <class R>
-void gradient_norm(const context<cuda_device>& c, const optimizer_pieces& p, const R* grads, double limit) {
+void gradient_norm(const context<cuda_device>& c, const optimizer_pieces& p, const R* grads, double limit,
+                   bool halts = false) {
   constexpr int halves = 32 * kernel::norm_warps / kernel::norm_lanes;
   const int blocks = static_cast<int>(ceil_div(p.count(), halves)), most = c.stream.blocks * 16;
   device::launch({.kernel = "gradient squares",
@@ -58,18 +59,21 @@ void gradient_norm(const context<cuda_device>& c, const optimizer_pieces& p, con
                   .block = kernel::norm_finish_threads,
                   .shared = kernel::norm_stretch * sizeof(double),
                   .stream = c.stream.handle},
-                 kernel::gradient_norm_kernel<kernel::norm_stretch>, p.sums(), p.count(), limit, p.report());
+                 kernel::gradient_norm_kernel<kernel::norm_stretch>, p.sums(), p.count(), limit, halts,
+                 p.report());
 }
 
 /// One step of `rule` (sgd or adamw of train/optimizer.hpp): gradient_norm, then parameters and moments, then, with
 /// `average`, averaged weights of decay `averaging`.  Learning rate and step are read from c.step on the device.  A
-/// norm that is not finite leaves everything as it was and is told in p.report().  Buffers are flat device memory with
+/// norm that is not finite leaves everything as it was and is told in p.report(); with `halts` so do all steps after it,
+/// until p.report()->skipped is cleared.  Buffers are flat device memory with
 /// the layout of p's entries; gradients are not scaled in place.  An element's update has the bits of the CPU's,
 /// compiled with fused multiply-add, for equal norms, up to the last bit of `pow` in AdamW's bias correction.
 template <class Rule, class R>
 void optimizer_step(const context<cuda_device>& c, const optimizer_pieces& p, const Rule& rule, double clip, R* params,
-                    const R* grads, R* const* moments, const ema& averaging = {}, R* average = nullptr) {
-  gradient_norm(c, p, grads, clip);
+                    const R* grads, R* const* moments, const ema& averaging = {}, R* average = nullptr,
+                    bool halts = false) {
+  gradient_norm(c, p, grads, clip, halts);
   kernel::step_buffers<R, Rule::moments> b;
   b.params = params, b.grads = grads, b.average = average;
   const auto on_border = [](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % 16 == 0; };

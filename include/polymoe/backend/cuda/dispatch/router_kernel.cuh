@@ -94,7 +94,7 @@ class router_kernel<Spec, cuda_device> {
   void commit(context<cuda_device>& c, const parameters& p, float rate) const {
     constexpr int threads = 256;
     device::launch({.kernel = "move bias", .grid = 1, .block = threads, .shared = 0, .stream = c.stream.handle},
-                   kernel::move_bias_kernel<threads>, p.bias, p.load, static_cast<int>(experts_), rate);
+                   kernel::move_bias_kernel<threads>, p.bias, p.load, static_cast<int>(experts_), rate, c.halted);
   }
 
   routing_stats stats(context<cuda_device>& c, const memory& s) const {

@@ -37,16 +37,17 @@ inline void sort_pairs(stream_handle stream, void* scratch, std::size_t bytes, c
   check(cub::DeviceRadixSort::SortPairs(scratch, bytes, keys, keys_out, ids, ids_out, n, 0, bits, stream), "sorting ",
         n, " keys with ", bytes, " bytes of scratch");
 #else
-  static_cast<void>(stream);
   const auto count = static_cast<std::size_t>(n);
   require(bytes >= sizeof(int) * count, "sorting ", n, " keys with ", bytes, " bytes of scratch");
-  // The scratch is written, so that memory which somebody else still needs is found here too.
-  std::fill_n(static_cast<unsigned char*>(scratch), sizeof(int) * count, static_cast<unsigned char>(0xFF));
-  const std::uint64_t mask = bits >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << bits) - 1;
-  std::vector<int> order(count);
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int x, int y) { return (keys[x] & mask) < (keys[y] & mask); });
-  for (std::size_t i = 0; i < count; ++i) keys_out[i] = keys[order[i]], ids_out[i] = ids[order[i]];
+  host_task(stream, [=] {
+    // The scratch is written, so that memory which somebody else still needs is found here too.
+    std::fill_n(static_cast<unsigned char*>(scratch), sizeof(int) * count, static_cast<unsigned char>(0xFF));
+    const std::uint64_t mask = bits >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << bits) - 1;
+    std::vector<int> order(count);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int x, int y) { return (keys[x] & mask) < (keys[y] & mask); });
+    for (std::size_t i = 0; i < count; ++i) keys_out[i] = keys[order[i]], ids_out[i] = ids[order[i]];
+  });
 #endif
 }
 }  // namespace detail

@@ -11,14 +11,6 @@
 
 namespace polymoe::inline v0 {
 
-/// What an optimiser step did, in device memory.
-struct optimizer_report {
-  double norm = 0;           ///< Euclidean norm of all gradients before clipping
-  double scale = 1;          ///< what clipping multiplied the gradients by
-  std::int32_t skipped = 0;  ///< 1: the norm was not finite, and parameters, moments and averages were left alone
-  index skips = 0;           ///< such steps since construction
-};
-
 namespace backend::kernel {
 
 /// A part of one tensor: `count` elements from `first` on in the flat buffers.
@@ -64,11 +56,11 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * norm_warps)
 
 inline constexpr int norm_finish_threads = 256;
 inline constexpr int norm_stretch = 2048;
-/// *report from the sums of the pieces, added in order, read `Stretch` at a time.  One block; shared memory: Stretch
-/// doubles.
+/// *report from the sums of the pieces, added in order, read `Stretch` at a time.  With `halts` a step that was skipped
+/// makes the following ones skipped too, until the host clears the word.  One block; shared memory: Stretch doubles.
 template <int Stretch>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(norm_finish_threads)
-    gradient_norm_kernel(const double* sums, int count, double limit, optimizer_report* report) {
+    gradient_norm_kernel(const double* sums, int count, double limit, bool halts, optimizer_report* report) {
   double* part = device::shared<double>();
   double total = 0;
   for (int first = 0; first < count; first += Stretch) {
@@ -84,7 +76,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(norm_finish_threads)
   const bool finite = math::is_finite(norm);
   report->norm = norm;
   report->scale = finite && limit > 0 && norm > limit ? limit / norm : 1.0;
-  report->skipped = finite ? 0 : 1;
+  report->skipped = finite && !(halts && report->skipped) ? 0 : 1;
   if (!finite) ++report->skips;
 }
 

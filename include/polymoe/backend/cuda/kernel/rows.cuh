@@ -166,9 +166,11 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(row_threads) spread_units_kernel(view<
   }
 }
 
-/// The loss-free bias moves by `rate` towards balance, the loads are cleared.  One block.
+/// The loss-free bias moves by `rate` towards balance, the loads are cleared; nothing when *halted.  One block.
 template <int Threads>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads) move_bias_kernel(float* bias, float* load, int experts, float rate) {
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
+    move_bias_kernel(float* bias, float* load, int experts, float rate, const std::int32_t* halted) {
+  if (halted && *halted) return;
   // Loads are whole numbers: E * load is compared with their sum, so that equal loads leave the bias alone, and the sum
   // has no rounding.
   double sum = 0;
