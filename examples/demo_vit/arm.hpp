@@ -101,10 +101,14 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
       r.epochs = detail::parse_history(h->second, checkpoint);
     std::printf("%s: %s after step %lld of %lld\n", name, t.finished() ? "already trained, stopped" : "resumed",
                 static_cast<long long>(t.step_count()), static_cast<long long>(t.total_steps()));
+    if (const auto d = meta.find("demo.device"); d != meta.end() && d->second != s.device)
+      std::printf("%s: the checkpoint was made on %s; on %s the run goes on with other roundings\n", name, d->second.c_str(),
+                  s.device.c_str());
   } else if (s.resume) {
     std::printf("%s: there is no %s yet, training begins at the first step\n", name, checkpoint.c_str());
   }
   extra["demo.identity"] = identity;
+  extra["demo.device"] = s.device;
   const auto save = [&] {
     extra["demo.history"] = detail::history_text(r.epochs);
     t.save(checkpoint, extra);
@@ -127,16 +131,20 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
     bar.message(std::string(name) + ": training " + std::to_string(r.cost.params) + " parameters, " +
                 std::to_string(r.cost.active_params) + " active per token, " + std::to_string(t.steps_per_epoch()) +
                 " steps an epoch");
+  // A GPU runs the steps between two rows of the log without being asked.
+  constexpr index row_every = 10, stride = Model::backend::memory::on_host ? 1 : row_every;
   while (!t.finished()) {
     const index epoch = t.epoch();
     bar.begin_epoch(epoch, t.step_in_epoch());
     do {
-      const polymoe::train_step x = t.step();
+      const index before = t.step_count();
+      const polymoe::train_step x = t.advance(stride - before % stride);
+      const index done = t.step_count() - before;
       polymoe::step_report shown;
       shown.loss = x.loss, shown.lr = x.learning_rate, shown.grad_norm = x.grad_norm;
       if (x.has_experts) shown.dropped = x.drop_rate, shown.load_spread = x.max_over_mean;
-      bar.step(x.images, shown);
-      if (t.step_count() % 10 == 0 || t.step_in_epoch() == 0)
+      bar.step(done * x.images, shown, done);
+      if (t.step_count() % row_every == 0 || t.step_in_epoch() == 0)
         steps.row(t.step_count() - 1, {{"loss", x.loss},
                                        {"balance_loss", x.balance_loss},
                                        {"learning_rate", x.learning_rate},
@@ -144,7 +152,7 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
                                        {"drop_rate", x.drop_rate},
                                        {"load_max_over_mean", x.max_over_mean}});
       // After the last step of an epoch the epoch's row comes first: a resumed run would not write it again.
-      if (stop_requested && t.step_in_epoch() != 0) return stopped();
+      if (*s.stop_requested && t.step_in_epoch() != 0) return stopped();
     } while (t.step_in_epoch() != 0);
 
     epoch_row row;
@@ -161,7 +169,7 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
                   name, static_cast<long long>(epoch + 1), static_cast<long long>(s.epochs), row.train.loss,
                   row.train.accuracy, test.loss, test.accuracy, row.train.images_per_second);
     bar.message(text);
-    if (stop_requested) return stopped();
+    if (*s.stop_requested) return stopped();
     save();
   }
 

@@ -5,9 +5,9 @@
 
 namespace demo {
 
-template <class T>
-arm_result run_dense(const settings& s, const polymoe::train_test& data) {
-  using mlp = polymoe::nn::named<"mlp", polymoe::nn::mlp_block<T>>;
+template <class T, class Backend>
+arm_result run_dense_arm(const settings& s, const polymoe::train_test& data) {
+  using mlp = polymoe::nn::named<"mlp", polymoe::nn::mlp_block<T, polymoe::act::gelu_tanh, Backend>>;
   using model = polymoe::nn::vit<mlp>;
   typename mlp::config config;
   config.dim = s.vit.dim, config.hidden = s.hidden * choices_per_token;
@@ -17,6 +17,11 @@ arm_result run_dense(const settings& s, const polymoe::train_test& data) {
                 static_cast<long long>(config.hidden));
   r.description = text;
   return r;
+}
+
+template <class T>
+arm_result run_dense(const settings& s, const polymoe::train_test& data) {
+  return run_dense_arm<T, polymoe::cpu>(s, data);
 }
 
 }  // namespace demo

@@ -5,9 +5,9 @@
 
 namespace demo {
 
-template <class T>
-arm_result run_moe(const settings& s, const polymoe::train_test& data) {
-  using layer = polymoe::nn::named<"moe", polymoe::layer<vit_moe<T>, polymoe::cpu>>;
+template <class Spec, class Backend>
+arm_result run_moe_arm(const settings& s, const polymoe::train_test& data) {
+  using layer = polymoe::nn::named<"moe", polymoe::layer<Spec, Backend>>;
   using model = polymoe::nn::vit<layer>;
   typename layer::config moe;
   moe.dim = s.vit.dim, moe.hidden = s.hidden, moe.experts = s.experts;
@@ -32,6 +32,11 @@ arm_result run_moe(const settings& s, const polymoe::train_test& data) {
   r.rho_active = share.rho_active(calls > 0 ? served / calls : 0);
   r.rho_capacity = share.rho_capacity(static_cast<double>(s.experts * slots) / static_cast<double>(units));
   return r;
+}
+
+template <class T>
+arm_result run_moe(const settings& s, const polymoe::train_test& data) {
+  return run_moe_arm<vit_moe<T>, polymoe::cpu>(s, data);
 }
 
 }  // namespace demo

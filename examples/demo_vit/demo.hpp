@@ -26,6 +26,7 @@ using vit_moe = polymoe::specs::vit_moe<T>;
 /// What the user chose, and the sizes that follow.
 struct settings {
   std::string data, out;
+  std::string device = "cpu";  ///< what the run's lines and files call it: cpu, or cuda and the GPU's name
   index epochs = 0, experts = 8;
   std::uint64_t seed = 1;
   int threads = 1;
@@ -36,6 +37,8 @@ struct settings {
   index images = 0;    ///< use only the first images of the training set; 0: all
   index test_images = 0;
   double learning_rate = 2e-3;
+  /// Set by Ctrl-C; the training loops look at it after every step, on a GPU after every row of the log.
+  const volatile std::sig_atomic_t* stop_requested = nullptr;
 };
 
 /// One epoch's line in the tables and charts.
@@ -58,14 +61,20 @@ struct arm_result {
 inline constexpr index choices_per_token = 2;
 inline constexpr float capacity_factor = 1.25f;
 
-/// Set by Ctrl-C; the training loops look at it after every step.
-extern volatile std::sig_atomic_t stop_requested;
-
 /// Trains one arm (or finishes a resumed one) and evaluates it.
 template <class T>
 arm_result run_moe(const settings&, const polymoe::train_test&);
 template <class T>
 arm_result run_dense(const settings&, const polymoe::train_test&);
+
+/// The same on a GPU.  These come from the library demo_vit_cuda, which shares no function of the headers with the program:
+/// its host code is compiled without oneDNN.
+#define DEMO_OF_LIBRARY __attribute__((visibility("default")))
+DEMO_OF_LIBRARY arm_result run_moe_on_gpu(const settings&, const polymoe::train_test&);
+DEMO_OF_LIBRARY arm_result run_dense_on_gpu(const settings&, const polymoe::train_test&);
+/// The name of the GPU, or "" and in `missing` what is missing.
+DEMO_OF_LIBRARY std::string find_gpu(std::string& missing);
+inline constexpr index most_experts_on_gpu = 64;  ///< kernels for more are not compiled
 
 /// The table, summary.json and report.html; returns the paths written.
 std::vector<std::string> write_results(const settings&, const polymoe::train_test&, const std::vector<arm_result>&);

@@ -10,14 +10,34 @@
 
 #include "demo.hpp"
 
-volatile std::sig_atomic_t demo::stop_requested = 0;
-
 namespace {
 
+volatile std::sig_atomic_t stop_requested = 0;
+
 extern "C" void on_interrupt(int signal) {
-  demo::stop_requested = 1;
+  stop_requested = 1;
   // A second Ctrl-C ends the program at once.
   std::signal(signal, SIG_DFL);
+}
+
+/// Whether the arms run on a GPU; sets settings.device and says, for "auto", why.  Throws when "cuda" cannot be had.
+bool takes_gpu(const std::string& wish, demo::settings& s) {
+  if (wish == "cpu") return false;
+  std::string missing, name;
+#if defined(POLYMOE_DEMO_CUDA)
+  name = demo::find_gpu(missing);
+  if (!name.empty() && s.experts > demo::most_experts_on_gpu)
+    missing = "its arms were compiled for at most " + std::to_string(demo::most_experts_on_gpu) + " experts, --experts is " +
+              std::to_string(s.experts);
+#else
+  missing = "this build has no CUDA arms; ./demo builds them where it sees a GPU or --device cuda and finds nvcc "
+            "(CMake: -DPOLYMOE_CUDA=ON -DPOLYMOE_DEMO_CUDA=ON)";
+#endif
+  polymoe::require(wish != "cuda" || missing.empty(), "--device cuda: ", missing);
+  if (missing.empty()) s.device = "cuda, " + name;
+  if (wish == "auto" && missing.empty()) std::printf("Device: %s (--device auto: there is one)\n", s.device.c_str());
+  else if (wish == "auto") std::printf("Device: cpu (--device auto: %s)\n", missing.c_str());
+  return missing.empty();
 }
 
 int run(int argc, char** argv) {
@@ -27,7 +47,7 @@ int run(int argc, char** argv) {
   s.out = "demo-out";
   s.threads = polymoe::hardware_threads();
   long long epochs = 0;
-  std::string precision = "auto";
+  std::string precision = "auto", device = "auto";
   CLI::App app{"Trains a sparse MoE vision transformer and its dense twin on Fashion-MNIST and compares them."};
   app.option_defaults()->always_capture_default();
   app.add_option("--data", s.data, "folder with the four gzipped IDX files of Fashion-MNIST");
@@ -39,6 +59,8 @@ int run(int argc, char** argv) {
   app.add_option("--precision", precision, "auto, bf16 or f32")->check(CLI::IsMember({"auto", "bf16", "f32"}));
   app.add_option("--images", s.images, "train on the first N images only (0: all), for a quick look")->check(CLI::Range(0, 60000));
   app.add_option("--test-images", s.test_images, "test on the first N images only (0: all)")->check(CLI::Range(0, 10000));
+  app.add_option("--device", device, "auto, cpu or cuda; auto takes a GPU where there is one")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_flag("--resume", s.resume, "continue the run in --out");
   try {
     app.parse(argc, argv);
@@ -48,7 +70,9 @@ int run(int argc, char** argv) {
     return 2;
   }
 
-  const bool fast = polymoe::maths::bf16_is_fast();
+  const bool gpu = takes_gpu(device, s);
+  s.stop_requested = &stop_requested;
+  const bool fast = gpu || polymoe::maths::bf16_is_fast();
   s.bf16 = precision == "bf16" || (precision == "auto" && fast);
 #if !defined(POLYMOE_DEMO_F32)
   polymoe::require(s.bf16, "this build has no f32 arms (its processor has fast bf16); configure with -DPOLYMOE_DEMO_F32=ON");
@@ -59,7 +83,8 @@ int run(int argc, char** argv) {
   s.hidden = 192;
   s.epochs = 7;
   if (!s.bf16) {
-    std::printf("This CPU has no fast bf16 products (or the build lacks oneDNN): both arms run a smaller model in f32.\n");
+    std::printf(fast ? "Both arms run a smaller model in f32.\n"
+                     : "This CPU has no fast bf16 products (or the build lacks oneDNN): both arms run a smaller model in f32.\n");
     s.vit.dim = 64, s.hidden = 128;
     s.learning_rate = 2.5e-3;
   }
@@ -79,13 +104,18 @@ int run(int argc, char** argv) {
     for (const char* arm : {"moe", "dense"})
       std::filesystem::remove(s.out + "/" + arm + "/checkpoint.safetensors", failed);
   std::printf("Fashion-MNIST from %s: %lld training and %lld test images\n%s, %d threads, products in %s\n", s.data.c_str(),
-              static_cast<long long>(data.train.size()), static_cast<long long>(data.test.size()), polymoe::maths::isa_name().c_str(),
-              s.threads, s.bf16 ? "bf16" : "f32");
+              static_cast<long long>(data.train.size()), static_cast<long long>(data.test.size()),
+              gpu ? s.device.c_str() : polymoe::maths::isa_name().c_str(), s.threads, s.bf16 ? "bf16" : "f32");
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
 
   std::vector<demo::arm_result> arms;
   for (const bool moe : {true, false}) {
+#if defined(POLYMOE_DEMO_CUDA)
+    if (gpu)
+      arms.push_back(moe ? demo::run_moe_on_gpu(s, data) : demo::run_dense_on_gpu(s, data));
+    else
+#endif
     if (s.bf16)
       arms.push_back(moe ? demo::run_moe<polymoe::bf16>(s, data) : demo::run_dense<polymoe::bf16>(s, data));
 #if defined(POLYMOE_DEMO_F32)

@@ -49,21 +49,22 @@ std::vector<std::vector<std::string>> figures(const std::vector<arm_result>& arm
 }
 
 std::string config_line(const settings& s) {
-  char text[320];
+  char text[448];
   std::snprintf(text, sizeof text,
                 "ViT %lldx%lld, patch %lld stride %lld (%lld tokens), heads %lld, E=%lld, K=%lld, H=%lld, capacity %.2f, every block, Fashion-MNIST, "
-                "%lld epochs, batch %lld, AdamW %.1e cosine, flips, %s, %d threads, seed %llu",
+                "%lld epochs, batch %lld, AdamW %.1e cosine, flips, %s, %s, %d threads, seed %llu",
                 static_cast<long long>(s.vit.depth), static_cast<long long>(s.vit.dim), static_cast<long long>(s.vit.patch),
                 static_cast<long long>(s.vit.stride ? s.vit.stride : s.vit.patch), static_cast<long long>(s.vit.tokens()),
                 static_cast<long long>(s.vit.heads), static_cast<long long>(s.experts), static_cast<long long>(choices_per_token),
                 static_cast<long long>(s.hidden), static_cast<double>(capacity_factor), static_cast<long long>(s.epochs),
-                static_cast<long long>(s.batch), s.learning_rate, s.bf16 ? "bf16" : "f32", s.threads, static_cast<unsigned long long>(s.seed));
+                static_cast<long long>(s.batch), s.learning_rate, s.bf16 ? "bf16" : "f32", s.device.c_str(), s.threads,
+                static_cast<unsigned long long>(s.seed));
   return text;
 }
 
 void write_summary(const std::string& path, const settings& s, const std::vector<arm_result>& arms) {
   polymoe::json_writer w;
-  w.begin_object().field("schema", 1).field("config", config_line(s)).key("arms").begin_array();
+  w.begin_object().field("schema", 1).field("config", config_line(s)).field("device", s.device).key("arms").begin_array();
   for (const arm_result& a : arms) {
     w.begin_object().field("name", a.name).field("description", a.description);
     w.field("test_accuracy", a.test.accuracy).field("test_loss", a.test.loss);

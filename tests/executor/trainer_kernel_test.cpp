@@ -1,5 +1,6 @@
 // Training a vision transformer with Mixture-of-Experts blocks on CUDA, run by the host executor, against the CPU trainer:
-// one training loop, two backends.
+// one training loop, two backends; and steps that are recorded and replayed against eager ones.  tests/gpu/trainer_test.cu
+// is the same text on a GPU.
 // timeout: 600
 #if !defined(__CUDACC__)
 #include "host_executor.hpp"
@@ -48,56 +49,191 @@ TEST_CASE("training on CUDA goes the CPU's way: losses, accuracy, drops, state, 
   CHECK(device.evaluate_average().loss == doctest::Approx(host.evaluate_average().loss).epsilon(2e-3));
 }
 
-TEST_CASE("training on CUDA is resumed bit for bit from a checkpoint, in the middle of an epoch") {
+namespace {
+#if defined(__CUDACC__)
+/// Real streams run as they like.
+struct late_streams {
+  explicit late_streams(bool) {}
+};
+index replays() { return 0; }
+constexpr bool counts_replays = false;
+#else
+/// Work happens when it is waited for, and with `side_first` copies of the second stream as early as they may.
+struct late_streams {
+  explicit late_streams(bool side_first) : with(settings(side_first)) {}
+  static executor::settings settings(bool side_first) {
+    executor::settings s;
+    s.deferred = true, s.side_first = side_first;
+    return s;
+  }
+  executor::scope with;
+};
+index replays() { return executor::replays(); }
+constexpr bool counts_replays = true;
+#endif
+
+/// Every step has its own noise, temperature and balance beside its own data and learning rate.
+template <class Trainer>
+void set_step(Trainer& t) {
+  const auto step = static_cast<float>(t.step_count());
+  t.work().step().noise = 1.0f - 0.2f * step, t.work().step().temperature = 1.0f + 0.25f * step;
+}
+void same_step(const train_step& a, const train_step& b) {
+  CHECK(a.loss == b.loss);
+  CHECK(a.balance_loss == b.balance_loss);
+  CHECK(a.accuracy == b.accuracy);
+  CHECK(a.grad_norm == b.grad_norm);
+  CHECK(a.learning_rate == b.learning_rate);
+  CHECK(a.drop_rate == b.drop_rate);
+  CHECK(a.load_cv == b.load_cv);
+}
+
+/// Steps that are replayed, with a checkpoint, an evaluation and a resumed trainer between them, against eager ones.
+template <class T>
+void replays_equal_eager() {
+  using run = trainer<tiny::moe_vit<T, cuda>>;
   const temp_folder folder;
-  const train_test data = tiny::images(8, 4);
+  const train_test data = tiny::images(8, 3);
+  train_options o = tiny::options(3);
+  o.batch = 2, o.accumulate = 2, o.ema = 0.9;
+  o.graph = false;
+  run eager(tiny::moe_model<T, cuda>(), o, data);
+  REQUIRE(eager.total_steps() == 6);
+  std::vector<train_step> want;
+  double test_loss = 0;
+  const auto eager_step = [&] {
+    set_step(eager);
+    want.push_back(eager.step());
+    if (eager.step_count() == 3) test_loss = eager.evaluate().loss;
+  };
+  const index before = replays();
+  while (!eager.finished()) eager_step();
+  CHECK(replays() == before);
+  CHECK(want[0].loss != want[2].loss);
+  CHECK(want[1].learning_rate != want[2].learning_rate);
+  const auto all = tiny::everything(eager, folder.file("eager"));
+
+  o.graph = true;
+  for (const bool streamed : {false, true}) {
+    CAPTURE(streamed);
+    const late_streams late(streamed);
+    o.resident_bytes = streamed ? 1 : 0;
+    const index first = replays();
+    run whole(tiny::moe_model<T, cuda>(), o, data);
+    const auto walk = [&](run& t, index to) {
+      while (t.step_count() < to) {
+        set_step(t);
+        const train_step& wanted = want[static_cast<std::size_t>(t.step_count())];
+        same_step(t.step(), wanted);
+      }
+    };
+    walk(whole, 3);
+    CHECK(whole.evaluate().loss == test_loss);  // the test set's last batch is short
+    walk(whole, 4);
+    if (counts_replays) CHECK(replays() == first + 3);
+    whole.save(folder.file("middle"));
+    run resumed(tiny::moe_model<T, cuda>(), o, data);
+    resumed.load(folder.file("middle"));
+    walk(resumed, 6), walk(whole, 6);
+    CHECK(tiny::difference(all, tiny::everything(whole, folder.file("whole"))) == "");
+    CHECK(tiny::difference(all, tiny::everything(resumed, folder.file("resumed"))) == "");
+  }
+}
+}  // namespace
+
+TEST_CASE("a replayed training step has the bits of the eager one: other data, step, rate, noise, temperature") {
+  replays_equal_eager<float>();
+}
+
+TEST_CASE("steps that run ahead of the host are the steps one by one; one that is not finite stops them") {
+  const temp_folder folder;
+  const train_test data = tiny::images(8, 2);
   train_options o = tiny::options(2);
-  o.batch = 4;
-  cuda_trainer whole(tiny::moe_model<float, cuda>(), o, data), first(tiny::moe_model<float, cuda>(), o, data);
-  for (int i = 0; i < 3; ++i) {
-    whole.step(), first.step();
+  o.batch = 2, o.graph = false;
+  cuda_trainer one(tiny::moe_model<float, cuda>(), o, data);
+  o.graph = true;
+  const late_streams late(false);
+  cuda_trainer many(tiny::moe_model<float, cuda>(), o, data);
+  CHECK_THROWS_AS(many.advance(0), error);
+  train_step last;
+  for (int i = 0; i < 4; ++i) last = one.step();
+  same_step(many.advance(100), last);  // an epoch at most
+  CHECK(many.step_count() == 4);
+  const train_summary a = one.epoch_summary(), b = many.epoch_summary();
+  CHECK((a.images == b.images && a.loss == b.loss && a.accuracy == b.accuracy));
+  CHECK(a.experts.load_cv() == b.experts.load_cv());
+  CHECK(tiny::difference(tiny::everything(one, folder.file("one")), tiny::everything(many, folder.file("many"))) == "");
+
+  // Parameters of the second step are beyond what float squares hold: it must be the last.
+  o.learning_rate = 1e25, o.warmup_epochs = 0;
+  cuda_trainer bad(tiny::moe_model<float, cuda>(), o, data);
+  o.graph = false;
+  cuda_trainer good(tiny::moe_model<float, cuda>(), o, data);
+  good.step();
+  for (int again = 0; again < 2; ++again) {
+    std::string text;
+    try {
+      bad.advance(4);
+    } catch (const error& e) {
+      text = e.what();
+    }
+    CAPTURE(text);
+    CHECK(text.find("gradient norm of step 1 is not finite") != text.npos);
+    CHECK(bad.step_count() == 1);
+    CHECK(bad.epoch_summary().images == 2);
+    CHECK(bad.work().values_on_host() == good.work().values_on_host());
+    // The balance bias, which commit moves, has stopped too; the loads beside it go on counting.
+    const std::vector<float> x = bad.work().state_on_host(), y = good.work().state_on_host();
+    for (const param_entry& e : good.work().state_entries())
+      if (e.name.ends_with("bias"))
+        CHECK(std::equal(x.begin() + e.offset, x.begin() + e.offset + e.size, y.begin() + e.offset));
   }
-  first.save(folder.file("middle.safetensors"));
-  cuda_trainer second(tiny::moe_model<float, cuda>(), o, data);
-  second.load(folder.file("middle.safetensors"));
-  CHECK(second.step_count() == 3);
-  while (!whole.finished()) {
-    const train_step a = whole.step(), b = second.step();
-    CHECK(a.loss == b.loss);
-    CHECK(a.grad_norm == b.grad_norm);
-  }
-  CHECK(whole.work().values_on_host() == second.work().values_on_host());
-  CHECK(whole.work().state_on_host() == second.work().state_on_host());
 }
 
 TEST_CASE("a batch made on the device has the bits of the CPU's loader: shifts, mirrors, cut-outs, a short last batch") {
   const train_test data = tiny::images(50, 20);
   context<cpu> host;
   context<cuda> device;
-  step_state at{.step = 5};
-  device.step = &at;
-  for (const border outside : {border::zero, border::reflect})
-    for (const flip mirror : {flip::none, flip::random, flip::alternating}) {
-      loader_options o{.batch = 16, .shuffle = true, .augment = {.pad = 2, .outside = outside, .mirror = mirror, .cutout = 3}, .seed = 9};
-      backend::batch_source<bf16, cpu> from(host, data.train, o);
-      backend::batch_source<bf16, cuda> to(device, data.train, o);
-      from.begin_epoch(host, 1), to.begin_epoch(device, 1);
-      for (polymoe::index b = 0; b < from.batches(); ++b) {
-        std::vector<bf16> x(16 * 64), y(16 * 64);
-        const polymoe::index n = from.fill(host, b, view<bf16>(x.data(), 16, 64));
-        REQUIRE(to.fill(device, b, view<bf16>(y.data(), 16, 64)) == n);
-        for (std::size_t i = 0; i < static_cast<std::size_t>(n * 64); ++i) REQUIRE(x[i].bits == y[i].bits);
-        for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
-          REQUIRE(from.labels(n)[i] == to.labels(n)[i]);
-          REQUIRE(from.labels(n)[i] == to.host_labels(n)[i]);
-        }
-        // The same batch found by the step: 5 = epoch 1, step 1 of 4.
-        if (b == 1) {
-          std::vector<bf16> z(16 * 64);
-          to.begin_step(device, 5);
-          to.fill_step(device, view<bf16>(z.data(), 16, 64));
-          for (std::size_t i = 0; i < z.size(); ++i) REQUIRE(z[i].bits == x[i].bits);
+  step_state at;
+  at.step = 5;
+  backend::device_block step(sizeof at), pixels(16 * 64 * sizeof(bf16));
+  device::upload(step.data(), &at, sizeof at, nullptr);
+  device.step = static_cast<const step_state*>(step.data());
+  const view<bf16> on_device(static_cast<bf16*>(pixels.data()), 16, 64);
+  const auto made = [&](polymoe::index n) {
+    std::vector<bf16> v(static_cast<std::size_t>(n * 64));
+    device::download(v.data(), pixels.data(), v.size() * sizeof(bf16), nullptr);
+    return v;
+  };
+  for (const std::size_t resident : {std::size_t{0}, std::size_t{1}})
+    for (const border outside : {border::zero, border::reflect})
+      for (const flip mirror : {flip::none, flip::random, flip::alternating}) {
+        loader_options o;
+        o.batch = 16, o.shuffle = true, o.seed = 9, o.resident_bytes = resident;
+        o.augment.pad = 2, o.augment.outside = outside, o.augment.mirror = mirror, o.augment.cutout = 3;
+        backend::batch_source<bf16, cpu> from(host, data.train, o);
+        backend::batch_source<bf16, cuda> to(device, data.train, o);
+        CHECK(to.resident() == (resident == 0));
+        from.begin_epoch(host, 1), to.begin_epoch(device, 1);
+        for (polymoe::index b = 0; b < from.batches(); ++b) {
+          std::vector<bf16> x(16 * 64);
+          const polymoe::index n = from.fill(host, b, view<bf16>(x.data(), 16, 64));
+          REQUIRE(to.fill(device, b, on_device) == n);
+          x.resize(static_cast<std::size_t>(n * 64));
+          REQUIRE(std::memcmp(made(n).data(), x.data(), x.size() * sizeof(bf16)) == 0);
+          std::vector<std::int32_t> labels(static_cast<std::size_t>(n));
+          device::download(labels.data(), to.labels(n).data(), labels.size() * sizeof(labels[0]), nullptr);
+          for (std::size_t i = 0; i < labels.size(); ++i) {
+            REQUIRE(from.labels(n)[i] == labels[i]);
+            REQUIRE(from.labels(n)[i] == to.host_labels(n)[i]);
+          }
+          // The same batch found by the step: 5 = epoch 1, step 1 of 4.
+          if (b == 1) {
+            to.begin_step(device, 5);
+            REQUIRE(to.fill_step(device, on_device) == 16);
+            REQUIRE(std::memcmp(made(16).data(), x.data(), x.size() * sizeof(bf16)) == 0);
+            to.end_step(device, 5, true);
+          }
         }
       }
-    }
 }

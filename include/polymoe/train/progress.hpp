@@ -110,24 +110,25 @@ class progress {
     last_ = now;
     drawn_ = -1;
   }
-  /// One step over `images` images is done.
-  void step(index images, const step_report& r) {
+  /// A step, or `steps` of them, over `images` images together is done.
+  void step(index images, const step_report& r, index steps = 1) {
     const double now = options_.clock();
     if (warm_) {
       time_ += now - last_;
       images_ += images;
-      ++timed_;
+      timed_ += steps;
     }
     warm_ = true;
     last_ = left_ = now;
-    ++step_;
+    const index before = step_;
+    step_ += steps;
     const bool last_step = step_ >= steps_;
     if (options_.mode == progress_mode::live) {
       if (!last_step && drawn_ >= 0 && now - drawn_ < 0.1) return;  // a terminal need not be written more often
       drawn_ = now;
       const std::size_t width = live_columns();
       draw(line(r, width), width);
-    } else if (options_.mode == progress_mode::plain && (step_ % options_.every == 0 || last_step)) {
+    } else if (options_.mode == progress_mode::plain && (step_ / options_.every != before / options_.every || last_step)) {
       std::fprintf(options_.out, "%s\n", line(r).c_str());
       std::fflush(options_.out);
     }

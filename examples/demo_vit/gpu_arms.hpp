@@ -1,0 +1,13 @@
+// The arms inside the library demo_vit_cuda, one source file each.
+#pragma once
+
+#include "demo.hpp"
+
+namespace demo::gpu {
+
+arm_result moe_bf16(const settings&, const polymoe::train_test&);
+arm_result dense_bf16(const settings&, const polymoe::train_test&);
+arm_result moe_f32(const settings&, const polymoe::train_test&);
+arm_result dense_f32(const settings&, const polymoe::train_test&);
+
+}  // namespace demo::gpu
