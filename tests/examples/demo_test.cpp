@@ -157,7 +157,7 @@ TEST_CASE("demo: every file is there, and threads and Ctrl-C do not change a bit
   REQUIRE(whole.status == 0);
   const auto all = summary(t.file("whole/summary.json"));
   for (const char* key : {"\"moe\".test_accuracy", "\"dense\".test_accuracy", "\"moe\".drop_rate", "\"moe\".rho_active",
-                          "\"moe\".train_drop_rate", "\"dense\".parameters", "config", "schema"})
+                          "\"moe\".train_drop_rate", "\"dense\".parameters", "config", "device", "schema"})
     CHECK_MESSAGE(all.count(key) == 1, key);
   CHECK(all.count("\"dense\".drop_rate") == 0);
   CHECK(all.at("\"moe\".epochs") == "2");
@@ -178,6 +178,7 @@ TEST_CASE("demo: every file is there, and threads and Ctrl-C do not change a bit
     for (std::size_t at = 0; (at = page.find(mark, at)) != page.npos;) page.erase(at, std::strlen(mark));
   CHECK_FALSE(has(page, "http://"));
   CHECK_FALSE(has(page, "https://"));
+  CHECK(has(whole.out, "Device: "));
   CHECK(has(whole.out, "test accuracy"));
   CHECK(has(whole.out, "Written: " + t.file("whole/report.html")));
 
@@ -231,17 +232,25 @@ TEST_CASE("demo: wrong arguments are refused in one line that names the value") 
   refused({"--experts", "many"}, "--experts", "many");
   refused({"--epochs", "-1"}, "--epochs", "-1");
   refused({"--threads", "0"}, "--threads", "0");
+  refused({"--device", "gpu"}, "--device", "gpu");
   refused({"--precision", "f8"}, "--precision", "f8");
   refused({"--images", "100"}, "--images", "100");
   refused({"--unknown"}, "--unknown", "--unknown");
   refused({"--data", "/nonexistent"}, "/nonexistent", "not found");
+  // Without a GPU, or in a build without its arms, one sentence says so; with both the next mistake is found.
+  const outcome device = run_demo({"--device", "cuda", "--images", "100", "--out", t.file("none")});
+  CAPTURE(device.err);
+  CHECK(device.status == 1);
+  CHECK(std::count(device.err.begin(), device.err.end(), '\n') == 1);
+  CHECK((device.err.starts_with("demo_vit: --device cuda: ") || device.err.starts_with("demo_vit: --images 100")));
+  CHECK_FALSE(std::filesystem::exists(t.file("none")));
   const outcome taken = run_demo({"--out", t.put("file", "x") + "/below"});
   CHECK(taken.status == 1);
   CHECK(has(taken.err, "file/below"));
 
   const outcome help = run_demo({"--help"});
   CHECK(help.status == 0);
-  for (const char* flag : {"--epochs", "--experts", "--seed", "--threads", "--resume", "--out", "--images"})
+  for (const char* flag : {"--epochs", "--experts", "--seed", "--threads", "--resume", "--out", "--images", "--device"})
     CHECK(has(help.out, flag));
 }
 

@@ -2,7 +2,10 @@
 // and that what runs ahead of the GPU (the ring of steps, the ring of records) never does.
 #include "helpers.hpp"
 
+#include <polymoe/backend/cuda/dispatch/batches.cuh>
 #include <polymoe/backend/cuda/dispatch/steps.cuh>
+
+#include "../train/tiny_vit.hpp"
 
 namespace polymoe::executor_test {
 namespace {
@@ -122,6 +125,59 @@ TEST_CASE("the ring of steps: every step arrives, however far the host runs ahea
     const step_state& s = static_cast<const step_state*>(all.data())[i];
     CHECK((s.step == i && s.micro == 5 && s.learning_rate == 0.5f * static_cast<float>(i) && s.noise == static_cast<float>(-i)));
   }
+}
+
+TEST_CASE("batches: steps that run ahead get the CPU's images and labels, whole data sets and streamed ones") {
+  if (no_fibers()) return;
+  const train_test data = tiny::images(20, 2);
+  constexpr index batch = 3, accumulate = 2, steps = 11, rows = batch * accumulate;  // 3 steps an epoch
+  context<cpu> host;
+  for (const std::size_t resident : {std::size_t{0}, std::size_t{1}})
+    for (const bool side_first : {false, true}) {
+      CAPTURE(resident);
+      CAPTURE(side_first);
+      const executor::scope with = late(side_first);
+      loader_options o;
+      o.batch = batch, o.shuffle = true, o.drop_last = true, o.seed = 9, o.resident_bytes = resident;
+      o.augment.mirror = flip::random, o.augment.pad = 1;
+      backend::batch_source<float, cpu> from(host, data.train, o, accumulate);
+      context<cuda> c;
+      backend::device_block at(sizeof(step_state));
+      auto* step = static_cast<step_state*>(at.data());
+      c.step = step;
+      backend::step_runner<cuda> runner(true);
+      backend::batch_source<float, cuda> to(c, data.train, o, accumulate);
+      CHECK(to.resident() == (resident == 0));
+      // What each step got, kept on the device until the end.
+      backend::device_block all(steps * rows * 64 * sizeof(float)), classes(steps * rows * sizeof(std::int32_t));
+      const auto images = [&](index i) { return view<float>(static_cast<float*>(all.data()) + i * rows * 64, rows, 64); };
+      const auto labels = [&](index i) { return static_cast<std::int32_t*>(classes.data()) + i * rows; };
+      for (index i = 0; i < steps; ++i) {
+        to.begin_step(c, i);
+        step_state s;
+        s.step = i;
+        runner.push(c, step, s);
+        for (index micro = 0; micro < accumulate; ++micro) {
+          runner.set_micro(c, step, micro);
+          CHECK(to.fill_step(c, images(i).rows_at(micro * batch, batch)) == batch);
+          device::copy(labels(i) + micro * batch, to.labels(batch).data(), batch * sizeof(std::int32_t), nullptr);
+        }
+        to.end_step(c, i, i + 1 < steps);
+      }
+      device::wait(nullptr);
+      step_state now;
+      host.step = &now;
+      for (now.step = 0; now.step < steps; ++now.step) {
+        from.begin_step(host, now.step);
+        for (now.micro = 0; now.micro < accumulate; ++now.micro) {
+          std::vector<float> x(batch * 64);
+          from.fill_step(host, view<float>(x.data(), batch, 64));
+          CHECK(std::memcmp(x.data(), images(now.step).row(now.micro * batch), x.size() * sizeof(float)) == 0);
+          for (index r = 0; r < batch; ++r)
+            CHECK(from.labels(batch)[static_cast<std::size_t>(r)] == labels(now.step)[now.micro * batch + r]);
+        }
+      }
+    }
 }
 
 TEST_CASE("the ring of records: losses and norms of many steps come back in order, also round its end") {

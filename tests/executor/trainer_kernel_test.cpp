@@ -110,7 +110,7 @@ void replays_equal_eager() {
   while (!eager.finished()) eager_step();
   CHECK(replays() == before);
   CHECK(want[0].loss != want[2].loss);
-  CHECK(want[1].learning_rate != want[2].learning_rate);
+  CHECK(want[2].learning_rate != want[3].learning_rate);
   const auto all = tiny::everything(eager, folder.file("eager"));
 
   o.graph = true;
@@ -131,11 +131,16 @@ void replays_equal_eager() {
     CHECK(whole.evaluate().loss == test_loss);  // the test set's last batch is short
     walk(whole, 4);
     if (counts_replays) CHECK(replays() == first + 3);
+    if (streamed) {
+      walk(whole, 6);
+      CHECK(tiny::difference(all, tiny::everything(whole, folder.file("whole"))) == "");
+      continue;
+    }
     whole.save(folder.file("middle"));
     run resumed(tiny::moe_model<T, cuda>(), o, data);
     resumed.load(folder.file("middle"));
-    walk(resumed, 6), walk(whole, 6);
-    CHECK(tiny::difference(all, tiny::everything(whole, folder.file("whole"))) == "");
+    walk(resumed, 6);
+    if (counts_replays) CHECK(replays() == first + 4);
     CHECK(tiny::difference(all, tiny::everything(resumed, folder.file("resumed"))) == "");
   }
 }
