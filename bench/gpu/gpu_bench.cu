@@ -17,6 +17,7 @@ namespace gpu_bench {
 template <int K, bool Bounded>
 void measure_row(const row_shape&, bool padded, const std::vector<std::string>&, const ceilings&, double,
                  const std::function<void(block)>&);
+block measure_libraries(const row_shape&, const ceilings&, double);  // library_rows.cu
 
 namespace {
 
@@ -138,6 +139,15 @@ int run(const options& o) {
         std::cerr << "gpu_bench: " << all.failures.back() << "\n";
         write_json(all, o.json);
       }
+    }
+  for (const row_shape& r : o.rows)
+    try {
+      all.libraries.push_back(measure_libraries(r, all.start, 0.25 * o.seconds));
+      print(all.libraries.back());
+      write_json(all, o.json);
+    } catch (const std::exception& e) {
+      all.failures.push_back(r.name + ", libraries: " + e.what());
+      std::cerr << "gpu_bench: " << all.failures.back() << "\n";
     }
   try {
     all.end = measure_ceilings(stream);

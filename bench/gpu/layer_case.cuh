@@ -9,7 +9,7 @@
 #include <polymoe/cuda.cuh>
 
 #include "data.cuh"
-#include "timing.cuh"
+#include "rows.hpp"
 
 namespace gpu_bench {
 
@@ -157,38 +157,7 @@ class layer_case {
     same("the parameters' gradient", grads.data(), w_.grads().ptr[0], n, true);
   }
 
-  block measure(const std::string& routing, const ceilings& top, double seconds) {
-    const auto stats = w_.module().stats(w_.ctx(), w_.saved());
-    block b;
-    b.row = r_, b.routing = routing, b.capacity = padded_ ? "padded" : Spec::capacity::limited ? "1.0" : "unlimited";
-    b.fullest_over_mean = stats.load_max_over_mean(), b.placed = static_cast<double>(stats.placed);
-    b.drop_rate = stats.drop_rate(), b.dead = stats.dead_experts();
-    std::vector<timed_case> cases;
-    std::vector<work> passes[2];
-    const auto add = [&](stage s, std::vector<work>* pass) {
-      const work w = work_of(s, r_, b.placed);
-      const char* const name = padded_ && s == stage::gather ? "gather" : name_of(s);
-      cases.push_back({name, batch::one_graph, [this, s] { run(s); }, {w}});
-      if (pass) pass->push_back(w);
-    };
-    const auto whole = [&](const char* name, std::vector<work> need, std::function<void()> call) {
-      cases.push_back({std::string(name) + ", graph", batch::graphs, call, need});
-      cases.push_back({std::string(name) + ", eager", batch::eager, call, std::move(need)});
-    };
-    add(stage::router_forward, &passes[0]), add(stage::gather, nullptr);
-    for (const stage s : {stage::fc1, stage::fc2, stage::combine}) add(s, &passes[0]);
-    whole("forward", passes[0], [this] { forward(); });
-    for (const stage s : backward_stages()) add(s, &passes[1]);
-    whole("backward", passes[1], [this] { backward(); });
-    std::vector<work> both = passes[0];
-    both.insert(both.end(), passes[1].begin(), passes[1].end());
-    whole("forward + backward", both, [this] { forward(), backward(); });
-    forward(), backward();
-    b.figures = take_turns(stream(), cases, top, seconds);
-    return b;
-  }
-
- private:
+ protected:
   static typename layer::config config(const row_shape& r, bool padded) {
     typename layer::config c{.dim = r.dim, .hidden = r.hidden, .experts = r.experts};
     c.padded = padded;
@@ -281,11 +250,5 @@ class layer_case {
   backend::device_block x_, y_, dy_, dx_, slots_, d_out_, d_slots_, d_pre_, w1_, w2_, b1_, b2_, sums_;
   std::uint64_t seed_;
 };
-
-/// One row under one capacity, both routings.  Defined in layer_rows.cu, which is compiled once for each K and
-/// capacity.
-template <int K, bool Bounded>
-void measure_row(const row_shape& r, bool padded, const std::vector<std::string>& routings, const ceilings& top,
-                 double seconds, const std::function<void(block)>& done);
 
 }  // namespace gpu_bench

@@ -38,6 +38,7 @@ struct report {
   ceilings start;
   std::optional<ceilings> end;
   std::vector<block> blocks;
+  std::vector<block> libraries;  ///< one per row: CUB and Thrust
   std::vector<std::string> failures;
 };
 
@@ -46,7 +47,10 @@ inline void print_head() {
               "floor us", "bound", "ratio", "TFLOP/s", "TB/s");
 }
 inline void print(const block& b) {
-  std::printf("# %s: T %lld D %lld H %lld E %lld K %d, %s, %s: fullest/mean %.2f, without rows %d, dropped %.2f %%\n",
+  if (b.capacity == "libraries")
+    std::printf("# %s: CUB and Thrust\n", b.row.name.c_str());
+  else
+    std::printf("# %s: T %lld D %lld H %lld E %lld K %d, %s, %s: fullest/mean %.2f, without rows %d, dropped %.2f %%\n",
               b.row.name.c_str(), static_cast<long long>(b.row.tokens), static_cast<long long>(b.row.dim),
               static_cast<long long>(b.row.hidden), static_cast<long long>(b.row.experts), b.row.k, b.capacity.c_str(),
               b.routing.c_str(), b.fullest_over_mean, b.dead, 100 * b.drop_rate);
@@ -70,19 +74,30 @@ inline std::string json(const report& r) {
   w.field("driver", r.on.driver).field("runtime", r.on.runtime);
   put(w, "ceilings", r.start);
   if (r.end) put(w, "ceilings_at_the_end", *r.end);
-  w.key("blocks").begin_array();
-  for (const block& b : r.blocks) {
-    w.begin_object().field("row", b.row.name).field("T", b.row.tokens).field("D", b.row.dim).field("H", b.row.hidden);
-    w.field("E", b.row.experts).field("K", b.row.k).field("capacity", b.capacity).field("routing", b.routing);
-    w.field("fullest_over_mean", b.fullest_over_mean).field("placed", b.placed).field("drop_rate", b.drop_rate);
-    w.field("experts_without_rows", b.dead).key("figures").begin_array();
+  const auto put_figures = [&w](const block& b) {
+    w.key("figures").begin_array();
     for (const figure& f : b.figures) {
       w.begin_object().field("stage", f.name).field("us", f.us).field("least_us", f.least).field("batches", f.batches);
       w.field("calls_per_batch", f.calls).field("flop", f.need.flop).field("bytes", f.need.bytes);
       w.field("floor_us", f.floor_us).field("bound", f.by_bytes ? "bytes" : "flop").field("ratio", f.us / f.floor_us);
       w.end_object();
     }
-    w.end_array().end_object();
+    w.end_array();
+  };
+  w.key("blocks").begin_array();
+  for (const block& b : r.blocks) {
+    w.begin_object().field("row", b.row.name).field("T", b.row.tokens).field("D", b.row.dim).field("H", b.row.hidden);
+    w.field("E", b.row.experts).field("K", b.row.k).field("capacity", b.capacity).field("routing", b.routing);
+    w.field("fullest_over_mean", b.fullest_over_mean).field("placed", b.placed).field("drop_rate", b.drop_rate);
+    w.field("experts_without_rows", b.dead);
+    put_figures(b);
+    w.end_object();
+  }
+  w.end_array().key("libraries").begin_array();
+  for (const block& b : r.libraries) {
+    w.begin_object().field("row", b.row.name);
+    put_figures(b);
+    w.end_object();
   }
   w.end_array().key("failures").begin_array();
   for (const std::string& f : r.failures) w.value(f);

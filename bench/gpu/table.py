@@ -76,6 +76,14 @@ def stages(blocks, names, title):
     table(["row", "capacity", "routing", *names, "sum/layer"], lines)
 
 
+def libraries(blocks):
+    lines = []
+    for b in blocks:
+        for f in b["figures"]:
+            lines.append([b["row"], f["stage"], "", "%.1f" % f["floor_us"], "%.1f" % f["us"], "%.2f" % f["ratio"]])
+    table(["row", "what", "", "floor us", "us", "us/floor"], lines)
+
+
 def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
@@ -96,6 +104,10 @@ def main():
         print("## Stages\n")
         stages(blocks, FORWARD, "Forward")
         stages(blocks, BACKWARD, "Backward")
+    if ours.get("libraries"):
+        print("## CUB and Thrust\n")
+        print("Beside kernels of ours where both exist (bench/gpu/library_rows.cu); the floor moves every byte once.\n")
+        libraries(ours["libraries"])
     trouble = list(ours.get("failures", []))
     why = {}
     for k, b in peers.items():

@@ -8,7 +8,7 @@ void attention_all(context<cuda>& c, binder<cuda>& b, const backend::attention_s
                    view<bf16> o) {
   const view<bf16> kept = backend::attention_bind<bf16>(b, s, 1, true);
   backend::attention_forward<bf16>(c, s, qkv, o, kept);
-  backend::attention_backward<bf16>(c, s, qkv, kept, o, o);
+  backend::attention_backward<bf16>(c, s, qkv, o, kept, o, o);
 }
 
 }  // namespace polymoe

@@ -8,7 +8,7 @@ void attention_all(context<cuda>& c, binder<cuda>& b, const backend::attention_s
                    view<double> o) {
   const view<double> kept = backend::attention_bind<double>(b, s, 1, true);
   backend::attention_forward<double>(c, s, qkv, o, kept);
-  backend::attention_backward<double>(c, s, qkv, kept, o, o);
+  backend::attention_backward<double>(c, s, qkv, o, kept, o, o);
 }
 
 }  // namespace polymoe

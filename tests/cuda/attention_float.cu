@@ -8,7 +8,7 @@ void attention_all(context<cuda>& c, binder<cuda>& b, const backend::attention_s
                    view<float> o) {
   const view<float> kept = backend::attention_bind<float>(b, s, 1, true);
   backend::attention_forward<float>(c, s, qkv, o, kept);
-  backend::attention_backward<float>(c, s, qkv, kept, o, o);
+  backend::attention_backward<float>(c, s, qkv, o, kept, o, o);
 }
 
 }  // namespace polymoe

@@ -2,58 +2,11 @@
 // share.  Include it after host_executor.hpp and the headers of the module.
 #pragma once
 
-#include <cstring>
-#include <vector>
-
-#include <doctest/doctest.h>
-#include <polymoe/backend/cuda/backend.cuh>
-#include <polymoe/core/workspace.hpp>
 #include <polymoe/nn/module.hpp>
 
+#include "tensors.hpp"
+
 namespace polymoe::executor_test {
-
-/// A contiguous tensor in device memory; it starts poisoned.
-template <class T>
-struct device_tensor {
-  device_tensor(index rows, index cols)
-      : block(static_cast<std::size_t>(rows * cols + 1) * sizeof(T)), v(static_cast<T*>(block.data()), rows, cols) {}
-  device_tensor(index rows, index cols, std::uint64_t salt, double scale = 1) : device_tensor(rows, cols) {
-    const auto draw = random_root{77}.stream(salt, 0);
-    std::vector<T> host(static_cast<std::size_t>(rows * cols));
-    for (std::size_t i = 0; i < host.size(); ++i) store(host[i], scale * draw.normal(i));
-    device::upload(v.ptr[0], host.data(), host.size() * sizeof(T), nullptr);
-  }
-  std::vector<T> host() const {
-    std::vector<T> to(static_cast<std::size_t>(v.size()));
-    device::download(to.data(), v.ptr[0], to.size() * sizeof(T), nullptr);
-    return to;
-  }
-  backend::device_block block;
-  view<T> v;
-};
-
-/// |a - b| / |b|; numbers that are NaN in one alone make it NaN.
-template <class T>
-double distance(const std::vector<T>& a, const std::vector<T>& b) {
-  if (a.size() != b.size()) return __builtin_nan("");
-  double difference = 0, size = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double x = static_cast<double>(value_of(a[i])), y = static_cast<double>(value_of(b[i]));
-    if (x != x && y != y) continue;
-    difference += (x - y) * (x - y), size += y * y;
-  }
-  return difference == 0 ? 0 : std::sqrt(difference / size);
-}
-template <class T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
-}
-template <class T>
-std::vector<T> host_copy(view<const T> v) {
-  std::vector<T> to;
-  for (index r = 0; r < v.rows; ++r) to.insert(to.end(), v.row(r), v.row(r) + v.cols);
-  return to;
-}
 
 /// Module with its five kinds of memory in device blocks.
 template <class Module>
@@ -137,7 +90,7 @@ module_result<typename Cuda::scalar> compare_module(const typename Cuda::config&
   executor::scope with{{.seed = seed}};
   d.load(host_copy<M>(w.values()));
   const index out_rows = nn::rows_after(d.module, rows), in = d.module.in_cols(), out = d.module.out_cols();
-  device_tensor<T> x(rows, in, 11), dy(out_rows, out, 12), y(out_rows, out), dx(rows, in), y2(out_rows, out),
+  tensor<T> x(rows, in, 11), dy(out_rows, out, 12), y(out_rows, out), dx(rows, in), y2(out_rows, out),
       dx2(rows, in);
   const auto x_before = x.host(), dy_before = dy.host();
   w.zero_grads();
@@ -165,12 +118,6 @@ void compare_module_twice(const typename Cuda::config& config, const typename Cp
   CHECK(same_bits(a.y, b.y));
   CHECK(same_bits(a.dx, b.dx));
   CHECK(same_bits(a.grads, b.grads));
-}
-
-/// What tests of a type allow, per tensor norm.
-template <class T>
-constexpr double module_bound() {
-  return std::is_same_v<T, double> ? 1e-12 : (std::is_same_v<T, float> ? 1e-5 : 1e-2);
 }
 
 }  // namespace polymoe::executor_test

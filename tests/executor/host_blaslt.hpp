@@ -113,7 +113,7 @@ struct settings {
   bool no_algorithms = false;  ///< nothing has
 };
 struct statistics {
-  int handles = 0, searches = 0, products = 0, fused = 0, split = 0, batched = 0, batched_fused = 0;
+  int handles = 0, searches = 0, products = 0, fused = 0, split = 0, batched = 0, batched_fused = 0, tf32 = 0;
 };
 inline settings& options() {
   static settings s;
@@ -363,6 +363,7 @@ inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, const cublasLtMatm
   host::statistics& count = host::counts();
   ++count.products, count.fused += o->epilogue != CUBLASLT_EPILOGUE_DEFAULT, count.split += g.splits > 1;
   count.batched += d->batch > 1, count.batched_fused += d->batch > 1 && o->epilogue != CUBLASLT_EPILOGUE_DEFAULT;
+  count.tf32 += o->compute == CUBLAS_COMPUTE_32F_FAST_TF32;
   const double scale = load(alpha, 0, o->scale), keep = load(beta, 0, o->scale);
   // Descriptors are read now, as the library does; matrices when it is the stream's turn.
   polymoe::device::host_task(stream, [=, o = *o, a = *a, b = *b, c = *c, d = *d, g = g] {

@@ -4,10 +4,9 @@
 
 #if !defined(__CUDACC__)
 #include "host_blaslt.hpp"
-#include "host_executor.hpp"
 #endif
+#include "tensors.hpp"
 
-#include <doctest/doctest.h>
 #include <polymoe/backend/cuda/dispatch/sort.cuh>
 #include <polymoe/cuda.cuh>
 #include <polymoe/plan/invariants.hpp>
@@ -22,6 +21,10 @@ using polymoe::index;
 using polymoe::master_t;
 using polymoe::run_mode;
 using polymoe::view;
+using polymoe::executor_test::distance;
+using polymoe::executor_test::not_finite;
+using polymoe::executor_test::same_bits;
+using polymoe::executor_test::tensor;
 
 /// One case.
 struct setup {
@@ -32,48 +35,6 @@ struct setup {
   std::uint64_t seed = 1;
   index max_units = 0;  ///< units memory is bound for; 0: as many as there are
 };
-
-/// A matrix of the host and its copy on the device.
-template <class T>
-class device_matrix {
- public:
-  device_matrix(index rows, index cols, T fill = T(0.0f))
-      : host(static_cast<std::size_t>(rows * cols), fill),
-        rows_(rows),
-        cols_(cols),
-        block_(host.size() * sizeof(T) + 16) {}
-  void up() { polymoe::device::upload(block_.data(), host.data(), host.size() * sizeof(T), nullptr); }
-  void down() { polymoe::device::download(host.data(), block_.data(), host.size() * sizeof(T), nullptr); }
-  view<T> on_device() const { return {static_cast<T*>(block_.data()), rows_, cols_}; }
-  view<T> on_host() { return {host.data(), rows_, cols_}; }
-  std::vector<T> host;
-
- private:
-  index rows_, cols_;
-  polymoe::backend::device_block block_;
-};
-
-template <class A>
-double number(const A& a) {
-  return static_cast<double>(static_cast<compute_t<A>>(a));
-}
-/// Norm of the difference over the norm; numbers that are not finite have to be so in both.
-template <class A>
-double distance(const std::vector<A>& got, const std::vector<A>& want) {
-  REQUIRE(got.size() == want.size());
-  double d = 0, norm = 0;
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    const double a = number(got[i]), b = number(want[i]);
-    if (std::isfinite(a) != std::isfinite(b)) return HUGE_VAL;
-    if (!std::isfinite(b)) continue;
-    d += (a - b) * (a - b), norm += b * b;
-  }
-  return norm > 0 ? std::sqrt(d / norm) : std::sqrt(d);
-}
-template <class A>
-bool same_bits(const std::vector<A>& a, const std::vector<A>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(A)) == 0);
-}
 
 /// What a layer left behind.
 template <class T>
@@ -124,7 +85,8 @@ class both {
   index rows_;
   polymoe::workspace<Cpu> host_;
   polymoe::workspace<Cuda> device_;
-  device_matrix<T> x_, dy_;
+  std::vector<T> x_host_, dy_host_;
+  tensor<T> x_, dy_;
   std::vector<M> start_grads_;
   std::vector<float> start_state_;
   outcome<T> want_;
@@ -140,14 +102,15 @@ class both {
   }
 
   void fill() {
+    x_host_.resize(static_cast<std::size_t>(x_.v.size())), dy_host_.resize(static_cast<std::size_t>(dy_.v.size()));
     const auto draw = polymoe::random_root{s_.seed}.stream(11, 0);
     std::uint64_t n = 0;
     const auto next = [&] { return static_cast<double>(draw.normal(n++)); };
-    for (T& v : x_.host) polymoe::store(v, static_cast<C>(next()));
-    for (T& v : dy_.host) polymoe::store(v, static_cast<C>(next()));
+    for (T& v : x_host_) polymoe::store(v, static_cast<C>(next()));
+    for (T& v : dy_host_) polymoe::store(v, static_cast<C>(next()));
     if (s_.with_bad)
       for (index u = 2; u < s_.units; u += 17)
-        polymoe::store(x_.host[static_cast<std::size_t>((u * s_.unit_rows + s_.unit_rows - 1) * s_.dim + 1)],
+        polymoe::store(x_host_[static_cast<std::size_t>((u * s_.unit_rows + s_.unit_rows - 1) * s_.dim + 1)],
                        u % 2 ? C(__builtin_nanf("")) : C(__builtin_inff()));
     // The same parameters, biases and learned noise included, and gradients that are not empty.
     std::vector<M> values = host_.values_on_host();
@@ -166,28 +129,49 @@ class both {
       step->step = 3, step->micro = 1, step->temperature = 0.8f, step->noise = 0.7f, step->balance = 1.5f;
     host_.ctx().mode = device_.ctx().mode = s_.mode;
     host_.refresh(), device_.refresh();
-    x_.up(), dy_.up();
+    x_.put(x_host_), dy_.put(dy_host_);
   }
   void run_host() {
-    want_.y.assign(dy_.host.size(), T(0.0f)), want_.dx.assign(x_.host.size(), T(0.0f));
+    want_.y.assign(dy_host_.size(), T(0.0f)), want_.dx.assign(x_host_.size(), T(0.0f));
     std::copy(start_grads_.begin(), start_grads_.end(), host_.grads().ptr[0]);
     host_.set_state(start_state_);
-    host_.forward(x_.on_host(), view<T>(want_.y.data(), rows_, dy_.on_host().cols));
-    host_.backward(dy_.on_host(), view<T>(want_.dx.data(), rows_, s_.dim));
+    host_.forward(view<const T>(x_host_.data(), rows_, s_.dim), view<T>(want_.y.data(), rows_, dy_.v.cols));
+    host_.backward(view<const T>(dy_host_.data(), rows_, dy_.v.cols), view<T>(want_.dx.data(), rows_, s_.dim));
     host_.module().commit(host_.ctx());
     want_.grads = host_.grads_on_host(), want_.state = host_.state_on_host();
   }
   outcome<T> run_device() {
-    device_matrix<T> y(rows_, dy_.on_host().cols), dx(rows_, s_.dim);
+    tensor<T> y(rows_, dy_.v.cols), dx(rows_, s_.dim);
     const auto& stream = device_.ctx().stream;
     polymoe::device::upload(device_.grads().ptr[0], start_grads_.data(), start_grads_.size() * sizeof(M), stream.handle);
     device_.set_state(start_state_);
-    device_.forward(x_.on_device(), y.on_device());
-    device_.backward(dy_.on_device(), dx.on_device());
+    device_.forward(x_, y);
+    device_.backward(dy_, dx);
     device_.module().commit(device_.ctx());
     polymoe::device::wait(stream.handle);
-    y.down(), dx.down();
-    return {y.host, dx.host, device_.grads_on_host(), device_.state_on_host()};
+    return {y.host(), dx.host(), device_.grads_on_host(), device_.state_on_host()};
+  }
+  /// Plans may differ where both have scores that are equal to rounding, and then nothing else can be compared.
+  void too_close_to_call() {
+    if constexpr (!mixture) {
+      REQUIRE(!std::is_same_v<T, double>);
+      const auto& q = host_.saved().routing;
+      const index K = q.plan.k, choices = index{q.plan.tokens} * K;
+      std::vector<int> wish(static_cast<std::size_t>(choices));
+      polymoe::device::download(wish.data(), device_.saved().routing.wish, wish.size() * sizeof(int),
+                                device_.ctx().stream.handle);
+      index other = 0;
+      for (index c = 0; c < choices; ++c) {
+        const int x = wish[static_cast<std::size_t>(c)], y = q.place.wish[c];
+        if (x == y) continue;
+        REQUIRE((x >= 0 && y >= 0));
+        const C* scores = q.scores.row(c / K);
+        REQUIRE(std::abs(scores[x] - scores[y]) <= C(1e-5) * std::abs(scores[y]));
+        ++other;
+      }
+      REQUIRE(other > 0);  // places follow from wishes: they do not differ alone
+      MESSAGE(other, " choices were too close to call, the case is not compared further");
+    }
   }
   void compare(const outcome<T>& got) {
     auto p = device_.module().plan(device_.ctx(), device_.saved());
@@ -195,7 +179,9 @@ class both {
     REQUIRE(p.tokens == q.tokens);
     if constexpr (!mixture) {
       CHECK(polymoe::plan_violation(p) == "");
-      for (index c = 0; c < index{q.tokens} * q.k; ++c) REQUIRE(p.expert_of[c] == q.expert_of[c]);
+      bool equal = true;
+      for (index c = 0; c < index{q.tokens} * q.k; ++c) equal = equal && p.expert_of[c] == q.expert_of[c];
+      if (!equal) return too_close_to_call();
     }
     const auto a = device_.module().stats(device_.ctx(), device_.saved());
     const auto b = host_.module().stats(host_.ctx(), host_.saved());
@@ -206,15 +192,15 @@ class both {
     dropped = b.choices - b.placed - b.overflow, moved = b.moved, overflow = b.overflow;
     const double loss = static_cast<double>(device_.module().balance_loss(device_.ctx(), device_.saved()));
     CHECK(loss == doctest::Approx(static_cast<double>(host_.module().balance_loss(host_.ctx(), host_.saved()))).epsilon(1e-4));
-    CHECK(distance(got.y, want_.y) <= tolerance);
-    CHECK(distance(got.dx, want_.dx) <= tolerance);
+    CHECK(distance(got.y, want_.y, not_finite::in_both) <= tolerance);
+    CHECK(distance(got.dx, want_.dx, not_finite::in_both) <= tolerance);
     // Tensor by tensor, so that a wrong small one does not hide behind a large one.
     for (const auto& e : host_.entries()) {
       const auto part = [&](const std::vector<M>& v) {
         return std::vector<M>(v.begin() + e.offset, v.begin() + e.offset + e.size);
       };
       INFO(e.name);
-      CHECK(distance(part(got.grads), part(want_.grads)) <= tolerance);
+      CHECK(distance(part(got.grads), part(want_.grads), not_finite::in_both) <= tolerance);
     }
     CHECK(same_bits(got.state, want_.state));
   }

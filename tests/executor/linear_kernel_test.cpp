@@ -74,8 +74,8 @@ void check_product(index m, index n, index k, bool ta, bool tb, index batch, boo
   CAPTURE(add);
   backend::blaslt_shape s{.m = m, .n = n, .k = k, .transpose_a = ta, .transpose_b = tb, .batch = batch};
   if (batch > 1) s.stride_a = m * k, s.stride_b = k * n, s.stride_d = m * n;
-  device_tensor<T> a(batch, m * k, 1), b(batch, k * n, 2);
-  device_tensor<Out> d(batch, m * n), c(batch, m * n, 3);
+  tensor<T> a(batch, m * k, 1), b(batch, k * n, 2);
+  tensor<Out> d(batch, m * n), c(batch, m * n, 3);
   const backend::blaslt_product<T, Out> p(s);
   const backend::cuda_device::stream stream;
   using S = polymoe::compute_t<T>;
@@ -94,7 +94,7 @@ void check_epilogues(index rows, index in, index out, double bound) {
   CAPTURE(in);
   CAPTURE(out);
   const backend::cuda_device::stream stream;
-  device_tensor<T> x(rows, in, 1), w(out, in, 2, 0.2), bias(1, out, 3), pre(rows, out), y(rows, out), dy(rows, in, 4),
+  tensor<T> x(rows, in, 1), w(out, in, {2, 0.2}), bias(1, out, 3), pre(rows, out), y(rows, out), dy(rows, in, 4),
       dx(rows, out);
   using epilogue = backend::blaslt_epilogue;
   const backend::blaslt_product<T> up(
@@ -106,7 +106,7 @@ void check_epilogues(index rows, index in, index out, double bound) {
   for (double& v : z) v = act::gelu_tanh{}(v);
   CHECK(distance(widened(y.host()), z) <= bound);
   // dx [rows, out] = (dy [rows, in] V [in, out]) gelu'(pre).
-  device_tensor<T> v(in, out, 5);
+  tensor<T> v(in, out, 5);
   const backend::blaslt_product<T> down({.m = rows, .n = out, .k = in, .epilogue = epilogue::dgelu});
   down.run(stream, dy.v, v.v, dx.v, {.pre = pre.v});
   auto g = reference<T, T>(down.shape(), dy.host(), v.host(), {}, 1);
@@ -123,7 +123,7 @@ void check_linear(index max_rows, index rows, index in, index out) {
   using on_cpu = nn::linear<T, cpu>;
   CAPTURE(in);
   CAPTURE(out);
-  compare_module_twice<on_cuda, on_cpu>({in, out}, {in, out}, max_rows, rows, module_bound<T>());
+  compare_module_twice<on_cuda, on_cpu>({in, out}, {in, out}, max_rows, rows, bound<T>());
 }
 template <class T, class Act>
 void check_mlp(index max_rows, index rows, index dim, index hidden) {
@@ -131,7 +131,7 @@ void check_mlp(index max_rows, index rows, index dim, index hidden) {
   CAPTURE(hidden);
   CAPTURE(Act::name);
   compare_module_twice<nn::mlp_block<T, Act, cuda>, nn::mlp_block<T, Act, cpu>>({dim, hidden}, {dim, hidden}, max_rows,
-                                                                                rows, module_bound<T>());
+                                                                                rows, bound<T>());
 }
 template <class T>
 void check_patch_embed(index height, index patch, index stride, index padding, index rows) {
@@ -152,7 +152,7 @@ void check_patch_embed(index height, index patch, index stride, index padding, i
                                              .stride = stride,
                                              .padding = padding,
                                              .dim = 24};
-  compare_module_twice<nn::patch_embed<T, cuda>, nn::patch_embed<T, cpu>>(a, b, 5, rows, module_bound<T>());
+  compare_module_twice<nn::patch_embed<T, cuda>, nn::patch_embed<T, cpu>>(a, b, 5, rows, bound<T>());
 }
 
 TEST_CASE("products equal plain loops: transpositions, batches, summands, odd sizes") {
@@ -185,8 +185,8 @@ TEST_CASE("epilogues in the product equal those after it") {
 
 TEST_CASE("bias gradient as an epilogue") {
   const index rows = 70, in = 24, out = 16;
-  device_tensor<bf16> dy(rows, out, 1), x(rows, in, 2);
-  device_tensor<float> dw(out, in), db(1, out);
+  tensor<bf16> dy(rows, out, 1), x(rows, in, 2);
+  tensor<float> dw(out, in), db(1, out);
   const backend::blaslt_product<bf16, float> p(
       {.m = out, .n = in, .k = rows, .transpose_a = true, .epilogue = backend::blaslt_epilogue::bias_gradient});
   REQUIRE(p.fused());
@@ -199,7 +199,7 @@ TEST_CASE("bias gradient as an epilogue") {
 }
 
 TEST_CASE("tf32 is a policy, and shows") {
-  device_tensor<float> a(8, 32, 1), b(32, 8, 2), exact(8, 8), rough(8, 8);
+  tensor<float> a(8, 32, 1), b(32, 8, 2), exact(8, 8), rough(8, 8);
   const backend::blaslt_shape s{.m = 8, .n = 8, .k = 32};
   backend::blaslt_product<float>(s).run({}, a.v, b.v, exact.v);
   const backend::blaslt_product<float> fast(s, {.tf32 = true});
@@ -210,12 +210,12 @@ TEST_CASE("tf32 is a policy, and shows") {
 }
 
 TEST_CASE("products say what is wrong, with sizes") {
-  device_tensor<bf16> a(16, 32, 1), b(32, 24, 2), d(16, 24);
+  tensor<bf16> a(16, 32, 1), b(32, 24, 2), d(16, 24);
   const backend::blaslt_product<bf16> p({.m = 16, .n = 24, .k = 32});
   CHECK(holds(message_of([&] { p.run({}, a.v, a.v, d.v); }), "A is [16, 32], B is [16, 32], D is [16, 24]"));
   CHECK(holds(message_of([&] { p.run({}, a.v.cols_at(1, 31), b.v.rows_at(0, 31), d.v); }),
               "multiples of 16 (A), 16 (B)"));
-  device_tensor<bf16> long_a(17, 32, 1), long_d(17, 24);
+  tensor<bf16> long_a(17, 32, 1), long_d(17, 24);
   CHECK(holds(message_of([&] { p.run({}, long_a.v, b.v, long_d.v); }), "[17 x 24 x 32]"));
   const backend::blaslt_product<bf16> with_bias(
       {.m = 16, .n = 24, .k = 32, .epilogue = backend::blaslt_epilogue::bias});
@@ -223,8 +223,8 @@ TEST_CASE("products say what is wrong, with sizes") {
   CHECK(holds(message_of([] { backend::blaslt_product<bf16>({.m = 0, .n = 24, .k = 32}); }), "must be positive"));
   CHECK(holds(message_of([&] { backend::blaslt_product<bf16>{}.run({}, a.v, b.v, d.v); }), "before it was prepared"));
   // A split product without its workspace.
-  device_tensor<bf16> tall(1024, 16, 3), wide(1024, 8, 4);
-  device_tensor<float> g(16, 8);
+  tensor<bf16> tall(1024, 16, 3), wide(1024, 8, 4);
+  tensor<float> g(16, 8);
   const backend::blaslt_product<bf16, float> split({.m = 16, .n = 8, .k = 1024, .transpose_a = true}, {.split = true});
   REQUIRE(split.workspace_bytes() > 0);
   CHECK(holds(message_of([&] { split.run({}, tall.v, wide.v, g.v); }), "CUBLAS_STATUS_INVALID_VALUE"));
@@ -235,7 +235,7 @@ TEST_CASE("products say what is wrong, with sizes") {
 }
 
 TEST_CASE("products of views whose rows are apart") {
-  device_tensor<bf16> a(16, 64, 1), b(32, 40, 2), packed_a(16, 32), packed_b(32, 24), d(16, 48), packed_d(16, 24);
+  tensor<bf16> a(16, 64, 1), b(32, 40, 2), packed_a(16, 32), packed_b(32, 24), d(16, 48), packed_d(16, 24);
   for (index i = 0; i < 32; ++i) {
     if (i < 16) std::copy_n(a.v.row(i) + 16, 32, packed_a.v.row(i));
     std::copy_n(b.v.row(i) + 8, 24, packed_b.v.row(i));
@@ -244,7 +244,7 @@ TEST_CASE("products of views whose rows are apart") {
   p.run({}, a.v.cols_at(16, 32), b.v.cols_at(8, 24), d.v.cols_at(24, 24));
   p.run({}, packed_a.v, packed_b.v, packed_d.v);
   CHECK(same_bits(host_copy<bf16>(d.v.cols_at(24, 24)), packed_d.host()));
-  const device_tensor<bf16> untouched(16, 24);
+  const tensor<bf16> untouched(16, 24);
   CHECK(same_bits(host_copy<bf16>(d.v.cols_at(0, 24)), untouched.host()));
 }
 
@@ -264,7 +264,7 @@ TEST_CASE("a workspace starts on a 256-byte border wherever the arena is") {
 TEST_CASE("a layer needs bind and pack before a product") {
   const backend::dense<float, cuda> layer(8, 16);
   polymoe::context<cuda> c;
-  device_tensor<float> x(4, 8, 1), y(4, 16);
+  tensor<float> x(4, 8, 1), y(4, 16);
   CHECK(holds(message_of([&] { layer.forward(c, x.v, nullptr, {}, y.v); }), "bind"));
   polymoe::binder<cuda> b;
   layer.bind(b, 4);
@@ -300,17 +300,81 @@ TEST_CASE("linear on CUDA without bias, and with a summand") {
   device_module<nn::linear<bf16, cuda>> d(nn::linear<bf16, cuda>({.in = 24, .out = 40}), 9);
   polymoe::workspace<nn::linear<bf16, cpu>> w(nn::linear<bf16, cpu>({.in = 24, .out = 40}), {.max_rows = 9, .seed = 5});
   d.load(host_copy<float>(w.values()));
-  device_tensor<bf16> x(9, 24, 1), skip(9, 40, 2), y(9, 40), y2(9, 40);
+  tensor<bf16> x(9, 24, 1), skip(9, 40, 2), y(9, 40), y2(9, 40);
   d.begin();
   d.module.forward_add(d.c, x.v, skip.v, y.v, d.saved);
   w.module().forward_add(w.ctx(), x.v, skip.v, y2.v, w.saved());
   CHECK(distance(y.host(), y2.host()) <= 6e-3);
 }
+TEST_CASE("weights and bias are rounded once per refresh, not in every call") {
+  if (no_fibers()) return;
+  device_module<nn::linear<bf16, cuda>> d(nn::linear<bf16, cuda>({.in = 24, .out = 40}), 9);
+  std::vector<float> values(static_cast<std::size_t>(d.elements), 0.125f);
+  d.load(values);
+  tensor<bf16> x(9, 24, 1), y(9, 40), y2(9, 40), y3(9, 40);
+  d.forward(x.v, y.v);
+  for (index i = 24 * 40; i < d.elements; ++i) values[static_cast<std::size_t>(i)] = 3;  // the bias lies last
+  polymoe::device::upload(d.values.data(), values.data(), values.size() * sizeof(float), nullptr);
+  d.forward(x.v, y2.v);
+  CHECK(same_bits(y.host(), y2.host()));
+  d.begin(), d.module.refresh(d.c);
+  d.forward(x.v, y3.v);
+  const auto before = y.host(), after = y3.host();
+  for (std::size_t i = 0; i < before.size(); ++i)
+    CHECK(polymoe::value_of(after[i]) == doctest::Approx(polymoe::value_of(before[i]) + 2.875f).epsilon(0.02));
+}
+
+namespace {
+/// How far outputs and gradients of a float module are off when its products may be tf32, and how many of them were.
+template <class Module>
+void check_tf32(typename Module::config config, index rows, int products) {
+  std::vector<float> y[2], dx[2], grads[2];
+  for (const bool fast : {false, true}) {
+    config.products = fast ? nn::float_products::tf32 : nn::float_products::exact;
+    device_module<Module> d(Module(config), rows);
+    std::vector<float> values(static_cast<std::size_t>(d.elements));
+    const auto draw = polymoe::random_root{4}.stream(1, 0);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = 0.2f * draw.normal(i);
+    d.load(values);
+    const index out_rows = nn::rows_after(d.module, rows);
+    tensor<float> x(rows, d.module.in_cols(), 1), dy(out_rows, d.module.out_cols(), 2),
+        out(out_rows, d.module.out_cols()), d_in(rows, d.module.in_cols());
+    const int before = host_blaslt::counts().tf32;
+    d.forward(x.v, out.v);
+    d.backward(dy.v, d_in.v);
+    CHECK(host_blaslt::counts().tf32 - before == (fast ? products : 0));
+    y[fast] = out.host(), dx[fast] = d_in.host(), grads[fast] = d.gradients();
+  }
+  // Operands are off by 2^-11 of their size at most, 2^-12.8 on average (uniform over the last place, over magnitudes).
+  for (const auto* r : {&y, &dx, &grads}) {
+    const double off = distance((*r)[1], (*r)[0]);
+    CHECK(off > 1e-5);
+    CHECK(off < 1e-3);
+  }
+}
+}  // namespace
+TEST_CASE("tf32 is one choice of a float module, off by default") {
+  if (no_fibers()) return;
+  check_tf32<nn::linear<float, cuda>>({.in = 48, .out = 40}, 33, 3);
+  check_tf32<nn::mlp_block<float, act::gelu_tanh, cuda>>({.dim = 24, .hidden = 40}, 33, 6);
+  check_tf32<nn::patch_embed<float, cuda>>({.channels = 3, .height = 8, .width = 8, .patch = 4, .dim = 24}, 5, 3);
+  // Other types have one way to multiply.
+  for (const auto how : {nn::float_products::exact, nn::float_products::tf32}) {
+    device_module<nn::linear<bf16, cuda>> b(nn::linear<bf16, cuda>({.in = 24, .out = 40, .products = how}), 9);
+    device_module<nn::linear<double, cuda>> d(nn::linear<double, cuda>({.in = 24, .out = 40, .products = how}), 9);
+    CHECK(b.module.kernel().describe().find("tf32") == std::string::npos);
+    CHECK(d.module.kernel().describe().find("tf32") == std::string::npos);
+    const nn::linear<float, cuda> f({.in = 24, .out = 40, .products = how});
+    polymoe::binder<cuda> dry;
+    f.bind(dry, 9);
+    CHECK((f.kernel().describe().find("tf32") != std::string::npos) == (how == nn::float_products::tf32));
+  }
+}
 TEST_CASE("runs ask for no algorithm, and make no handle") {
   if (no_fibers()) return;
   device_module<nn::mlp_block<bf16, act::gelu_tanh, cuda>> d(nn::mlp_block<bf16, act::gelu_tanh, cuda>({24, 40}), 9);
   d.load(std::vector<float>(static_cast<std::size_t>(d.elements), 0.125f));
-  device_tensor<bf16> x(9, 24, 1), y(9, 24), dx(9, 24);
+  tensor<bf16> x(9, 24, 1), y(9, 24), dx(9, 24);
   const auto before = host_blaslt::counts();
   d.forward(x.v, y.v);
   d.backward(y.v, dx.v);
@@ -327,7 +391,7 @@ TEST_CASE("a copy of a layer keeps its products when another is bound anew") {
   auto copy = d.module;
   polymoe::binder<cuda> dry;
   copy.bind(dry, 4);
-  device_tensor<float> x(1100, 16, 1), y(1100, 24);
+  tensor<float> x(1100, 16, 1), y(1100, 24);
   d.forward(x.v, y.v);
   CHECK(polymoe::value_of(y.host().back()) == polymoe::value_of(y.host().back()));
   CHECK(holds(message_of([&] { d.begin(), copy.forward(d.c, x.v, y.v, d.saved); }), "[1100 x 24 x 16]"));

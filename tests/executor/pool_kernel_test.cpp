@@ -52,8 +52,8 @@ void check_patches(const backend::patch_shape& s, index images) {
   CAPTURE(s.padding);
   CAPTURE(images);
   const index rows = images * s.tokens();
-  device_tensor<T> x(images, s.image_size(), 1), y(rows, s.patch_size()), y2(rows, s.patch_size());
-  device_tensor<T> dy(rows, s.patch_size(), 2), dx(images, s.image_size()), dx2(images, s.image_size());
+  tensor<T> x(images, s.image_size(), 1), y(rows, s.patch_size()), y2(rows, s.patch_size());
+  tensor<T> dy(rows, s.patch_size(), 2), dx(images, s.image_size()), dx2(images, s.image_size());
   polymoe::context<cpu> host;
   polymoe::context<cuda> c;
   for (const int blocks : {3, 1}) {
@@ -65,7 +65,7 @@ void check_patches(const backend::patch_shape& s, index images) {
     backend::patches_backward<T>(host, s, dy.v, dx2.v);
     backend::patches_backward<T>(c, s, dy.v, dx.v);
     CHECK(same_bits(dx.host(), dx2.host()));
-    device_tensor<T> fresh(rows, s.patch_size()), dfresh(images, s.image_size());
+    tensor<T> fresh(rows, s.patch_size()), dfresh(images, s.image_size());
     y = std::move(fresh), dx = std::move(dfresh);
   }
 }
@@ -106,7 +106,7 @@ TEST_CASE_TEMPLATE("patches on CUDA equal the CPU's bit by bit", T, double, floa
 TEST_CASE("patches of a wrong size are refused with both numbers") {
   const backend::patch_shape s{1, 8, 8, 4, 4, 0};
   polymoe::context<cuda> c;
-  device_tensor<float> x(2, 64, 1), y(7, 16);
+  tensor<float> x(2, 64, 1), y(7, 16);
   CHECK(holds(message_of([&] { backend::patches_forward<float>(c, s, x.v, y.v); }),
               "7 patches of 16 do not fit 4 patches"));
 }

@@ -1,8 +1,12 @@
-// Tensors and comparisons that the tests of CUDA operations against the CPU backend share.
+// Tensors and comparisons that the tests of CUDA operations share, under the host executor and on a GPU.
 #pragma once
 
+#if !defined(__CUDACC__)
 #include "host_executor.hpp"
+#endif
 
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -12,50 +16,115 @@
 
 namespace polymoe::executor_test {
 
-/// [rows, cols] with rows `cols + gap` elements apart, from a border of 64 bytes plus `shift` elements.  `salt` 0:
-/// filled with 0xFF bytes (NaN); else normal draws.
+#if defined(__CUDACC__)
+namespace detail {
+/// initcheck of compute-sanitizer learns nothing from memory that was filled on purpose (tests/sanitize).
+inline const bool memory_filled = device::detail::fill_new_memory = std::getenv("POLYMOE_TEST_UNFILLED") == nullptr;
+}  // namespace detail
+#endif
+
+/// What a tensor starts with: normal draws of the stream `salt` times `scale`; salt 0: 0xFF bytes (NaN).
+struct draws {
+  std::uint64_t salt = 0;
+  double scale = 1;
+  template <class I>
+  draws(I s, double factor = 1) : salt(static_cast<std::uint64_t>(s)), scale(factor) {}
+};
+
+/// [rows, cols] of device memory, rows `cols + gap` elements apart, from a border of 256 bytes plus `shift` elements.
+/// Under the executor the host may use `v` as well; on a GPU it goes through host() and put().
 template <class T>
 struct tensor {
-  tensor(index rows, index cols, int salt, index gap = 0, index shift = 0)
-      : data(static_cast<std::size_t>(rows * (cols + gap) + shift) + 64 / sizeof(T) + 1) {
-    std::memset(static_cast<void*>(data.data()), 0xFF, data.size() * sizeof(T));
-    auto* p = reinterpret_cast<T*>((reinterpret_cast<std::uintptr_t>(data.data()) + 63) / 64 * 64) + shift;
-    v = view<T>(p, rows, cols, cols + gap);
-    const auto draw = random_root{77}.stream(static_cast<std::uint64_t>(salt), 0);
-    if (salt)
-      for (index r = 0; r < rows; ++r)
-        for (index k = 0; k < cols; ++k) store(v.row(r)[k], draw.normal(static_cast<std::uint64_t>(r * cols + k)));
+  tensor(index rows, index cols, draws first = 0, index gap = 0, index shift = 0)
+      : block(static_cast<std::size_t>(rows * (cols + gap) + shift + 1) * sizeof(T)),
+        v(static_cast<T*>(block.data()) + shift, rows, cols, cols + gap) {
+    if (first.salt == 0) return;
+    const auto draw = random_root{77}.stream(first.salt, 0);
+    std::vector<T> host(static_cast<std::size_t>(rows * cols));
+    for (std::size_t i = 0; i < host.size(); ++i)
+      store(host[i], static_cast<compute_t<T>>(first.scale * static_cast<double>(draw.normal(i))));
+    put(host);
   }
-  tensor(const tensor&) = delete;
+  tensor(tensor&&) = default;
+  tensor& operator=(tensor&&) = default;
   operator view<T>() const { return v; }
   operator view<const T>() const { return v; }
 
-  std::vector<T> data;
+  /// The rows, without gaps.
+  std::vector<T> host() const {
+    const std::vector<std::byte> all = memory();
+    std::vector<T> to(static_cast<std::size_t>(v.size()));
+    for (index r = 0; r < v.rows && v.cols > 0; ++r)
+      std::memcpy(static_cast<void*>(to.data() + r * v.cols),
+                  all.data() + static_cast<std::size_t>(r * v.stride) * sizeof(T),
+                  static_cast<std::size_t>(v.cols) * sizeof(T));
+    return to;
+  }
+  void put(const std::vector<T>& from) {
+    REQUIRE(static_cast<index>(from.size()) == v.size());
+    std::vector<std::byte> all = memory();
+    for (index r = 0; r < v.rows && v.cols > 0; ++r)
+      std::memcpy(all.data() + static_cast<std::size_t>(r * v.stride) * sizeof(T), from.data() + r * v.cols,
+                  static_cast<std::size_t>(v.cols) * sizeof(T));
+    device::upload(v.ptr[0], all.data(), all.size(), nullptr);
+  }
+  /// All bytes from the first to the last element, gaps included.
+  std::vector<std::byte> memory() const {
+    std::vector<std::byte> to(static_cast<std::size_t>(v.rows > 0 ? (v.rows - 1) * v.stride + v.cols : 0) * sizeof(T));
+    device::download(to.data(), v.ptr[0], to.size(), nullptr);
+    return to;
+  }
+
+  backend::device_block block;
   view<T> v;
 };
+template <class T>
+view<const T> fixed(const tensor<T>& t) {
+  return t.v;
+}
 
-/// |a - b| / |b| over all elements; NaN when an element of a is NaN.
+template <class T>
+double number(const T& x) {
+  return static_cast<double>(static_cast<compute_t<T>>(x));
+}
+template <class T>
+std::vector<T> host_copy(view<const T> v) {
+  std::vector<T> to;
+  for (index r = 0; r < v.rows; ++r) to.insert(to.end(), v.row(r), v.row(r) + v.cols);
+  return to;
+}
+
+/// How to take numbers that are not finite: as wrong, or as right where the other side has one as well.
+enum class not_finite { wrong, in_both };
+/// |a - b| / |b| over all elements; infinite where a number is not finite.
 template <class T, class U>
-double distance(const view<T>& a, const view<U>& b) {
+double distance(const std::vector<T>& a, const std::vector<U>& b, not_finite how = not_finite::wrong) {
+  REQUIRE(a.size() == b.size());
   double difference = 0, size = 0;
-  for (index r = 0; r < a.rows; ++r)
-    for (index k = 0; k < a.cols; ++k) {
-      const double x = static_cast<double>(a.get(r, k)), y = static_cast<double>(b.get(r, k));
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double x = number(a[i]), y = number(b[i]);
+    if (std::isfinite(x) && std::isfinite(y)) {
       difference += (x - y) * (x - y), size += y * y;
+    } else if (how == not_finite::wrong || std::isfinite(x) != std::isfinite(y)) {
+      return HUGE_VAL;
     }
-  return std::sqrt(difference / (size > 0 ? size : 1));
+  }
+  return size > 0 ? std::sqrt(difference / size) : std::sqrt(difference);
+}
+/// The same for memory the host can read.
+template <class T, class U>
+double distance(const view<T>& a, const view<U>& b, not_finite how = not_finite::wrong) {
+  return distance(host_copy<std::remove_const_t<T>>(a), host_copy<std::remove_const_t<U>>(b), how);
+}
+
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 /// The whole memory of both is equal bit by bit, gaps included.
 template <class T>
 bool same(const tensor<T>& a, const tensor<T>& b) {
-  const auto bytes = [](const tensor<T>& t) {
-    return static_cast<std::size_t>(t.v.rows > 0 ? (t.v.rows - 1) * t.v.stride + t.v.cols : 0) * sizeof(T);
-  };
-  return bytes(a) == bytes(b) && (bytes(a) == 0 || std::memcmp(a.v.ptr[0], b.v.ptr[0], bytes(a)) == 0);
-}
-template <class T>
-view<const T> fixed(const tensor<T>& t) {
-  return t.v;
+  return same_bits(a.memory(), b.memory());
 }
 
 /// A context of backend B with poisoned memory of the size that `bind(binder&)` asks for in a dry pass; `real` is the

@@ -2,7 +2,7 @@
 // thread: yes
 #include <doctest/doctest.h>
 
-#include <polymoe/nn/encoder_block.hpp>
+#include <polymoe/nn/vit.hpp>
 #include <polymoe/testing/check_module.hpp>
 
 namespace polymoe {
@@ -31,6 +31,26 @@ TEST_CASE("encoder_block has the names of a vision transformer") {
                                           "attn.proj.weight", "attn.proj.bias", "norm2.weight", "norm2.bias",
                                           "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias"});
   CHECK(block<float>::count(config<float>(), 5).params == v.param_count());
+}
+
+TEST_CASE("the products of a vision transformer's dense layers are one choice") {
+  using mlp = nn::named<"mlp", nn::mlp_block<float>>;
+  for (const auto how : {nn::float_products::exact, nn::float_products::tf32}) {
+    nn::vit_sizes s;
+    s.products = how;
+    mlp::config m;
+    m.dim = s.dim, m.hidden = 32;
+    const auto c = nn::vit_config<mlp>(s, m);
+    const auto& block = std::get<2>(c.parts).block.parts;
+    CHECK(std::get<0>(c.parts).products == how);
+    CHECK(std::get<1>(std::get<0>(block).parts).products == how);
+    CHECK(std::get<1>(std::get<1>(block).parts).products == how);
+    CHECK(std::get<5>(c.parts).products == how);
+    // What an MLP block asks for by itself stays.
+    m.products = nn::float_products::tf32;
+    const auto own = nn::vit_config<mlp>(s, m);
+    CHECK(std::get<1>(std::get<1>(std::get<2>(own.parts).block.parts).parts).products == nn::float_products::tf32);
+  }
 }
 
 }  // namespace

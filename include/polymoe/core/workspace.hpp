@@ -9,7 +9,7 @@
 #include <span>
 
 #include "../backend/cpu/parallel.hpp"
-#include "param.hpp"
+#include "first_values.hpp"
 
 namespace polymoe::inline v0 {
 
@@ -18,25 +18,6 @@ struct workspace_options {
   int threads = 1;
   std::uint64_t seed = 0;
 };
-
-/// Fills parameters with their first values: each tensor from its own stream, so no two are alike and none depends on
-/// declaration order.
-template <class M>
-void initialise(const std::vector<param_entry>& entries, view<M> values, std::uint64_t seed) {
-  for (const param_entry& e : entries) {
-    const random_stream r = random_root{seed}.stream(stream_id(e.name), 0);
-    for (index i = 0; i < e.size; ++i) {
-      double x = 0;
-      switch (e.init.how) {
-        case init_rule::kind::zeros: break;
-        case init_rule::kind::constant: x = e.init.scale; break;
-        case init_rule::kind::normal: x = e.init.scale * r.normal(static_cast<std::uint64_t>(i)); break;
-        case init_rule::kind::uniform: x = e.init.scale * (2.0 * r.uniform(static_cast<std::uint64_t>(i)) - 1.0); break;
-      }
-      values.set(0, e.offset + i, compute_t<M>(static_cast<real_t<M>>(x)));
-    }
-  }
-}
 
 template <class Module>
 class workspace {
@@ -47,8 +28,13 @@ class workspace {
   using R = real_t<M>;
   using memory = typename B::memory;
   using block = owned_block<memory>;
+  /// Writes first values to parameters in the backend's memory, in stream order (first_values_on_device).
+  using initialiser = void (*)(const typename B::stream&, const std::vector<param_entry>&, view<M>,
+                               std::uint64_t seed);
 
-  workspace(Module module, workspace_options o) : module_(std::move(module)), options_(o) {
+  /// Without `first`, first values are drawn on the host and copied where the backend's memory is elsewhere.
+  workspace(Module module, workspace_options o, initialiser first = nullptr)
+      : module_(std::move(module)), options_(o) {
     visitor<M> count;
     module_.visit(count);
     entries_ = count.params();
@@ -78,7 +64,7 @@ class workspace {
       step_block_ = block(sizeof(step_state));
       ctx_.step = static_cast<const step_state*>(step_block_.data());
     }
-    first_values();
+    first_values(first);
     binder<B> real;
     real.threads = o.threads;
     real.saved = saved_block_.as_arena();
@@ -161,12 +147,13 @@ class workspace {
     memory::read(ctx_.stream, out.data(), v.ptr[plane], out.size() * sizeof(R));
     return out;
   }
-  void first_values() {
+  void first_values(initialiser first_on_backend) {
     clear(values_), clear(grads_);
     std::vector<float> first(state().size(), 0.0f);
     for (const param_entry& e : state_entries_)
       for (index i = 0; i < e.size; ++i) first[static_cast<std::size_t>(e.offset + i)] = static_cast<float>(e.init.scale);
     set_state(first);
+    if (first_on_backend) return first_on_backend(ctx_.stream, entries_, values_, options_.seed);
     if constexpr (memory::on_host) {
       initialise(entries_, values_, options_.seed);
     } else {

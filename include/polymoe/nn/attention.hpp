@@ -18,19 +18,23 @@ class attention {
   struct config {
     index dim = 0, heads = 1, tokens = 0;
     bool qkv_bias = true;
-    bool keep_probabilities = true;  ///< false: backward computes them again, saving heads * tokens numbers a row
+    /// CPU: false makes backward compute them again, saving heads * tokens numbers a row.  CUDA keeps none.
+    bool keep_probabilities = true;
     linear_init init = linear_init::xavier;
+    float_products products = float_products::exact;  ///< of the four projections; attention itself is exact
   };
   struct saved {
     typename linear<T, B>::saved qkv_saved, proj_saved;
     view<T> qkv;   ///< [rows, 3D]
-    view<T> kept;  ///< probabilities, laid out as the backend likes
+    view<T> kept;  ///< what the backend keeps between forward and backward, laid out as it likes
     view<T> o;     ///< [rows, D] before the projection
   };
 
   attention() = default;
   explicit attention(config c)
-      : config_(c), qkv_({c.dim, 3 * c.dim, c.qkv_bias, c.init}), proj_({c.dim, c.dim, true, c.init}) {
+      : config_(c),
+        qkv_({c.dim, 3 * c.dim, c.qkv_bias, c.init, c.products}),
+        proj_({c.dim, c.dim, true, c.init, c.products}) {
     require(c.heads > 0 && c.dim % c.heads == 0, "attention: dim ", c.dim, " is not a multiple of heads ", c.heads);
     require(c.tokens > 0, "attention: tokens = ", c.tokens, " must be positive");
   }
@@ -76,7 +80,7 @@ class attention {
     const view<T> d_o = c.scratch.template take<T>(dy.rows, config_.dim);
     const view<T> d_qkv = c.scratch.template take<T>(dy.rows, 3 * config_.dim);
     proj_.backward(c, dy, d_o, s.proj_saved);
-    attention_backward<T>(c, shape(), s.qkv.rows_at(0, dy.rows), s.kept, d_o, d_qkv);
+    attention_backward<T>(c, shape(), s.qkv.rows_at(0, dy.rows), s.o.rows_at(0, dy.rows), s.kept, d_o, d_qkv);
     qkv_.backward(c, d_qkv, dx, s.qkv_saved);
   }
 

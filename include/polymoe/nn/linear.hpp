@@ -7,6 +7,8 @@
 namespace polymoe::inline v0 {
 namespace nn {
 
+using polymoe::backend::float_products;
+
 /// How the weight of a linear layer starts.
 enum class linear_init {
   pytorch,    ///< weight and bias uniform in +-1/sqrt(in)
@@ -44,6 +46,7 @@ class linear {
     index in = 0, out = 0;
     bool bias = true;
     linear_init init = linear_init::pytorch;
+    float_products products = float_products::exact;
   };
   struct saved {
     view<const T> x;
@@ -52,7 +55,7 @@ class linear {
   linear() = default;
   explicit linear(config c) : config_(c) {
     require(c.in > 0 && c.out > 0, "linear: in = ", c.in, " and out = ", c.out, " must be positive");
-    kernel_ = {c.in, c.out};
+    kernel_ = {c.in, c.out, c.products};
   }
 
   const config& settings() const { return config_; }
@@ -68,7 +71,7 @@ class linear {
     kernel_.bind(b, max_rows);
     return {};
   }
-  void refresh(context<B>& c) { kernel_.pack(c, weight_.value, derived_); }
+  void refresh(context<B>& c) { kernel_.pack(c, weight_.value, bias_.value, derived_); }
 
   void forward(context<B>& c, view<const T> x, view<T> y, saved& s) const { forward_add(c, x, {}, y, s); }
   void forward_add(context<B>& c, view<const T> x, view<const T> skip, view<T> y, saved& s) const {

@@ -17,6 +17,7 @@ class mlp_block {
   struct config {
     index dim = 0, hidden = 0;
     linear_init init = linear_init::xavier;
+    float_products products = float_products::exact;
   };
   struct saved {
     view<const T> x;
@@ -25,7 +26,9 @@ class mlp_block {
 
   mlp_block() = default;
   explicit mlp_block(config c)
-      : config_(c), up_({c.dim, c.hidden, true, c.init}), down_({c.hidden, c.dim, true, c.init}) {}
+      : config_(c),
+        up_({c.dim, c.hidden, true, c.init, c.products}),
+        down_({c.hidden, c.dim, true, c.init, c.products}) {}
 
   const config& settings() const { return config_; }
   index in_cols() const { return config_.dim; }

@@ -22,6 +22,7 @@ class patch_embed {
     index padding = 0;  ///< pixels of 0 around the image
     index dim = 0;
     linear_init init = linear_init::pytorch;
+    float_products products = float_products::exact;
     constexpr polymoe::backend::patch_shape shape() const {
       return {channels, height, width, patch, stride ? stride : patch, padding};
     }
@@ -38,7 +39,7 @@ class patch_embed {
             c.stride, " not negative");
     require(c.height + 2 * c.padding >= c.patch && c.width + 2 * c.padding >= c.patch, "patch_embed: a patch of ",
             c.patch, " does not fit an image of ", c.height, " x ", c.width, " with padding ", c.padding);
-    kernel_ = {shape().patch_size(), c.dim};
+    kernel_ = {shape().patch_size(), c.dim, c.products};
   }
 
   const config& settings() const { return config_; }
@@ -64,7 +65,7 @@ class patch_embed {
     kernel_.bind(b, rows);
     return s;
   }
-  void refresh(context<B>& c) { kernel_.pack(c, weight_.value, derived_); }
+  void refresh(context<B>& c) { kernel_.pack(c, weight_.value, bias_.value, derived_); }
 
   void forward(context<B>& c, view<const T> x, view<T> y, saved& s) const {
     check_shapes("patch_embed", *this, x, y);

@@ -25,6 +25,8 @@ struct vit_sizes {
   index patch = 4, stride = 0, padding = 0;  ///< stride 0: patches do not overlap
   index dim = 64, heads = 4, depth = 4, classes = 10;
   bool class_token = false;
+  /// Of every dense product, the MLP blocks' too; the experts of a Mixture-of-Experts layer stay exact.
+  float_products products = float_products::exact;
 
   constexpr index tokens() const {
     const index s = stride ? stride : patch;
@@ -36,13 +38,17 @@ template <class Mlp, class T = typename Mlp::scalar, class B = typename Mlp::bac
 constexpr typename vit<Mlp>::config vit_config(const vit_sizes& s, const typename Mlp::config& mlp) {
   const index all = s.tokens(), patches = all - (s.class_token ? 1 : 0);
   typename attention<T, B>::config heads;
-  heads.dim = s.dim, heads.heads = s.heads, heads.tokens = all;
+  heads.dim = s.dim, heads.heads = s.heads, heads.tokens = all, heads.products = s.products;
   typename repeat<encoder_block<Mlp>>::config blocks;
-  blocks.block = encoder_config<Mlp>(heads, mlp);
+  typename Mlp::config second = mlp;
+  if constexpr (requires { second.products; })
+    if (s.products != float_products::exact) second.products = s.products;
+  blocks.block = encoder_config<Mlp>(heads, second);
   blocks.count = s.depth;
   typename patch_embed<T, B>::config patch{s.channels, s.height, s.width, s.patch, s.stride, s.padding, s.dim};
+  patch.products = s.products;
   typename linear<T, B>::config head;
-  head.in = s.dim, head.out = s.classes, head.init = linear_init::zeros;
+  head.in = s.dim, head.out = s.classes, head.init = linear_init::zeros, head.products = s.products;
   return {{patch,
            typename positions<T, B>::config{s.dim, patches, s.class_token},
            blocks,

@@ -162,10 +162,11 @@ POLYMOE_NOINLINE void attention_forward(context<cpu_with<Maths>>& c, const atten
   });
 }
 
-/// d_qkv [rows, 3D] from d_o [rows, D]; probabilities are recomputed when `kept` has a null pointer.
+/// d_qkv [rows, 3D] from d_o [rows, D]; probabilities are recomputed when `kept` has a null pointer.  The forward's
+/// output is for other backends: from the probabilities its part of the gradient is no extra product.
 template <class T, class Maths>
 POLYMOE_NOINLINE void attention_backward(context<cpu_with<Maths>>& c, const attention_shape& s, view<const T> qkv,
-                                         view<T> kept, view<const T> d_o, view<T> d_qkv) {
+                                         view<const T> /*o*/, view<T> kept, view<const T> d_o, view<T> d_qkv) {
   const index n = s.tokens, d = s.head_dim(), heads = s.heads;
   parallel_rows(c.stream, qkv.rows / n * heads, 4, [&](index first, index count, worker& w) {
     arena a(w.scratch, w.bytes);

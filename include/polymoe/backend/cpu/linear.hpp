@@ -15,6 +15,12 @@ namespace backend {
 template <class T, class Backend>
 class dense;
 
+/// How the dense products of float modules may be computed; other number types and the CPU have one way.
+enum class float_products {
+  exact,  ///< products of the stored numbers, sums in float
+  tf32    ///< CUDA: operands rounded to 10 bits of fraction (2^-11 of their size), sums in float
+};
+
 /// Rows a tile of a product has: 256, or less where that would give few tiles.
 constexpr index tile_rows_for(index rows) { return rows >= 1024 ? 256 : (rows >= 128 ? 64 : 16); }
 
@@ -26,7 +32,8 @@ class dense<T, cpu_with<Maths>> {
 
   dense() = default;
   /// y = x W^T with W [out, in].
-  dense(index in, index out) : in_(in), out_(out), forward_(in, out), backward_(out, in), gradient_(out, in) {}
+  dense(index in, index out, float_products = float_products::exact)
+      : in_(in), out_(out), forward_(in, out), backward_(out, in), gradient_(out, in) {}
 
   index in() const { return in_; }
   index out() const { return out_; }
@@ -38,8 +45,8 @@ class dense<T, cpu_with<Maths>> {
     arena_scope all(b.scratch);
     take_partials(b.scratch, max_rows);
   }
-  /// Packs W for both directions.
-  POLYMOE_NOINLINE void pack(context<C>& c, view<const M> w, std::byte* derived) const {
+  /// Packs W for both directions.  The bias is read where it is.
+  POLYMOE_NOINLINE void pack(context<C>& c, view<const M> w, view<const M> /*bias*/, std::byte* derived) const {
     parallel_for(c.stream, 2, [&](index i, worker& wk) {
       if (i == 0)
         forward_.pack(w, true, derived, wk);

@@ -411,12 +411,20 @@ inline void require_image() {
                 "; compile with -gencode=arch=compute_", major, minor, letter, ",code=sm_", major, minor, letter);
 }
 
+namespace detail {
+/// False: memory stays as the driver gives it.  For compute-sanitizer's initcheck, to which filled memory is written.
+inline bool fill_new_memory = true;
+}  // namespace detail
+
 /// Device memory filled with 0xFF bytes, so that reads of what nobody wrote are seen; null for 0 bytes.  Waits.
 inline void* allocate(std::size_t bytes) {
   void* p = nullptr;
   if (bytes == 0) return p;
   detail::check(cudaMalloc(&p, bytes), "allocating ", bytes, " bytes of device memory");
+  if (!detail::fill_new_memory) return p;
   detail::check(cudaMemset(p, 0xFF, bytes), "filling ", bytes, " bytes");
+  // The call may return earlier, and streams of ours do not wait for the default one.
+  detail::check(cudaStreamSynchronize(nullptr), "filling ", bytes, " bytes");
   return p;
 }
 inline void release(void* p) noexcept {

@@ -32,8 +32,7 @@ kernel::attention_args<T> attention_call(const attention_shape& s, view<const T>
 }
 template <class T>
 kernel::attention_kept<T> attention_memory(const attention_shape& s, view<T> kept) {
-  return {kept.ptr[0], kept.stride, s.tokens,
-          kept.cols > kernel::attention_kept<T>::elements(s.tokens, s.head_dim(), false)};
+  return {kept.ptr[0], kept.stride, s.tokens};
 }
 /// One block per head of an image, tile of its rows, and slice.
 template <class T>
@@ -57,15 +56,14 @@ void with_slice(index head_dim, F f) {
 
 }  // namespace detail
 
-/// Takes what lies between forward and backward from `saved`: three numbers a row and head, and with `keep` a copy of
-/// the output in the layout of heads, which spares the backward two of nine products.  Probabilities are never kept:
-/// the backward computes them again.  Throws when a head is too wide for the device's shared memory.
+/// Takes what lies between forward and backward from `saved`: three numbers a row and head.  Probabilities are never
+/// kept, `keep` or not: the backward computes them again.  Throws when a head is too wide for a block's shared memory.
 template <class T>
-view<T> attention_bind(binder<cuda_device>& b, const attention_shape& s, index images, bool keep) {
+view<T> attention_bind(binder<cuda_device>& b, const attention_shape& s, index images, bool /*keep*/) {
   const std::size_t need = detail::attention_call<T>(s, {}).shared_bytes(2, 2), have = device::shared_limit();
   require(need <= have, "attention: heads of width ", s.head_dim(), " need ", need,
           " bytes of shared memory, a block of this device has ", have);
-  return b.saved.template take<T>(images * s.heads, kernel::attention_kept<T>::elements(s.tokens, s.head_dim(), keep));
+  return b.saved.template take<T>(images * s.heads, kernel::attention_kept<T>::elements(s.tokens));
 }
 
 /// o [rows, D] = softmax(q k^T / sqrt(d)) v per head, from qkv [rows, 3D] = q | k | v; rows = images * tokens.
@@ -81,23 +79,16 @@ void attention_forward(const context<cuda_device>& c, const attention_shape& s, 
   });
 }
 
-/// d_qkv [rows, 3D] from d_o [rows, D].  `kept` is that of attention_bind, filled by the forward of the same qkv; its
-/// per-row numbers are written here.
+/// d_qkv [rows, 3D] from d_o [rows, D].  `o` and `kept` are what the forward of the same qkv left; the sums <d_o, o> of
+/// rows are added to `kept`.
 template <class T>
-void attention_backward(const context<cuda_device>& c, const attention_shape& s, view<const T> qkv, view<T> kept,
-                        view<const T> d_o, view<T> d_qkv) {
+void attention_backward(const context<cuda_device>& c, const attention_shape& s, view<const T> qkv, view<const T> o,
+                        view<T> kept, view<const T> d_o, view<T> d_qkv) {
   require(kept.ptr[0] || qkv.rows == 0, "attention: the backward on CUDA needs the memory that attention_bind gives");
   const auto a = detail::attention_call<T>(s, qkv, d_o, d_qkv);
   const auto memory = detail::attention_memory<T>(s, kept);
-  if (memory.output) {
-    device::launch(detail::warp_rows("attention delta", c.stream, a.items * s.tokens),
-                   kernel::attention_delta_kernel<T>, a, d_o, memory);
-  } else {
-    auto whole = a;
-    whole.slices = 1;
-    device::launch(detail::attention_grid("attention delta", c.stream, whole, 2, 2),
-                   kernel::attention_delta_again_kernel<T>, whole, d_o, memory);
-  }
+  device::launch(detail::warp_rows("attention delta", c.stream, a.items * s.tokens), kernel::attention_delta_kernel<T>,
+                 a, o, d_o, memory);
   detail::with_slice<T>(s.head_dim(), [&]<class Out>(Out) {
     device::launch(detail::attention_grid("attention queries", c.stream, a, 2, 2),
                    kernel::attention_query_kernel<T, Out::value>, a, d_o, memory, d_qkv);

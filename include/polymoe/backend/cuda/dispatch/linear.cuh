@@ -1,5 +1,5 @@
 // Fully connected layers on CUDA: products by cuBLASLt with bias, residual and tanh-GELU in their epilogues, rounded
-// copies of weights, and bias gradients.
+// copies of weights and biases, and bias gradients.
 //
 // `dense<T, cuda_device>` has the members of the CPU's dense.  Products are prepared at bind, for the row count given
 // there, and shared by copies of the module.  A call with fewer rows uses the same algorithms.
@@ -56,25 +56,25 @@ class dense<T, cuda_device> {
  public:
   using M = master_t<T>;
   using C = cuda_device;
-  /// bf16 layers multiply by a rounded copy of their weights, others by the weights themselves.
+  /// bf16 layers compute with rounded copies of weights and bias, others with the parameters themselves.
   static constexpr bool copies = !std::is_same_v<T, M>;
 
   dense() = default;
   /// y = x W^T with W [out, in].
-  dense(index in, index out, blaslt_policy policy = {}) : in_(in), out_(out), policy_(policy) {}
+  dense(index in, index out, float_products how = float_products::exact) : in_(in), out_(out) {
+    policy_.tf32 = how == float_products::tf32;
+  }
 
   index in() const { return in_; }
   index out() const { return out_; }
-  std::size_t derived_bytes() const { return copies ? static_cast<std::size_t>(in_ * out_) * sizeof(T) : 0; }
+  std::size_t derived_bytes() const {
+    return copies ? bias_offset() + static_cast<std::size_t>(out_) * sizeof(T) : std::size_t{0};
+  }
 
   /// Prepares the products (the first time for this number of rows) and measures the scratch of a call.
   void bind(binder<C>& b, index max_rows) const {
     const index rows = std::max<index>(max_rows, 1);
     if (!products_ || products_->rows != rows) products_ = std::make_shared<const prepared>(in_, out_, rows, policy_);
-    {
-      arena_scope all(b.scratch);
-      take_bias(b.scratch);
-    }
     arena_scope all(b.scratch);
     take_gradient(b.scratch, rows);
   }
@@ -89,28 +89,30 @@ class dense<T, cuda_device> {
   /// True when tanh-GELU is computed inside the product, in forward and in backward.
   bool fuses_gelu() const { return products().forward_gelu.fused() && products().backward_gelu.fused(); }
 
-  /// Rounds W for bf16; float and double remember where W is, which has to stay there until the next pack.
-  void pack(context<C>& c, view<const M> w, std::byte* derived) const {
-    if constexpr (copies)
+  /// Rounds W and the bias (empty: none) for bf16; float and double remember where W is, which has to stay there until
+  /// the next pack.
+  void pack(context<C>& c, view<const M> w, view<const M> bias, std::byte* derived) const {
+    if constexpr (copies) {
       detail::convert_rows<T>(c.stream, w, view<T>(reinterpret_cast<T*>(derived), out_, in_));
-    else
+      if (bias.ptr[0]) detail::convert_rows<T>(c.stream, bias, view<T>(packed_bias(derived), 1, out_));
+    } else {
+      static_cast<void>(c), static_cast<void>(bias), static_cast<void>(derived);
       weight_ = w;
+    }
   }
 
-  /// y = x W^T + bias (+ skip).
+  /// y = x W^T + bias (+ skip).  `bias` is the one that was packed, or empty.
   void forward(context<C>& c, view<const T> x, const std::byte* derived, view<const M> bias, view<T> y,
                view<const T> skip = {}) const {
     if (x.rows == 0) return;
-    arena_scope all(c.scratch);
     const auto& p = bias.ptr[0] ? products().forward_bias : products().forward;
-    p.run(c.stream, x, weight(derived), y, {.add = skip, .bias = rounded(c, bias)});
+    p.run(c.stream, x, weight(derived), y, {.add = skip, .bias = rounded(derived, bias)});
   }
   /// pre = x W^T + bias, y = gelu_tanh(pre), which may be computed from pre before it is rounded.
   void forward_gelu(context<C>& c, view<const T> x, const std::byte* derived, view<const M> bias, view<T> pre,
                     view<T> y) const {
     if (x.rows == 0) return;
-    arena_scope all(c.scratch);
-    products().forward_gelu.run(c.stream, x, weight(derived), y, {.bias = rounded(c, bias), .before = pre});
+    products().forward_gelu.run(c.stream, x, weight(derived), y, {.bias = rounded(derived, bias), .before = pre});
   }
   /// dx = dy W.
   void backward(context<C>& c, view<const T> dy, const std::byte* derived, view<T> dx) const {
@@ -181,17 +183,19 @@ class dense<T, cuda_device> {
       return weight_;
     }
   }
-  T* take_bias(arena& a) const { return copies ? a.take_raw<T>(out_) : nullptr; }
+  /// Bytes of derived memory before the bias, which starts on a border of its own.
+  std::size_t bias_offset() const {
+    const std::size_t weights = static_cast<std::size_t>(in_ * out_) * sizeof(T);
+    return (weights + arena::alignment - 1) / arena::alignment * arena::alignment;
+  }
+  T* packed_bias(std::byte* derived) const { return reinterpret_cast<T*>(derived + bias_offset()); }
   /// The bias as the library takes it: in the type of the result.
-  const T* rounded(context<C>& c, view<const M> bias) const {
+  const T* rounded(const std::byte* derived, view<const M> bias) const {
     if (!bias.ptr[0]) return nullptr;
-    if constexpr (copies) {
-      T* to = take_bias(c.scratch);
-      detail::convert_rows<T>(c.stream, bias, view<T>(to, 1, out_));
-      return to;
-    } else {
+    if constexpr (copies)
+      return reinterpret_cast<const T*>(derived + bias_offset());
+    else
       return bias.ptr[0];
-    }
   }
   gradient_scratch take_gradient(arena& a, index rows) const {
     const std::size_t bytes = products().long_gradient.prepared() ? products().long_gradient.workspace_bytes() : 0;

@@ -17,12 +17,12 @@
 namespace polymoe::inline v0::device {
 
 namespace detail {
-inline std::size_t sort_bytes(int n, int bits) {
+template <class Key>
+std::size_t sort_bytes(int n, int bits) {
 #if defined(__CUDACC__)
   std::size_t bytes = 0;
-  check(cub::DeviceRadixSort::SortPairs(nullptr, bytes, static_cast<const std::uint64_t*>(nullptr),
-                                        static_cast<std::uint64_t*>(nullptr), static_cast<const int*>(nullptr),
-                                        static_cast<int*>(nullptr), n, 0, bits),
+  check(cub::DeviceRadixSort::SortPairs(nullptr, bytes, static_cast<const Key*>(nullptr), static_cast<Key*>(nullptr),
+                                        static_cast<const int*>(nullptr), static_cast<int*>(nullptr), n, 0, bits),
         "asking a sort of ", n, " keys for its scratch");
   return bytes;
 #else
@@ -31,8 +31,9 @@ inline std::size_t sort_bytes(int n, int bits) {
 #endif
 }
 
-inline void sort_pairs(stream_handle stream, void* scratch, std::size_t bytes, const std::uint64_t* keys,
-                       std::uint64_t* keys_out, const int* ids, int* ids_out, int n, int bits) {
+template <class Key>
+void sort_pairs(stream_handle stream, void* scratch, std::size_t bytes, const Key* keys, Key* keys_out, const int* ids,
+                int* ids_out, int n, int bits) {
 #if defined(__CUDACC__)
   check(cub::DeviceRadixSort::SortPairs(scratch, bytes, keys, keys_out, ids, ids_out, n, 0, bits, stream), "sorting ",
         n, " keys with ", bytes, " bytes of scratch");
@@ -42,7 +43,7 @@ inline void sort_pairs(stream_handle stream, void* scratch, std::size_t bytes, c
   host_task(stream, [=] {
     // The scratch is written, so that memory which somebody else still needs is found here too.
     std::fill_n(static_cast<unsigned char*>(scratch), sizeof(int) * count, static_cast<unsigned char>(0xFF));
-    const std::uint64_t mask = bits >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << bits) - 1;
+    const Key mask = bits >= static_cast<int>(8 * sizeof(Key)) ? static_cast<Key>(-1) : (Key{1} << bits) - 1;
     std::vector<int> order(count);
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int x, int y) { return (keys[x] & mask) < (keys[y] & mask); });
@@ -53,7 +54,7 @@ inline void sort_pairs(stream_handle stream, void* scratch, std::size_t bytes, c
 }  // namespace detail
 
 /// A stable sort of 64-bit keys with 32-bit ids by the lowest `bits` bits of the keys; `scratch` is the caller's.
-inline route_sort radix_sort() { return {detail::sort_bytes, detail::sort_pairs}; }
+inline route_sort radix_sort() { return {detail::sort_bytes<std::uint64_t>, detail::sort_pairs<std::uint64_t>}; }
 
 }  // namespace polymoe::device
 

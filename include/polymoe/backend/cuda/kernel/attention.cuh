@@ -12,8 +12,7 @@
 namespace polymoe::inline v0 {
 namespace backend::kernel {
 
-/// o = softmax(scale q k^T) v; with `kept.base`, the rows' numbers and, if asked for, a copy of o.  Out: columns of a
-/// slice.
+/// o = softmax(scale q k^T) v; with `kept.base`, the rows' numbers.  Out: columns of a slice.
 template <class T, int Out>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * attention_warps<T>, attention_blocks<T>)
     attention_forward_kernel(attention_args<T> a, view<T> o, attention_kept<T> kept) {
@@ -47,9 +46,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * attention_warps<T>, attention_blo
   softmax.finish();
   stage_rows<T>(sum, softmax.inverse(0), softmax.inverse(1), own, ld);
   write_rows(own, ld, o.row(at.row0) + index{at.head} * d + c0, o.stride, first, a.tokens, cols, a.wide);
-  if (!kept.base) return;
-  if (kept.output) write_rows(own, ld, kept.o(at.item) + c0, d, first, a.tokens, cols, a.wide);
-  if (at.slice > 0 || device::lane() % 4 != 0) return;
+  if (!kept.base || at.slice > 0 || device::lane() % 4 != 0) return;
   for (int h = 0; h < 2; ++h)
     if (const int row = first + g + 8 * h; row < a.tokens) {
       kept.top(at.item)[row] = softmax.top[h];
@@ -57,65 +54,20 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * attention_warps<T>, attention_blo
     }
 }
 
-/// delta of every row from the kept output; a warp a row.
+/// delta of every row, <d_o, o>; a warp a row.
 template <class T>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
-    attention_delta_kernel(attention_args<T> a, view<const T> d_o, attention_kept<T> kept) {
+    attention_delta_kernel(attention_args<T> a, view<const T> o, view<const T> d_o, attention_kept<T> kept) {
   using C = compute_t<T>;
   for (index u = warp_rank(); u < a.items * a.tokens; u += warp_total()) {
     const index item = u / a.tokens, row = u - item * a.tokens;
-    const T* g = d_o.row(item / a.heads * a.tokens + row) + item % a.heads * a.head_dim;
-    const T* o = kept.o(item) + row * a.head_dim;
+    const index at = item / a.heads * a.tokens + row, first = item % a.heads * a.head_dim;
+    const T *g = d_o.row(at) + first, *out = o.row(at) + first;
     C dot(0);
-    for (int j = device::lane(); j < a.head_dim; j += 32) dot += static_cast<C>(g[j]) * static_cast<C>(o[j]);
+    for (int j = device::lane(); j < a.head_dim; j += 32) dot += static_cast<C>(g[j]) * static_cast<C>(out[j]);
     dot = warp_group{}.sum(dot);
     if (device::lane() == 0) kept.delta(item)[row] = dot;
   }
-}
-
-/// The numbers of every row again from q, k, v and d_o: delta = sum of p <d_o, v>.  One slice.
-template <class T>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * attention_warps<T>, attention_blocks<T>)
-    attention_delta_again_kernel(attention_args<T> a, view<const T> d_o, attention_kept<T> kept) {
-  using C = compute_t<T>;
-  const attention_place<T> at(a);
-  const int ld = a.ld(), d = a.head_dim, first = at.first + device::warp() * 16, g = device::lane() / 4;
-  T* q = device::shared<T>();
-  T *up = q + attention_rows<T> * ld, *k = up + attention_rows<T> * ld, *v = k + attention_step * ld;
-  const T* in = a.qkv.row(at.row0) + index{at.head} * d;
-  fetch_tile(in, a.qkv.stride, at.first, attention_rows<T>, a.tokens, d, a.width, ld, a.wide, q);
-  fetch_tile(d_o.row(at.row0) + index{at.head} * d, d_o.stride, at.first, attention_rows<T>, a.tokens, d, a.width, ld,
-             a.wide, up);
-  running_softmax<C> softmax;
-  C dot[2] = {};
-  for (int key = 0; key < a.tokens; key += attention_step) {
-    device::sync_block();
-    fetch_tile(in + a.dim(), a.qkv.stride, key, attention_step, a.tokens, d, a.width, ld, a.wide, k);
-    fetch_tile(in + 2 * a.dim(), a.qkv.stride, key, attention_step, a.tokens, d, a.width, ld, a.wide, v);
-    tiles_arrived();
-    if (first >= a.tokens) continue;
-    C s[attention_columns][4] = {}, dp[attention_columns][4] = {}, shrink[2];
-    multiply_rows<T>(s, q + device::warp() * 16 * ld, k, a.depth(), ld);
-    multiply_rows<T>(dp, up + device::warp() * 16 * ld, v, a.depth(), ld);
-    softmax.take(s, a.scale, key, a.tokens, shrink);
-    POLYMOE_UNROLL
-    for (int h = 0; h < 2; ++h) {
-      dot[h] *= shrink[h];
-      POLYMOE_UNROLL
-      for (int j = 0; j < attention_columns; ++j)
-        dot[h] += s[j][2 * h] * dp[j][2 * h] + s[j][2 * h + 1] * dp[j][2 * h + 1];
-    }
-  }
-  if (first >= a.tokens) return;
-  softmax.finish();
-  dot[0] = sum_of_row(dot[0]), dot[1] = sum_of_row(dot[1]);
-  if (device::lane() % 4 != 0) return;
-  for (int h = 0; h < 2; ++h)
-    if (const int row = first + g + 8 * h; row < a.tokens) {
-      kept.top(at.item)[row] = softmax.top[h];
-      kept.inverse(at.item)[row] = softmax.inverse(h);
-      kept.delta(at.item)[row] = dot[h] * softmax.inverse(h);
-    }
 }
 
 /// Gradient of the queries: scale sum over keys of p (dp - delta) k with dp = <d_o, v>.

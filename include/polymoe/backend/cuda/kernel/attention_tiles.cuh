@@ -25,31 +25,22 @@ inline constexpr int attention_step = 32;
 inline constexpr int attention_columns = attention_step / 8;
 
 /// What lies in the memory kept from forward to backward, per head of each image: three numbers for every row, so that
-/// p = exp(scale (s - top)) inverse for its scores s, and delta = <d_o, o>; and the output [T, d] when `output` says
-/// so.  Top and inverse, not one logarithm, because top subtracts from a large score without rounding.
+/// p = exp(scale (s - top)) inverse for its scores s, and delta = <d_o, o>.  Top and inverse, not one logarithm,
+/// because top subtracts from a large score without rounding.
 template <class T>
 struct attention_kept {
   using C = compute_t<T>;
   T* base = nullptr;
   index stride = 0;  ///< elements of T from one head to the next
   index tokens = 0;
-  bool output = false;
 
-  /// Bytes of the rows' numbers.
-  POLYMOE_HD static constexpr index numbers_bytes(index tokens) {
-    return round_up(3 * tokens * static_cast<index>(sizeof(C)), 16);
-  }
   /// Elements of T of one head.
-  static index elements(index tokens, index head_dim, bool output) {
-    const auto size = static_cast<index>(sizeof(T));
-    return (numbers_bytes(tokens) + (output ? round_up(tokens * head_dim * size, 16) : 0)) / size;
+  static constexpr index elements(index tokens) {
+    return round_up(3 * tokens * static_cast<index>(sizeof(C)), 16) / static_cast<index>(sizeof(T));
   }
   POLYMOE_DEVICE C* top(index item) const { return reinterpret_cast<C*>(base + item * stride); }
   POLYMOE_DEVICE C* inverse(index item) const { return top(item) + tokens; }
   POLYMOE_DEVICE C* delta(index item) const { return top(item) + 2 * tokens; }
-  POLYMOE_DEVICE T* o(index item) const {
-    return base + item * stride + numbers_bytes(tokens) / static_cast<index>(sizeof(T));
-  }
 };
 
 /// Sizes of one call.

@@ -1,0 +1,95 @@
+// First values of parameters: the same bits on the CPU, under the executor, on a GPU, and with any compiler's habits; a
+// workspace on CUDA that draws them where they lie.
+#include "tensors.hpp"
+
+#include <polymoe/backend/cuda/dispatch/initialise.cuh>
+
+namespace polymoe::executor_test {
+namespace {
+
+/// A module of nothing but parameters, one for each rule, with sizes around launches and gaps between them.
+template <class T, class B>
+struct parameters {
+  using scalar = T;
+  using backend = B;
+  struct saved {};
+  param<T> p[6];
+
+  static index in_cols() { return 1; }
+  static index out_cols() { return 1; }
+  void visit(visitor<T>& v) {
+    v.add(p[0], "constant", {3}, init_rule::constant(1.5));
+    v.add(p[1], "normal", {70, 131}, init_rule::normal(0.02));
+    v.add(p[2], "zeros", {5}, init_rule::zeros());
+    v.add(p[3], "uniform", {33, 17}, init_rule::uniform(0.1));
+    v.add(p[4], "xavier", {1, 1}, init_rule::xavier(3, 5));
+    v.add_stack(
+        p[5], 3, [](index i) { return std::to_string(i) + ".weight"; }, {2, 9}, init_rule::normal(1));
+  }
+  saved bind(binder<B>&, index) const { return {}; }
+  void refresh(context<B>&) {}
+  void forward(context<B>&, view<const T>, view<T>, saved&) const {}
+  void backward(context<B>&, view<const T>, view<T>, saved&) const {}
+};
+
+template <class T>
+void compare(std::uint64_t seed) {
+  workspace<parameters<T, cpu>> host({}, {.max_rows = 1, .seed = seed});
+  workspace<parameters<T, cuda>> copied({}, {.max_rows = 1, .seed = seed});
+  workspace<parameters<T, cuda>> there({}, {.max_rows = 1, .seed = seed}, first_values_on_device<T>);
+  const std::vector<T> want = host.values_on_host();
+  CHECK(same_bits(copied.values_on_host(), want));
+  CHECK(same_bits(there.values_on_host(), want));
+  for (const T g : there.grads_on_host()) CHECK(g == T(0));
+  // Something was drawn: no tensor of a random rule repeats another.
+  CHECK(want[16] != want[17]);
+}
+
+std::uint64_t mixed(std::uint64_t h, std::uint64_t x) { return (h ^ x) * 0x100000001b3ull; }
+
+TEST_CASE("first values on the device have the CPU's bits: every rule, float and double") {
+  for (const std::uint64_t seed : {0u, 1u, 77u}) compare<float>(seed), compare<double>(seed);
+}
+
+TEST_CASE("first values are the same numbers on every machine") {
+  // The bits of 65536 draws each; a compiler that joins or parts a product and a sum elsewhere would change them.
+  std::uint64_t normal = 0xcbf29ce484222325ull, uniform = normal;
+  param_entry e{"blocks.0.weight", {1}, 0, 1, init_rule::normal(0.02)};
+  const first_value n(e, 5);
+  e.init = init_rule::uniform(0.1);
+  const first_value u(e, 5);
+  for (std::uint64_t i = 0; i < 65536; ++i) {
+    normal = mixed(normal, bit_cast<std::uint32_t>(static_cast<float>(n(i))));
+    uniform = mixed(uniform, bit_cast<std::uint32_t>(static_cast<float>(u(i))));
+  }
+  CHECK(normal == 9461956269928160625ull);
+  CHECK(uniform == 5607432129850594622ull);
+}
+
+TEST_CASE("first values are normal: close to the formula in double, and to what a stream draws") {
+  const random_stream r = random_root{3}.stream(4, 0);
+  double largest = 0, sum = 0, square = 0;
+  constexpr int count = 200000;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const words4 b = r.bits(i);
+    const double u = (static_cast<double>(b.a >> 8) + 1) * 0x1p-24, v = static_cast<double>(b.b >> 8) * 0x1p-24;
+    const double want = std::sqrt(-2 * std::log(u)) * std::cos(2 * 3.14159265358979323846 * v);
+    const double got = static_cast<double>(first_normal(r, i));
+    largest = std::max(largest, std::abs(got - want));
+    CHECK(std::abs(got - static_cast<double>(r.normal(i))) < 4e-6);
+    sum += got, square += got * got;
+  }
+  CHECK(largest < 4e-6);
+  CHECK(std::abs(sum / count) < 0.01);
+  CHECK(square / count == doctest::Approx(1).epsilon(0.02));
+}
+
+TEST_CASE("first values that do not fit the parameters are refused") {
+  const cuda::stream s;
+  const std::vector<param_entry> list{{"w", {8}, 4, 8, init_rule::normal(1)}};
+  tensor<float> values(1, 8);
+  CHECK_THROWS_WITH_AS(first_values_on_device<float>(s, list, values, 1), doctest::Contains("'w'"), polymoe::error);
+}
+
+}  // namespace
+}  // namespace polymoe::executor_test
