@@ -15,6 +15,8 @@
 #include "balance/switch_loss.hpp"
 #include "balance/z_loss.hpp"
 #include "core/workspace.hpp"
+#include "expert/conv_block.hpp"
+#include "expert/depthwise_block.hpp"
 #include "expert/gated_mlp.hpp"
 #include "expert/identity.hpp"
 #include "layer/layer.hpp"

@@ -57,6 +57,8 @@ struct expert_config {
   bool even = false;          ///< every expert owns as many rows as any other, empty ones included
   bool shared_input = false;  ///< mixtures: all experts read the same rows
   product_path products = product_path::automatic;
+  index unit_rows = 1;   ///< rows of a unit; for feature maps their pixels
+  index map_height = 0;  ///< rows of pixels of a feature map; 0: as many as columns
 };
 
 /// What backward gets for experts whose outputs are not kept.

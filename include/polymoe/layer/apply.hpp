@@ -24,6 +24,7 @@ struct apply_config {
   index unit_rows = 1;  ///< payload rows per routed unit
   index group_slots = 0;  ///< slots of a group, for dense plans only
   bool even = false;    ///< plans are padded and have no fallback expert: every expert owns as many slots
+  index map_height = 0; ///< rows of pixels of a unit that is a feature map; 0: a square one
 };
 
 namespace detail {
@@ -72,9 +73,7 @@ class apply {
   };
 
   explicit apply(apply_config c)
-      : config_(checked(c)),
-        expert_({c.experts, c.dim, c.hidden, c.out, c.even || identity_plan, identity_plan, Spec::products}),
-        mover_({c.unit_rows * c.dim, c.unit_rows * c.out, c.group_slots}) {}
+      : config_(checked(c)), expert_(sizes(c)), mover_({c.unit_rows * c.dim, c.unit_rows * c.out, c.group_slots}) {}
   const apply_config& settings() const { return config_; }
 
   template <class V>
@@ -149,7 +148,7 @@ class apply {
     backward(c, dy, p, {d_gate, d_skip}, dx, s);
   }
 
-  static constexpr cost count_one(const apply_config& c) { return Expert::count_one({c.experts, c.dim, c.hidden, c.out}); }
+  static constexpr cost count_one(const apply_config& c) { return Expert::count_one(sizes(c)); }
 
  private:
   /// True when experts read a copy of their rows in slot order.
@@ -160,6 +159,10 @@ class apply {
   /// Where the rows that experts read go: kept memory, or scratch where they are not kept.
   static view<T> take_gathered(arena& scratch, const saved& s) {
     return keeps_input ? s.gathered : scratch.template take<T>(s.gathered.rows, s.gathered.cols);
+  }
+  static constexpr expert_config sizes(const apply_config& c) {
+    return {c.experts,     c.dim,       c.hidden,    c.out, c.even || identity_plan, identity_plan, Spec::products,
+            c.unit_rows, c.map_height};
   }
   static const apply_config& checked(const apply_config& c) {
     require(c.dim >= 1 && c.out >= 1 && c.unit_rows >= 1 && c.experts >= 1, "apply: dim ", c.dim, ", out ", c.out,

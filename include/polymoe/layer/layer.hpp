@@ -19,7 +19,8 @@ struct layer_config {
   index hidden = 0;      ///< H of one expert
   index experts = 0;     ///< E
   index classes = 0;     ///< output columns, for head experts only
-  index unit_rows = 1;   ///< rows of a unit when the unit is a block (tokens of an image)
+  index unit_rows = 1;   ///< rows of a unit when the unit is a block (tokens of an image, pixels of a feature map)
+  index map_height = 0;  ///< rows of pixels of a feature map, for convolution experts; 0: the map is square
   index group_size = 0;  ///< units that compete for slots together; 0: all of a call
   bool padded = false;   ///< padded plan layout (bounded capacity only)
   typename Spec::router router{};
@@ -63,7 +64,7 @@ class working_layer {
       : config_(checked(c)),
         routing_(routing_of(c)),
         apply_({c.dim, c.hidden, outputs(c), routing_.plan_experts(), c.unit_rows, routing_.group_slots(),
-                c.padded && !routing_type::has_fallback}) {}
+                c.padded && !routing_type::has_fallback, c.map_height}) {}
 
   index in_cols() const { return config_.dim; }
   index out_cols() const { return outputs(config_); }
@@ -99,7 +100,7 @@ class working_layer {
   /// every slot of experts that pick units is taken; one unit then meets the mean number of experts, rounded up.
   static constexpr cost count(const config& c, index rows) {
     const index units = rows / c.unit_rows;
-    const cost one = apply_type::count_one({c.dim, c.hidden, outputs(c), c.experts, c.unit_rows, 0});
+    const cost one = apply_type::count_one({c.dim, c.hidden, outputs(c), c.experts, c.unit_rows, 0, false, c.map_height});
     const index all = c.experts + (routing_type::has_fallback ? 1 : 0);
     const routing_config<Spec> r = routing_of(c);
     const cost route = routing_type::count(r, units);

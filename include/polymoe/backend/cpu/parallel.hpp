@@ -56,6 +56,7 @@ struct cpu_with {
   template <class T>
   static constexpr bool computes = true;  ///< whether layers of scalar T exist
   static constexpr bool column_routers = true;  ///< routers with phases over a group (core/block.hpp)
+  static constexpr bool convolves = true;  ///< whether it has convolutions
   static constexpr const char* name = "cpu";
   struct stream {
     int threads = 1;                  ///< workers of a parallel loop
@@ -82,6 +83,15 @@ struct cpu_with {
     stream stream_;
   };
 };
+
+/// Whether layers with convolutions exist on a backend.
+template <class Backend>
+consteval bool has_convolutions() {
+  if constexpr (requires { Backend::convolves; })
+    return Backend::convolves;
+  else
+    return false;
+}
 }  // namespace backend
 
 namespace maths {
