@@ -16,7 +16,8 @@ TEST_CASE_TEMPLATE("one thread: sums, largest values and the selection of the la
           std::vector<int> chosen(static_cast<std::size_t>(n + 1), -1);
           int bins[polymoe::phase::select_bins], counters[2];
           outcome<S> got;
-          run_all(polymoe::scalar_block{}, in.score.data(), in.absent.data(), n, count, bins, counters, chosen.data(), &got);
+          run_all(polymoe::scalar_block{}, in.score.data(), in.absent.data(), n, count, bins, counters, chosen.data(),
+                  &got);
           const auto want = want_chosen(in, count);
           REQUIRE(got.taken == static_cast<int>(want.size()));
           for (std::size_t p = 0; p < want.size(); ++p) REQUIRE(chosen[p] == want[p]);

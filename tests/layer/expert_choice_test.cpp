@@ -21,7 +21,8 @@ struct picked : polymoe::spec {
 struct picked_noisy : polymoe::spec {
   using scalar = double;
   using router = polymoe::expert_choice<score::noisy_learned<>>;
-  using capacity = polymoe::capacity::bounded<polymoe::overflow::drop, polymoe::priority::position, polymoe::capacity::rounding::nearest>;
+  using capacity = polymoe::capacity::bounded<polymoe::overflow::drop, polymoe::priority::position,
+                                              polymoe::capacity::rounding::nearest>;
   using combine = polymoe::combine::renormalised<polymoe::combine::over_kept>;
   using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::z_loss>;
   using expert = polymoe::expert::gated_mlp<>;
@@ -93,7 +94,8 @@ TEST_CASE("expert choice: plan, gates and output by the definition; every expert
           const auto& p = c.plan();
           CHECK(polymoe::plan_violation(p) == "");
           const index n = group ? group : 26;
-          const int C = static_cast<int>(std::min<double>(static_cast<double>(n), std::ceil(factor * static_cast<double>(n) / E - 1e-9)));
+          const int C = static_cast<int>(
+              std::min<double>(static_cast<double>(n), std::ceil(factor * static_cast<double>(n) / E - 1e-9)));
           CHECK(p.capacity == C);
           const matrix gate = picked_gates(c, C, false);
           check_lists(c, gate);
@@ -115,7 +117,8 @@ TEST_CASE("statistics: units without an expert, experts per unit") {
   index none = 0, placed = 0;
   int most = 0, least = 99;
   for (int t = 0; t < 26; ++t)
-    none += p.choices(t) == 0, placed += p.choices(t), most = std::max(most, p.choices(t)), least = std::min(least, p.choices(t));
+    none += p.choices(t) == 0, placed += p.choices(t), most = std::max(most, p.choices(t)),
+                                                       least = std::min(least, p.choices(t));
   CHECK((s.unpicked == none && none > 0));
   CHECK((s.placed == placed && s.choices == placed && s.overflow == 0 && s.moved == 0));
   CHECK((s.most_experts == most && s.least_experts == least && most > 1));
@@ -142,7 +145,8 @@ TEST_CASE("expert choice: every gradient") {
 
 TEST_CASE("expert choice with learned noise, renormalised gates, importance and z-loss: gates, every gradient") {
   auto config = config_of<noisy_layer>(5, 1.3, 10);
-  config.balance.get<polymoe::balance::importance>().weight = 20, config.balance.get<polymoe::balance::z_loss>().weight = 3;
+  config.balance.get<polymoe::balance::importance>().weight = 20,
+  config.balance.get<polymoe::balance::z_loss>().weight = 3;
   layer_case<noisy_layer> c(config, 24, 6);
   c.w.step().temperature = 1.5f;
   const auto r = check_gradients(c);
@@ -201,7 +205,8 @@ TEST_CASE_TEMPLATE("same bits for any number of threads and whatever the memory 
   same_bits_everywhere<Layer>(config_of<Layer>(6, 1.5, 50), 330);
 }
 
-TEST_CASE_TEMPLATE("bad rows are picked by nobody and change no gradient", Layer, picked_layer, layer<picked<float>, cpu>) {
+TEST_CASE_TEMPLATE("bad rows are picked by nobody and change no gradient", Layer, picked_layer,
+                   layer<picked<float>, cpu>) {
   auto config = config_of<Layer>(3, 1.0, 8);
   layer_case<Layer> c(config, 16, 11);
   for (index j = 0; j < 5; ++j) c.x.put(3, j, j == 1 ? not_a_number : 1), c.dy.put(3, j, j == 2 ? not_a_number : 1);
@@ -211,7 +216,8 @@ TEST_CASE_TEMPLATE("bad rows are picked by nobody and change no gradient", Layer
   CHECK(polymoe::plan_violation(c.plan()) == "");
   CHECK(c.plan().choices(3) == 0);
   for (index t = 0; t < 16; ++t)
-    for (index j = 0; j < 5; ++j) CHECK((t == 3 ? std::isnan(c.y.at(t, j)) && c.dx.at(t, j) == 0 : std::isfinite(c.y.at(t, j))));
+    for (index j = 0; j < 5; ++j)
+      CHECK((t == 3 ? std::isnan(c.y.at(t, j)) && c.dx.at(t, j) == 0 : std::isfinite(c.y.at(t, j))));
   for (const auto& [name, g] : grads_of(c.w))
     for (const double v : g) CHECK(std::isfinite(v));
   // The same as without that unit: its group then has seven units and the same C = 3.
@@ -255,8 +261,8 @@ TEST_CASE("evaluation has a capacity of its own; a larger one than bound is refu
 }
 
 TEST_CASE("dual numbers carry the derivative of outputs and gradients") {
-  tangents_follow<layer<picked<polymoe::dual<double>>, cpu>, picked_layer>(config_of<layer<picked<polymoe::dual<double>>, cpu>>(3, 1.0, 8),
-                                                                         config_of(3, 1.0, 8), 15);
+  tangents_follow<layer<picked<polymoe::dual<double>>, cpu>, picked_layer>(
+      config_of<layer<picked<polymoe::dual<double>>, cpu>>(3, 1.0, 8), config_of(3, 1.0, 8), 15);
 }
 
 TEST_CASE("counting and describing") {

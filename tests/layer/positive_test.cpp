@@ -1,6 +1,5 @@
-// ReLU routing: every expert with a positive score.  Plan and gates by hand, gradients with the L1 loss, its coefficient
-// over commits, drops at a capacity, units with no expert.  And routing by table and by hash.
-// sanitize: yes
+// ReLU routing: every expert with a positive score.  Plan and gates by hand, gradients with the L1 loss, its
+// coefficient over commits, drops at a capacity, units with no expert.  And routing by table and by hash. sanitize: yes
 #include "support/column_layer.hpp"
 
 namespace moe_test {
@@ -144,7 +143,8 @@ TEST_CASE("a unit without a positive score gives zero; at a capacity the lowest 
   CHECK(r.worst < 1e-6);
 }
 
-TEST_CASE_TEMPLATE("ReLU routing: same bits for any number of threads", Layer, relu_layer, layer<relu_moe<float>, cpu>) {
+TEST_CASE_TEMPLATE("ReLU routing: same bits for any number of threads", Layer, relu_layer,
+                   layer<relu_moe<float>, cpu>) {
   same_bits_everywhere<Layer>(config_of<Layer>(6, 50), 330);
 }
 
@@ -170,7 +170,8 @@ TEST_CASE("routing by table: one expert a unit, several units an id, ids taken m
   d.w.module().router().settings().router.ids = ids.data(), d.w.module().router().settings().router.units_per_id = 4;
   CHECK(check_gradients(d).worst < 1e-6);
   const matrix soft = softmax_rows(logits_of(d));
-  for (int t = 0; t < 24; ++t) CHECK(as_double(d.plan().gate.get(0, d.plan().slot_of[t])) == doctest::Approx(soft[t][want[t / 4]]));
+  for (int t = 0; t < 24; ++t)
+    CHECK(as_double(d.plan().gate.get(0, d.plan().slot_of[t])) == doctest::Approx(soft[t][want[t / 4]]));
 }
 
 TEST_CASE("routing by hash: the position decides, all experts are used, another seed is another table") {

@@ -1,6 +1,6 @@
-// Sinkhorn plans: marginals, a second implementation in plain loops, extreme and equal logits, one expert, one unit, and
-// whole layers of Sinkhorn Token Choice and Sinkhorn Expert Choice with every gradient, also through the iterations.
-// sanitize: yes
+// Sinkhorn plans: marginals, a second implementation in plain loops, extreme and equal logits, one expert, one unit,
+// and whole layers of Sinkhorn Token Choice and Sinkhorn Expert Choice with every gradient, also through the
+// iterations. sanitize: yes
 #include "support/column_layer.hpp"
 
 namespace moe_test {
@@ -55,7 +55,8 @@ matrix plan_by_hand(const matrix& a, int iterations) {
   }
   matrix p = a;
   for (std::size_t t = 0; t < n; ++t)
-    for (std::size_t e = 0; e < E; ++e) p[t][e] = static_cast<double>(std::exp(static_cast<long double>(a[t][e]) + f[t] + g[e]));
+    for (std::size_t e = 0; e < E; ++e)
+      p[t][e] = static_cast<double>(std::exp(static_cast<long double>(a[t][e]) + f[t] + g[e]));
   return p;
 }
 
@@ -67,7 +68,11 @@ struct cells {
   polymoe::group_cells<double> view;
   template <class Score>
   cells(const Score& s, const matrix& a, index E)
-      : logits(static_cast<index>(a.size()), E), plan(logits), d_plan(logits), kept(1, s.kept(static_cast<index>(a.size()), E)), bad(a.size(), 0) {
+      : logits(static_cast<index>(a.size()), E),
+        plan(logits),
+        d_plan(logits),
+        kept(1, s.kept(static_cast<index>(a.size()), E)),
+        bad(a.size(), 0) {
     for (std::size_t t = 0; t < a.size(); ++t)
       for (index e = 0; e < E; ++e) logits.put(static_cast<index>(t), e, a[t][static_cast<std::size_t>(e)]);
     view.logits = logits.get(), view.plan = plan.get(), view.d_plan = d_plan.get(), view.kept = kept.get();
@@ -102,7 +107,8 @@ typename Layer::config config_of(int experts, double factor, index group = 0, in
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("the plan against plain scaling; rows sum to 1, columns to n / E when it has converged", Score, by_score, by_plan) {
+TEST_CASE_TEMPLATE("the plan against plain scaling; rows sum to 1, columns to n / E when it has converged", Score,
+                   by_score, by_plan) {
   for (const int n : {1, 2, 7, 32, 33})
     for (const int E : {1, 2, 5, 16})
       for (const int iterations : {0, 1, 2, 20, 400}) {
@@ -170,7 +176,8 @@ TEST_CASE_TEMPLATE("extreme, equal and few logits; bad units", Score, by_score, 
   cells without(s, a, 3);
   s.plan_group(polymoe::scalar_block{}, without.view);
   for (int t = 0, u = 0; t < 6; ++t) {
-    for (int e = 0; e < 3; ++e) CHECK(with.plan.at(t, e) == (with.bad[static_cast<std::size_t>(t)] ? 0.0 : without.plan.at(u, e)));
+    for (int e = 0; e < 3; ++e)
+      CHECK(with.plan.at(t, e) == (with.bad[static_cast<std::size_t>(t)] ? 0.0 : without.plan.at(u, e)));
     u += !with.bad[static_cast<std::size_t>(t)];
   }
   std::fill(with.bad.begin(), with.bad.end(), 1);
@@ -217,7 +224,8 @@ TEST_CASE("Sinkhorn Token Choice: the K best of the plan, gates of the softmax o
   for (const int E : {2, 4, 33})
     for (const index group : {index{0}, index{7}}) {
       const auto check = [&]<class Layer>(bool plan_weighs) {
-        layer_case<Layer> c(config_of<Layer>(E, 2.0, group), 23, static_cast<std::uint64_t>(E));  // 23 is no multiple of E
+        layer_case<Layer> c(config_of<Layer>(E, 2.0, group), 23,
+                            static_cast<std::uint64_t>(E));  // 23 is no multiple of E
         c.w.step().temperature = 0.5f;
         c.forward();
         const auto& p = c.plan();
@@ -263,7 +271,8 @@ TEST_CASE("Sinkhorn Expert Choice: every expert's best of the plan") {
       for (int e = 0; e < 4; ++e) {
         std::vector<double> column;
         for (int t = 0; t < n; ++t) column.push_back(plan[t][e]);
-        for (const int t : best_k(column, std::min(p.capacity, n))) gate[t0 + t][e] = plan_weighs ? plan[t][e] : soft[t0 + t][e];
+        for (const int t : best_k(column, std::min(p.capacity, n)))
+          gate[t0 + t][e] = plan_weighs ? plan[t][e] : soft[t0 + t][e];
       }
     }
     check_lists(c, gate);
@@ -272,7 +281,8 @@ TEST_CASE("Sinkhorn Expert Choice: every expert's best of the plan") {
   check.operator()<ec_plan_layer>(true);
 }
 
-TEST_CASE_TEMPLATE("layers with Sinkhorn plans: every gradient", Layer, tc_layer, tc_plan_layer, ec_layer, ec_plan_layer, ec_noisy_layer) {
+TEST_CASE_TEMPLATE("layers with Sinkhorn plans: every gradient", Layer, tc_layer, tc_plan_layer, ec_layer,
+                   ec_plan_layer, ec_noisy_layer) {
   for (const int iterations : {3, 20}) {
     auto config = config_of<Layer>(4, 1.0, 9, iterations);
     if constexpr (Layer::recipe.balance_terms == 2) {
@@ -311,10 +321,13 @@ TEST_CASE_TEMPLATE("bad rows change nothing for the others", Layer, tc_plan_laye
     CHECK(c.stats().bad_rows == 1);
     CHECK(polymoe::plan_violation(c.plan()) == "");
     for (index t = 0; t < 16; ++t)
-      for (index j = 0; j < 5; ++j) CHECK((t == 3 ? std::isnan(c.y.at(t, j)) && c.dx.at(t, j) == 0 : std::isfinite(c.y.at(t, j)) && std::isfinite(c.dx.at(t, j))));
+      for (index j = 0; j < 5; ++j)
+        CHECK((t == 3 ? std::isnan(c.y.at(t, j)) && c.dx.at(t, j) == 0
+                      : std::isfinite(c.y.at(t, j)) && std::isfinite(c.dx.at(t, j))));
     for (const auto& [name, g] : grads_of(c.w))
       for (const double v : g) CHECK(std::isfinite(v));
-    if (std::isnan(bad)) first = c.y;
+    if (std::isnan(bad))
+      first = c.y;
     else
       for (index t = 0; t < 16; ++t)
         if (t != 3) CHECK(c.y.row_same_bits(t, first, t));
@@ -328,7 +341,8 @@ TEST_CASE_TEMPLATE("same bits for any number of threads", Layer, layer<token_cho
 
 TEST_CASE("dual numbers carry the derivative through the iterations") {
   using dual_layer = layer<expert_choice<by_plan, polymoe::dual<double>>, cpu>;
-  tangents_follow<dual_layer, ec_plan_layer>(config_of<dual_layer>(3, 1.0, 8, 5), config_of<ec_plan_layer>(3, 1.0, 8, 5), 15);
+  tangents_follow<dual_layer, ec_plan_layer>(config_of<dual_layer>(3, 1.0, 8, 5),
+                                             config_of<ec_plan_layer>(3, 1.0, 8, 5), 15);
 }
 
 TEST_CASE("what is refused; the iterations of a bound layer may shrink, not grow") {

@@ -48,7 +48,8 @@ want by_hand(Case& c, index group_size, int unit_rows = 1) {
   const auto& phi = params.at("router.phi");
   const bool normalised = params.count("router.scale") > 0;
   const index D = c.x.cols, S = static_cast<index>(phi.size()) / D, T = c.x.rows / unit_rows, p = config.router.slots;
-  const double factor = (normalised ? params.at("router.scale")[0] : 1) * static_cast<double>(1.0f / c.w.step().temperature);
+  const double factor =
+      (normalised ? params.at("router.scale")[0] : 1) * static_cast<double>(1.0f / c.w.step().temperature);
   want o;
   matrix logit(static_cast<std::size_t>(T), std::vector<double>(static_cast<std::size_t>(S)));
   for (index t = 0; t < T; ++t)
@@ -79,7 +80,8 @@ want by_hand(Case& c, index group_size, int unit_rows = 1) {
       for (int row = 0; row < unit_rows; ++row) {
         std::vector<double> in(static_cast<std::size_t>(D), 0.0);
         for (index t = t0; t < std::min(T, t0 + group_size); ++t)
-          for (index j = 0; j < D; ++j) in[static_cast<std::size_t>(j)] += o.dispatch[t][s] * c.x.at(t * unit_rows + row, j);
+          for (index j = 0; j < D; ++j)
+            in[static_cast<std::size_t>(j)] += o.dispatch[t][s] * c.x.at(t * unit_rows + row, j);
         const auto out = r.run_expert(params, static_cast<int>(s / p), in.data());
         for (index t = t0; t < std::min(T, t0 + group_size); ++t)
           for (std::size_t j = 0; j < out.size(); ++j) o.y[t * unit_rows + row][j] += o.combine[t][s] * out[j];
@@ -94,7 +96,8 @@ void check_by_hand(Case& c, index group_size, int unit_rows = 1) {
   double worst = 0, plan_worst = 0;
   for (index t = 0; t < p.tokens; ++t)
     for (index s = 0; s < p.dispatch.cols; ++s)
-      plan_worst = std::max({plan_worst, std::abs(p.dispatch.get(t, s) - o.dispatch[t][s]), std::abs(p.combine.get(t, s) - o.combine[t][s])});
+      plan_worst = std::max({plan_worst, std::abs(p.dispatch.get(t, s) - o.dispatch[t][s]),
+                             std::abs(p.combine.get(t, s) - o.combine[t][s])});
   for (index t = 0; t < c.y.rows; ++t)
     for (index j = 0; j < c.y.cols; ++j) worst = std::max(worst, std::abs(c.y.at(t, j) - o.y[t][j]));
   CHECK(plan_worst < 1e-12);
@@ -211,13 +214,14 @@ TEST_CASE("equal logits mix evenly; statistics") {
   CHECK(grads_of(c.w).at("router.scale")[0] != 0);
 }
 
-TEST_CASE_TEMPLATE("same bits for any number of threads and whatever the memory held before", Layer, soft_layer, batch_layer,
-                   layer<soft<float>, cpu>, layer<soft<polymoe::bf16>, cpu>) {
+TEST_CASE_TEMPLATE("same bits for any number of threads and whatever the memory held before", Layer, soft_layer,
+                   batch_layer, layer<soft<float>, cpu>, layer<soft<polymoe::bf16>, cpu>) {
   const bool whole = std::is_same_v<Layer, batch_layer>;
   same_bits_everywhere<Layer>(config_of<Layer>(20, 4, whole ? 0 : 110), 330);
 }
 
-TEST_CASE_TEMPLATE("bad rows take part in nothing", Layer, soft_layer, layer<soft<float>, cpu>, layer<soft<polymoe::bf16>, cpu>) {
+TEST_CASE_TEMPLATE("bad rows take part in nothing", Layer, soft_layer, layer<soft<float>, cpu>,
+                   layer<soft<polymoe::bf16>, cpu>) {
   layer_case<Layer> c(config_of<Layer>(3, 2, 6), 18, 12), good(config_of<Layer>(3, 2, 5), 15, 12);
   for (const double bad : {not_a_number, HUGE_VAL, -HUGE_VAL}) {
     // One bad unit in each image, and gradients that are not finite there, as a loss of NaN gives.
@@ -230,8 +234,10 @@ TEST_CASE_TEMPLATE("bad rows take part in nothing", Layer, soft_layer, layer<sof
     for (index t = 0; t < 18; ++t) {
       const bool is_bad = t == 2 || t == 8 || t == 17;
       for (index j = 0; j < 5; ++j)
-        if (is_bad) CHECK((std::isnan(c.y.at(t, j)) && c.dx.at(t, j) == 0));
-        else good.x.put(at, j, c.x.at(t, j)), good.dy.put(at, j, c.dy.at(t, j));
+        if (is_bad)
+          CHECK((std::isnan(c.y.at(t, j)) && c.dx.at(t, j) == 0));
+        else
+          good.x.put(at, j, c.x.at(t, j)), good.dy.put(at, j, c.dy.at(t, j));
       at += !is_bad;
     }
     good.forward();
@@ -241,7 +247,9 @@ TEST_CASE_TEMPLATE("bad rows take part in nothing", Layer, soft_layer, layer<sof
     at = 0;
     for (index t = 0; t < 18; ++t) {
       if (t == 2 || t == 8 || t == 17) continue;
-      for (index j = 0; j < 5; ++j) a.push_back(c.y.at(t, j)), b.push_back(good.y.at(at, j)), a.push_back(c.dx.at(t, j)), b.push_back(good.dx.at(at, j));
+      for (index j = 0; j < 5; ++j)
+        a.push_back(c.y.at(t, j)), b.push_back(good.y.at(at, j)), a.push_back(c.dx.at(t, j)),
+            b.push_back(good.dx.at(at, j));
       ++at;
     }
     CHECK(norm_ratio(a, b) < most);
@@ -303,7 +311,8 @@ TEST_CASE("counting and describing") {
   CHECK(one.params == 3 * (5 * 4 + 4 + 4 * 5 + 5) + 6 * 5 + 1);
   CHECK(one.macs == 3 * 6 * 5 * 12 + 12 * 2 * 5 * 4);
   const std::string text = soft_layer(config).describe();
-  for (const char* part : {"K=all through slots", "router soft slots", "plan dense [T, E*C]"}) CHECK_MESSAGE(text.find(part) != std::string::npos, text);
+  for (const char* part : {"K=all through slots", "router soft slots", "plan dense [T, E*C]"})
+    CHECK_MESSAGE(text.find(part) != std::string::npos, text);
 }
 
 }  // namespace moe_test

@@ -1,6 +1,5 @@
-// Sparse optimal transport: the plan against the papers' algorithm in plain loops (sorted projection, Adam), its sums and
-// numbers of non-zeros, the unconstrained plan, and whole layers with every gradient.
-// sanitize: yes
+// Sparse optimal transport: the plan against the papers' algorithm in plain loops (sorted projection, Adam), its sums
+// and numbers of non-zeros, the unconstrained plan, and whole layers with every gradient. sanitize: yes
 #include "support/column_layer.hpp"
 
 namespace moe_test {
@@ -32,7 +31,8 @@ std::vector<double> projected(const std::vector<double>& x, int k) {
   for (std::size_t i = 0; i < order.size(); ++i) {
     const double u = x[static_cast<std::size_t>(order[i])];
     sum += u;
-    if (1.0 / static_cast<double>(i + 1) + (u - sum / static_cast<double>(i + 1)) > 0) threshold = (sum - 1) / static_cast<double>(i + 1);
+    if (1.0 / static_cast<double>(i + 1) + (u - sum / static_cast<double>(i + 1)) > 0)
+      threshold = (sum - 1) / static_cast<double>(i + 1);
   }
   std::vector<double> p(x.size(), 0.0);
   for (const int i : order) p[static_cast<std::size_t>(i)] = std::max(0.0, x[static_cast<std::size_t>(i)] - threshold);
@@ -41,14 +41,16 @@ std::vector<double> projected(const std::vector<double>& x, int k) {
 /// Lines are the experts (columns of s) when `picked`, else the units; the plan in the shape of s.
 matrix plan_by_hand(const matrix& s, bool columns, int k, const transport& o) {
   const std::size_t n = s.size(), E = s[0].size(), lines = columns ? E : n, length = columns ? n : E;
-  const double share = static_cast<double>(n) / static_cast<double>(E), b = columns ? share : 1, wanted = columns ? 1 : share;
+  const double share = static_cast<double>(n) / static_cast<double>(E), b = columns ? share : 1,
+               wanted = columns ? 1 : share;
   std::vector<double> alpha(length, 0.0), m(length, 0.0), v(length, 0.0);
   matrix plan(n, std::vector<double>(E));
   const double b1 = static_cast<double>(0.9f), b2 = static_cast<double>(0.999f);
   for (int step = 0;; ++step) {
     for (std::size_t line = 0; line < lines; ++line) {
       std::vector<double> x;
-      for (std::size_t i = 0; i < length; ++i) x.push_back((alpha[i] + (columns ? s[i][line] : s[line][i])) / (static_cast<double>(o.gamma) * b));
+      for (std::size_t i = 0; i < length; ++i)
+        x.push_back((alpha[i] + (columns ? s[i][line] : s[line][i])) / (static_cast<double>(o.gamma) * b));
       const auto p = projected(x, k);
       for (std::size_t i = 0; i < length; ++i) (columns ? plan[i][line] : plan[line][i]) = b * p[i];
     }
@@ -57,7 +59,8 @@ matrix plan_by_hand(const matrix& s, bool columns, int k, const transport& o) {
       double d = -wanted;
       for (std::size_t line = 0; line < lines; ++line) d += columns ? plan[i][line] : plan[line][i];
       m[i] = b1 * m[i] + (1 - b1) * d, v[i] = b2 * v[i] + (1 - b2) * d * d;
-      alpha[i] -= static_cast<double>(o.learning_rate) * (m[i] / (1 - std::pow(b1, step + 1))) / (std::sqrt(v[i] / (1 - std::pow(b2, step + 1))) + static_cast<double>(1e-8f));
+      alpha[i] -= static_cast<double>(o.learning_rate) * (m[i] / (1 - std::pow(b1, step + 1))) /
+                  (std::sqrt(v[i] / (1 - std::pow(b2, step + 1))) + static_cast<double>(1e-8f));
     }
   }
 }
@@ -67,8 +70,11 @@ struct cells {
   int steps = 0, bins[polymoe::phase::select_bins];
   polymoe::group_cells<double> view;
   cells(const transport& o, const matrix& s, bool picked, index limit)
-      : logits(static_cast<index>(s.size()), static_cast<index>(s[0].size()), 0), scores(logits), plan(logits),
-        kept(1, o.kept(logits.rows, logits.cols)), bad(s.size(), 0) {
+      : logits(static_cast<index>(s.size()), static_cast<index>(s[0].size()), 0),
+        scores(logits),
+        plan(logits),
+        kept(1, o.kept(logits.rows, logits.cols)),
+        bad(s.size(), 0) {
     for (index t = 0; t < logits.rows; ++t)
       for (index e = 0; e < logits.cols; ++e) scores.put(t, e, s[t][e]);
     plan.fill(not_a_number);
@@ -161,7 +167,8 @@ TEST_CASE("bad units, and groups of nothing else") {
     o.plan_group(polymoe::scalar_block{}, without.view);
     for (int t = 0, u = 0; t < 6; ++t) {
       const bool bad = with.bad[static_cast<std::size_t>(t)];
-      for (int e = 0; e < 3; ++e) CHECK(with.plan.at(t, e) == (bad ? 0.0 : doctest::Approx(without.plan.at(u, e)).epsilon(1e-13)));
+      for (int e = 0; e < 3; ++e)
+        CHECK(with.plan.at(t, e) == (bad ? 0.0 : doctest::Approx(without.plan.at(u, e)).epsilon(1e-13)));
       u += !bad;
     }
     std::fill(with.bad.begin(), with.bad.end(), 1);

@@ -1,5 +1,5 @@
-// Shared by the tests of routers that work on columns: logits and softmax by hand, gates against a plan's lists, bits for
-// any number of threads, tangents of dual numbers.
+// Shared by the tests of routers that work on columns: logits and softmax by hand, gates against a plan's lists, bits
+// for any number of threads, tangents of dual numbers.
 #pragma once
 
 #include "moe_layer.hpp"
@@ -16,7 +16,8 @@ matrix logits_of(Case& c) {
     z.emplace_back();
     for (index e = 0; e < E; ++e) {
       long double s = 0;
-      for (index j = 0; j < D; ++j) s += static_cast<long double>(w[static_cast<std::size_t>(e * D + j)]) * c.x.at(t, j);
+      for (index j = 0; j < D; ++j)
+        s += static_cast<long double>(w[static_cast<std::size_t>(e * D + j)]) * c.x.at(t, j);
       z.back().push_back(static_cast<double>(s));
     }
   }
@@ -59,7 +60,8 @@ double gated_sum_error(Case& c, const reference& r, const matrix& gate) {
       const auto o = r.run_expert(params, e, x.data());
       for (std::size_t j = 0; j < y.size(); ++j) y[j] += gate[t][e] * o[j];
     }
-    for (std::size_t j = 0; j < y.size(); ++j) worst = std::max(worst, std::abs(y[j] - c.y.at(t, static_cast<index>(j))));
+    for (std::size_t j = 0; j < y.size(); ++j)
+      worst = std::max(worst, std::abs(y[j] - c.y.at(t, static_cast<index>(j))));
   }
   return worst;
 }

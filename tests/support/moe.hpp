@@ -140,18 +140,13 @@ inline double norm_ratio(const std::vector<double>& a, const std::vector<double>
 template <class Plan>
 std::vector<int> decisions(const Plan& p) {
   std::vector<int> d;
-  if constexpr (!requires { p.slot_of; }) {
-    return d;  // a dense plan decides nothing
-  } else {
-  if (!p.slot_of) return d;
-  if (p.slots_begin) {
-    d.assign(p.token, p.token + p.begin[p.all_experts]);
-    return d;
+  if constexpr (requires { p.slot_of; }) {  // a dense plan decides nothing
+    if (!p.slot_of) return d;
+    if (p.slots_begin) return {p.token, p.token + p.begin[p.all_experts]};
+    d.assign(p.slot_of, p.slot_of + index{p.tokens} * p.k);
+    d.insert(d.end(), p.expert_of, p.expert_of + index{p.tokens} * p.k);
   }
-  d.assign(p.slot_of, p.slot_of + index{p.tokens} * p.k);
-  d.insert(d.end(), p.expert_of, p.expert_of + index{p.tokens} * p.k);
   return d;
-  }
 }
 
 /// True when f() throws polymoe::error whose text has every one of `parts`.

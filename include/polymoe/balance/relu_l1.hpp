@@ -1,4 +1,5 @@
-// balance::relu_l1: ReMoE's regulariser, which makes ReLU scores sparse and spreads them, with a coefficient that adapts:
+// balance::relu_l1: ReMoE's regulariser, which makes ReLU scores sparse and spreads them, with a coefficient that
+// adapts:
 //
 //   E / K sum_e f_e P_e,  f_e the share of units with a positive score (no gradient), P_e the mean score
 //
@@ -16,8 +17,8 @@ struct relu_l1 {
   static constexpr int columns = 2;
   static constexpr bool adapts = true;
   float weight = 1;
-  float target = 2;       ///< K: experts a unit should use in the mean
-  float first = 1e-8f;    ///< of the coefficient
+  float target = 2;     ///< K: experts a unit should use in the mean
+  float first = 1e-8f;  ///< of the coefficient
   float step = 1.2f;
   float coefficient = 0;  ///< set by the library in each call
 

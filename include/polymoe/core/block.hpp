@@ -4,8 +4,9 @@
 // barriers.  A phase is written once, over a block context:
 //   scalar_block                          one thread: the CPU backend and the readable reference
 //   device::block_lanes                   the threads of a CUDA block (backend/cuda/block_lanes.cuh)
-// A context has rank(), width(), sync(), sum(x), max(x), inclusive_scan(x, &total) and count(&counter): sums and largest
-// values over its threads, the same bits on every thread and in every run.  All threads of a block call them together.
+// A context has rank(), width(), sync(), sum(x), max(x), inclusive_scan(x, &total) and count(&counter): sums and
+// largest values over its threads, the same bits on every thread and in every run.  All threads of a block call them
+// together.
 #pragma once
 
 #include "dtype.hpp"
@@ -42,8 +43,8 @@ POLYMOE_HD void each(const Block& b, index n, F f) {
   for (index i = b.rank(); i < n; i += b.width()) f(i);
   b.sync();
 }
-/// f(first, count) for ranges that cover [0, n): one long range for one thread, so that its inner loops run along memory;
-/// single elements side by side for many.  Then a barrier.
+/// f(first, count) for ranges that cover [0, n): one long range for one thread, so that its inner loops run along
+/// memory; single elements side by side for many.  Then a barrier.
 template <class Block, class F>
 POLYMOE_HD void ranges(const Block& b, index n, F f) {
   if (b.width() == 1) {
@@ -88,7 +89,8 @@ POLYMOE_HD int select_first(const Block& b, int n, int count, int* bins, Key key
   const int taken = count < present ? count : present;
   if (taken <= 0) return 0;
 
-  // The key of rank `taken`, digit by digit from the top; `left` keys with the digits found so far are still to be taken.
+  // The key of rank `taken`, digit by digit from the top; `left` keys with the digits found so far are still to be
+  // taken.
   U prefix = 0, mask = 0;
   int left = taken;
   for (int shift = static_cast<int>(sizeof(U)) * 8 - 8; shift >= 0; shift -= 8) {

@@ -128,7 +128,8 @@ class apply {
   }
 
   /// dx = ; expert gradients += ; gradients of the plan +=.
-  void backward(context<Backend>& c, view<const T> dy, const Plan& p, const plan_grad<Plan>& d_plan, view<T> dx, saved& s) const {
+  void backward(context<Backend>& c, view<const T> dy, const Plan& p, const plan_grad<Plan>& d_plan, view<T> dx,
+                saved& s) const {
     const index r = config_.unit_rows;
     require(dy.rows == s.x.rows && dy.cols == config_.out, "apply: dy is ", shape_text(dy), ", y was [", s.x.rows, ", ", config_.out, "]");
     require(!dx.ptr[0] || (dx.rows == s.x.rows && dx.cols == config_.dim), "apply: dx is ", shape_text(dx), ", x was ", shape_text(s.x));
@@ -142,7 +143,8 @@ class apply {
     mover_.input_vjp(c, p, d_slots, dy, s.x, r, dx, d_plan);
   }
   /// The same with the gradients of a sparse plan one by one.
-  void backward(context<Backend>& c, view<const T> dy, const Plan& p, view<C> d_gate, view<C> d_skip, view<T> dx, saved& s) const
+  void backward(context<Backend>& c, view<const T> dy, const Plan& p, view<C> d_gate, view<C> d_skip, view<T> dx,
+                saved& s) const
     requires std::is_same_v<Plan, sparse_plan<C>>
   {
     backward(c, dy, p, {d_gate, d_skip}, dx, s);

@@ -199,7 +199,8 @@ std::string working_layer<Spec, Backend>::describe() const {
     const index group = config_.group_size ? config_.group_size : 0;
     s << " (overflow " << policy_name<typename Spec::capacity::overflow_policy>() << ", priority "
       << policy_name<typename Spec::capacity::priority_policy>();
-    if (group) s << ", C=" << config_.capacity.slots({group, config_.experts, choices_of<typename Spec::router>, true}) << " of " << group;
+    const index k = choices_of<typename Spec::router>;
+    if (group) s << ", C=" << config_.capacity.slots({group, config_.experts, k, true}) << " of " << group;
     s << ")";
   }
   s << ", expert " << policy_name<typename Spec::expert>() << ", combine " << policy_name<typename Spec::combine>()

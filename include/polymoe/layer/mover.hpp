@@ -5,8 +5,8 @@
 //   combine_vjp   dy -> d_out, and the gradient of the plan's combine weights
 //   input_vjp     d_slots -> dx, and what else of the plan depends on x
 //
-// Sparse plans copy rows, through the backend's functions of one plan each.  Dense plans multiply by matrices, which need
-// products made when the layer is; a backend that has them specialises mover for dense_plan.
+// Sparse plans copy rows, through the backend's functions of one plan each.  Dense plans multiply by matrices, which
+// need products made when the layer is; a backend that has them specialises mover for dense_plan.
 #pragma once
 
 #include "../core/context.hpp"
@@ -16,8 +16,8 @@ namespace polymoe::inline v0 {
 
 /// Sizes a mover is made for.
 struct mover_config {
-  index in = 0, out = 0;   ///< numbers of one unit: columns times rows of a unit
-  index group_slots = 0;   ///< slots of a group, dense plans only
+  index in = 0, out = 0;  ///< numbers of one unit: columns times rows of a unit
+  index group_slots = 0;  ///< slots of a group, dense plans only
 };
 
 template <class Plan, class T, class Backend>
@@ -39,11 +39,11 @@ class mover<sparse_plan<C>, T, Backend> {
     combine_slots<T>(c, p, out, x, unit_rows, y);
   }
   void combine_vjp(ctx& c, const plan& p, view<const T> dy, view<const T> out, view<const T> x, index unit_rows,
-                        view<T> d_out, const plan_grad<plan>& d) const {
+                   view<T> d_out, const plan_grad<plan>& d) const {
     combine_backward<T>(c, p, dy, out, x, unit_rows, d_out, d.gate, d.skip);
   }
   void input_vjp(ctx& c, const plan& p, view<const T> d_slots, view<const T> dy, view<const T>, index unit_rows,
-                      view<T> dx, const plan_grad<plan>&) const {
+                 view<T> dx, const plan_grad<plan>&) const {
     if (dx.ptr[0]) gather_backward<T>(c, p, d_slots, dy, unit_rows, dx);
   }
 };

@@ -42,7 +42,8 @@ class routing : public routing_traits<Spec> {
   index group_slots() const { return 0; }
   static const char* plan_text(bool padded) {
     if (all_experts) return "plan identity (no copy), combine by gather";
-    if (picked) return padded ? "plan padded [E, G*C], combine by gather from lists" : "plan packed, combine by gather from lists";
+    if (picked && padded) return "plan padded [E, G*C], combine by gather from lists";
+    if (picked) return "plan packed, combine by gather from lists";
     return padded ? "plan padded [E, G*C], combine by gather" : "plan packed, combine by gather";
   }
   int plan_experts() const { return static_cast<int>(config_.experts) + (has_fallback ? 1 : 0); }
@@ -69,7 +70,10 @@ class routing : public routing_traits<Spec> {
     if (units == 0) return 0;
     const index E = config_.experts, group = group_of(units), G = ceil_div(units, group);
     if constexpr (all_experts) return checked_mul(E, units, "routing: slots");
-    if constexpr (picked) return checked_mul(E * G, config_.padded ? capacity_bound(group) : std::min(capacity_bound(group), group), "routing: slots");
+    if constexpr (picked) {
+      const index most = capacity_bound(group);
+      return checked_mul(E * G, config_.padded ? most : std::min(most, group), "routing: slots");
+    }
     const index choices = checked_mul(units, Router::k, "routing: slots"), extra = has_fallback ? units : 0;
     if (!config_.padded) return choices + extra;
     return checked_mul(E * G, capacity_bound(group), "routing: slots") + (has_fallback ? G * group : 0);
@@ -217,12 +221,14 @@ class routing : public routing_traits<Spec> {
     p.tokens = static_cast<int>(units);
     p.group_size = static_cast<int>(group_of(units));
     p.groups = static_cast<int>(units ? ceil_div(units, p.group_size) : 0);
-    const index cap = Capacity::limited && !all_experts ? config_.capacity.slots(query(p.group_size, c.training())) : p.group_size;
+    index cap = p.group_size;
+    if (Capacity::limited && !all_experts) cap = config_.capacity.slots(query(p.group_size, c.training()));
     if (!all_experts && (config_.padded || picked)) {
       // Settings may have changed since the plan was bound.
       const index run = config_.padded ? cap : std::min<index>(cap, p.group_size);
       const index needed = (config_.experts * run + (has_fallback ? p.group_size : 0)) * p.groups;
-      require(needed <= p.max_slots, "routing: capacity ", cap, " needs ", needed, " slots, the plan was bound for ", p.max_slots);
+      require(needed <= p.max_slots, "routing: capacity ", cap, " needs ", needed, " slots, the plan was bound for ",
+              p.max_slots);
     }
     p.capacity = static_cast<int>(cap);
   }

@@ -23,20 +23,19 @@ struct slot_parameters {
 template <class C>
 struct slot_memory {
   dense_plan<C> plan;
-  view<C> cosine;      ///< [T, S] U of soft_slots.hpp
-  view<C> unit_norm;   ///< [1, T] 1 / |x_t|, normalised only
-  view<C> slot_norm;   ///< [1, S] 1 / |phi_s|, normalised only
-  view<C> d_dispatch;  ///< [T, S]
-  view<C> d_combine;   ///< [T, S]
-  view<C> values;      ///< [1, 1] no balance loss: zero
-  routing_stats stats; ///< load is the mass of the combine matrix
+  view<C> cosine;       ///< [T, S] U of soft_slots.hpp
+  view<C> unit_norm;    ///< [1, T] 1 / |x_t|, normalised only
+  view<C> slot_norm;    ///< [1, S] 1 / |phi_s|, normalised only
+  view<C> d_dispatch;   ///< [T, S]
+  view<C> d_combine;    ///< [T, S]
+  view<C> values;       ///< [1, 1] no balance loss: zero
+  routing_stats stats;  ///< load is the mass of the combine matrix
 
   plan_grad<dense_plan<C>> d_plan() const { return {d_dispatch, d_combine}; }
 };
 
 template <class Spec, class Backend>
-  requires(Spec::router::k == mixed_into_slots)
-class routing<Spec, Backend> : public routing_traits<Spec> {
+requires(Spec::router::k == mixed_into_slots) class routing<Spec, Backend> : public routing_traits<Spec> {
  public:
   using scalar = typename Spec::scalar;
   using backend = Backend;
@@ -69,18 +68,23 @@ class routing<Spec, Backend> : public routing_traits<Spec> {
     const index S = group_slots(), D = config_.dim;
     v.add(own_.phi, "phi", {S, D}, init_rule::normal(1.0 / std::sqrt(static_cast<double>(D))), decay::no);
     if constexpr (Router::normalised)
-      v.add(own_.scale, "scale", {1, 1}, init_rule::constant(static_cast<double>(config_.router.first_scale)), decay::no);
+      v.add(own_.scale, "scale", {1, 1}, init_rule::constant(static_cast<double>(config_.router.first_scale)),
+            decay::no);
     kernel_.visit(v);
   }
 
-  index max_slots(index units) const { return units == 0 ? 0 : checked_mul(group_slots(), ceil_div(units, group_of(units)), "routing: slots"); }
+  index max_slots(index units) const {
+    return units == 0 ? 0 : checked_mul(group_slots(), ceil_div(units, group_of(units)), "routing: slots");
+  }
 
   saved bind(binder<Backend>& b, index max_units) const {
     saved s;
     const index S = group_slots(), E = config_.experts, group = group_of(max_units);
     const index G = config_.group_size ? ceil_div(max_units, group) : 1;
-    require(max_units < (index{1} << 31) && max_slots(max_units) < (index{1} << 31) && checked_mul(max_units, S, "routing") < (index{1} << 40),
-            "routing: ", max_units, " units with ", max_slots(max_units), " slots exceed the 32-bit ids of a plan (2147483647)");
+    require(max_units < (index{1} << 31) && max_slots(max_units) < (index{1} << 31) &&
+                checked_mul(max_units, S, "routing") < (index{1} << 40),
+            "routing: ", max_units, " units with ", max_slots(max_units),
+            " slots exceed the 32-bit ids of a plan (2147483647)");
     s.max_units = max_units;
     dense_plan<C>& p = s.plan;
     p.tokens = static_cast<int>(max_units), p.groups = static_cast<int>(G), p.group_size = static_cast<int>(group);
@@ -152,14 +156,16 @@ class routing<Spec, Backend> : public routing_traits<Spec> {
   static const config& checked(const config& c) {
     require(c.dim >= 1, "routing: dim is ", c.dim, ", it must be at least 1");
     require(c.experts >= 1, "routing: experts is ", c.experts, ", it must be at least 1");
-    require(c.experts <= max_experts, "routing: experts is ", c.experts, ", the largest supported number is ", max_experts);
+    require(c.experts <= max_experts, "routing: experts is ", c.experts, ", the largest supported number is ",
+            max_experts);
     c.router.validate();
-    require(checked_mul(c.experts, c.router.slots, "routing: slots") <= (index{1} << 20), "routing: ", c.experts, " experts of ",
-            c.router.slots, " slots are ", c.experts * c.router.slots, " slots a group, at most ", index{1} << 20, " are supported");
-    require(!per_image || c.group_size >= 1, "routing: soft_slots over the tokens of an image need group_size, it is ", c.group_size,
-            "; to mix over the batch write axis::batch");
-    require(per_image || c.group_size == 0, "routing: soft_slots over the batch take group_size 0, it is ", c.group_size,
-            "; to mix over the tokens of an image write axis::image");
+    require(checked_mul(c.experts, c.router.slots, "routing: slots") <= (index{1} << 20), "routing: ", c.experts,
+            " experts of ", c.router.slots, " slots are ", c.experts * c.router.slots, " slots a group, at most ",
+            index{1} << 20, " are supported");
+    require(!per_image || c.group_size >= 1, "routing: soft_slots over the tokens of an image need group_size, it is ",
+            c.group_size, "; to mix over the batch write axis::batch");
+    require(per_image || c.group_size == 0, "routing: soft_slots over the batch take group_size 0, it is ",
+            c.group_size, "; to mix over the tokens of an image write axis::image");
     return c;
   }
   index group_of(index units) const { return config_.group_size ? config_.group_size : std::max<index>(units, 1); }

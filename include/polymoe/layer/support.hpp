@@ -141,14 +141,19 @@ inline constexpr bool has_column_routers = [] {
 template <class Spec, class Backend>
 consteval verdict support_of_slots() {
   using R = typename Spec::router;
-  if constexpr (!requires(const R r) { { r.slots } -> std::convertible_to<index>; { R::normalised } -> std::convertible_to<bool>; typename R::axis; })
+  if constexpr (!requires(const R r) {
+                  { r.slots } -> std::convertible_to<index>;
+                  { R::normalised } -> std::convertible_to<bool>;
+                  typename R::axis;
+                })
     return verdict::M017_wrong_plan;
   if (!has_column_routers<Backend>) return verdict::M022_router_of_backend;
   if (!expert_has_module<Spec, Backend>()) return verdict::M019_expert_module;
   using Save = typename Spec::save;
   if (!save_policy<Save> || (!std::is_same_v<Save, save::everything> && !saves<Spec, Backend>)) return verdict::M027_save;
   if (!keeps_output<Save>) return verdict::M025_policies_of_slots;
-  if constexpr (!std::is_same_v<typename Spec::capacity, capacity::unlimited> || !std::is_same_v<typename Spec::combine, combine::affinity> ||
+  if constexpr (!std::is_same_v<typename Spec::capacity, capacity::unlimited> ||
+                !std::is_same_v<typename Spec::combine, combine::affinity> ||
                 !std::is_same_v<typename Spec::balance, balance::none>)
     return verdict::M025_policies_of_slots;
   return verdict::ok;
@@ -214,7 +219,7 @@ template <class Spec, class Backend>
 consteval bool explain() {
   constexpr verdict v = support<Spec, Backend>();
   static_assert(v != verdict::M001_router_k,
-                "polymoe M001: Spec::router needs static constexpr int k (experts per unit, or polymoe::every_expert): it sizes the plan. See docs/errors.md#M001");
+                "polymoe M001: Spec::router needs static constexpr int k (experts per unit, or polymoe::every_expert or picked_by_experts): it sizes the plan. See docs/errors.md#M001");
   static_assert(v != verdict::M002_router_scores,
                 "polymoe M002: Spec::router needs template <class Row> POLYMOE_HD Row scores(const Row& logits) const: gates are made of scores. See docs/errors.md#M002");
   static_assert(v != verdict::M003_router_vjp,
@@ -256,7 +261,7 @@ consteval bool explain() {
   static_assert(v != verdict::M021_scalar_of_backend,
                 "polymoe M021: this backend does not compute in Spec::scalar; dual numbers run on polymoe::cpu only. See docs/errors.md#M021");
   static_assert(v != verdict::M022_router_of_backend,
-                "polymoe M022: this backend has no kernels yet for routers that work on columns (expert_choice, score::sinkhorn, soft_slots). Use polymoe::cpu, or top_k or mixture with row scores. See docs/errors.md#M022");
+                "polymoe M022: this backend has no kernels yet for routers that work on columns (expert_choice, positive, soft_slots, score::sinkhorn, score::sparse_transport). Use polymoe::cpu, or top_k or mixture with row scores. See docs/errors.md#M022");
   static_assert(v != verdict::M023_overflow_of_picks,
                 "polymoe M023: where experts pick units nothing overflows, so overflow::identity, fallback and reroute have nothing to act on. Use overflow::drop or drop_to_zero: a unit that no expert picks gives zero. See docs/errors.md#M023");
   static_assert(v != verdict::M024_balance_of_columns,

@@ -2,9 +2,9 @@
 //
 //   expert input  x_in[s]  = sum_t dispatch[t, s] x[t]
 //   layer output  y[t]     = sum_s combine[t, s] y_out[s]
-// Slot s = e*C + c inside a group; rows of different groups share no slots.  The payload of slot (e, c) of group g is row
-// (e*G + g)*C + c, so that an expert's rows lie together.  Rows of units that are not finite are zero in both.  Soft MoE produces it; for sparse plans it is
-// the test oracle (expand.hpp).
+// Slot s = e*C + c inside a group; rows of different groups share no slots.  The payload of slot (e, c) of group g is
+// row (e*G + g)*C + c, so that an expert's rows lie together.  Rows of units that are not finite are zero in both.
+// Soft MoE produces it; for sparse plans it is the test oracle (expand.hpp).
 #pragma once
 
 #include "sparse_plan.hpp"

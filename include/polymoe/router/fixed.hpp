@@ -5,7 +5,7 @@
 // These routers choose with select(scores, unit), which a router of your own may have instead of select(scores).
 #pragma once
 
-#include "../core/rng.hpp"
+#include "../core/error.hpp"
 #include "top_k.hpp"
 
 namespace polymoe::inline v0 {
@@ -49,7 +49,9 @@ struct fixed : detail::scored<Score> {
   const int* ids = nullptr;
   index units_per_id = 1;
 
-  void validate() const { require(units_per_id >= 1, "fixed: units_per_id is ", units_per_id, ", it must be at least 1"); }
+  void validate() const {
+    require(units_per_id >= 1, "fixed: units_per_id is ", units_per_id, ", it must be at least 1");
+  }
   template <class Row>
   POLYMOE_HD choice<1> select(const Row& scores, index unit) const {
     const int id = ids ? ids[unit / units_per_id] % scores.n : 0;
@@ -62,13 +64,14 @@ struct fixed : detail::scored<Score> {
 template <class Score = score::one>
 struct hashed : detail::scored<Score> {
   static constexpr const char* name = "hashed";
-  index period = 1;          ///< positions: tokens of an image
+  index period = 1;  ///< positions: tokens of an image
   std::uint64_t seed = 0;
 
   void validate() const { require(period >= 1, "hashed: period is ", period, ", it must be at least 1"); }
   template <class Row>
   POLYMOE_HD choice<1> select(const Row& scores, index unit) const {
-    std::uint64_t z = (static_cast<std::uint64_t>(unit % period) + 1) * 0x9e3779b97f4a7c15ull + seed * 0xd1342543de82ef95ull;
+    std::uint64_t z =
+        (static_cast<std::uint64_t>(unit % period) + 1) * 0x9e3779b97f4a7c15ull + seed * 0xd1342543de82ef95ull;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
     choice<1> c;

@@ -16,17 +16,17 @@ namespace polymoe::inline v0 {
 
 template <class C>
 struct group_cells {
-  view<C> logits;                 ///< [n, E] with noise, before the temperature
+  view<C> logits;  ///< [n, E] with noise, before the temperature
   float inverse_temperature = 1;
-  view<C> scores;                 ///< [n, E] of the rows
-  bool picked = false;            ///< experts pick units; false: units choose experts
-  index limit = 0;                ///< C where experts pick, K where units choose, E in mixtures
+  view<C> scores;                      ///< [n, E] of the rows
+  bool picked = false;                 ///< experts pick units; false: units choose experts
+  index limit = 0;                     ///< C where experts pick, K where units choose, E in mixtures
   const unsigned char* bad = nullptr;  ///< [n]
-  view<C> plan;                   ///< [n, E]
-  view<C> d_plan;                 ///< [n, E]
-  view<C> kept;                   ///< [1, kept(n, E)]
-  int* steps = nullptr;           ///< [1] a number to keep beside
-  int* bins = nullptr;            ///< [phase::select_bins] counters shared by the block
+  view<C> plan;                        ///< [n, E]
+  view<C> d_plan;                      ///< [n, E]
+  view<C> kept;                        ///< [1, kept(n, E)]
+  int* steps = nullptr;                ///< [1] a number to keep beside
+  int* bins = nullptr;                 ///< [phase::select_bins] counters shared by the block
 
   POLYMOE_HD index units() const { return logits.rows; }
   POLYMOE_HD index experts() const { return logits.cols; }

@@ -1,7 +1,8 @@
 // positive<Score>: a unit uses every expert whose score is above zero, none or all of them   (ReMoE; papers.md 5.7).
 //
-// The number of experts follows the scores; balance::relu_l1 steers it to K in the mean.  With a bounded capacity, asked
-// with k = 1, an expert serves its C best such units and drops the others.  The plan is that of experts that pick: lists.
+// The number of experts follows the scores; balance::relu_l1 steers it to K in the mean.  With a bounded capacity,
+// asked with k = 1, an expert serves its C best such units and drops the others.  The plan is that of experts that
+// pick: lists.
 #pragma once
 
 #include "../score/relu.hpp"

@@ -1,5 +1,5 @@
-// soft_slots<Axis, Normalised>: Soft MoE (Puigcerver et al. 2023; paper C, router 6): slots are mixtures of the units of a
-// group, units are mixtures of the slots' outputs.
+// soft_slots<Axis, Normalised>: Soft MoE (Puigcerver et al. 2023; paper C, router 6): slots are mixtures of the units
+// of a group, units are mixtures of the slots' outputs.
 //
 //   U_ts     = <x_t, phi_s>                                      plain
 //            = <x_t, phi_s> / (|x_t| |phi_s|), |v| = sqrt(v.v + 1e-6)   normalised (the default, as in V-MoE's code)
@@ -17,6 +17,7 @@
 #include "../core/block.hpp"
 #include "../core/error.hpp"
 #include "../core/math.hpp"
+#include "../core/view.hpp"
 #include "top_k.hpp"
 
 namespace polymoe::inline v0 {
@@ -32,14 +33,15 @@ struct batch {
 
 template <class Axis = polymoe::axis::image, bool Normalised = true>
 struct soft_slots {
-  static constexpr const char* name = std::is_same_v<Axis, polymoe::axis::batch>
-                                          ? (Normalised ? "soft slots over the batch" : "plain soft slots over the batch")
-                                          : (Normalised ? "soft slots" : "plain soft slots");
+  static constexpr const char* name =
+      std::is_same_v<Axis, polymoe::axis::batch>
+          ? (Normalised ? "soft slots over the batch" : "plain soft slots over the batch")
+          : (Normalised ? "soft slots" : "plain soft slots");
   static constexpr int k = mixed_into_slots;
   static constexpr bool normalised = Normalised;
   using axis = Axis;
-  index slots = 1;          ///< of each expert, in each group
-  float first_scale = 1.0f; ///< first value of the learned scale
+  index slots = 1;           ///< of each expert, in each group
+  float first_scale = 1.0f;  ///< first value of the learned scale
 
   void validate() const { require(slots >= 1, "soft_slots: slots is ", slots, ", it must be at least 1"); }
 };
@@ -47,8 +49,8 @@ struct soft_slots {
 /// dispatch = softmax of factor * u down each column, bad units left out.  All views are [n, columns of this call];
 /// `work` is [2, columns].
 template <class Block, class C>
-POLYMOE_HD void slot_softmax(const Block& b, const view<C>& u, C factor, const unsigned char* bad, const view<C>& dispatch,
-                             const view<C>& work) {
+POLYMOE_HD void slot_softmax(const Block& b, const view<C>& u, C factor, const unsigned char* bad,
+                             const view<C>& dispatch, const view<C>& work) {
   phase::ranges(b, u.cols, [&](index first, index count) {
     const index end = first + count;
     for (index s = first; s < end; ++s) work.set(0, s, C(-__builtin_inff())), work.set(1, s, C(0));

@@ -33,8 +33,8 @@ struct sinkhorn : Inner {
   using group_plan = void;
   static constexpr bool weighs_plan = Weights::weighs_plan;
 
-  int iterations = 20;   ///< at most; 0 gives the row softmax
-  float tolerance = 0;   ///< > 0: stop when no column sum differs by more than this share from n / E
+  int iterations = 20;  ///< at most; 0 gives the row softmax
+  float tolerance = 0;  ///< > 0: stop when no column sum differs by more than this share from n / E
 
   static constexpr int most_iterations = 1000;
   void validate() const {
@@ -175,7 +175,8 @@ struct sinkhorn : Inner {
   POLYMOE_HD static void sum_columns(const Block& b, const Cells& a, const potentials<Cells>& at, int i) {
     using S = typename potentials<Cells>::S;
     phase::ranges(b, at.E, [&](index first, index count) {
-      for (index e = first; e < first + count; ++e) at.set_column(0, e, S(0)), at.set_column(1, e, S(-__builtin_inff()));
+      for (index e = first; e < first + count; ++e)
+        at.set_column(0, e, S(0)), at.set_column(1, e, S(-__builtin_inff()));
       for (index t = 0; t < at.n; ++t) {
         if (a.bad[t]) continue;
         const S f = at.f(i, t);

@@ -4,15 +4,16 @@
 //   P = argmax <P, S> - (gamma / 2) |P|^2,  P >= 0, every unit gives 1, every expert gets n / E, S the inner score
 //
 // over the n finite units of a group, with at most `nonzeros` non-zeros in a column where experts pick, in a row where
-// units choose.  Solved on the semi-dual by Adam: one number alpha for each unit (where units choose: each expert), every
-// column (row) x = alpha + S projected on the sparse simplex,
+// units choose.  Solved on the semi-dual by Adam: one number alpha for each unit (where units choose: each expert),
+// every column (row) x = alpha + S projected on the sparse simplex,
 //
 //   p = projection of x / (gamma b) on {p >= 0, sum p = 1, at most k non-zeros},  P = b p,  d alpha = sum of P - a
 //
 // so the columns (rows) are exact and the other sums are right when it has converged; twenty steps, as in V-MoE's code,
 // leave them far from it.  Selections compare P.  Gates are the inner score and no gradient flows through P.
 //
-// Use: expert_choice<score::sparse_transport<>> (Sparsity-constrained Expert Choice), top_k<K, score::sparse_transport<>>.
+// Use: expert_choice<score::sparse_transport<>> (Sparsity-constrained Expert Choice), top_k<K,
+// score::sparse_transport<>>.
 #pragma once
 
 #include "../core/block.hpp"
@@ -95,8 +96,9 @@ struct sparse_transport : Inner {
  private:
   /// One line of the plan: line_sum times the projection of x / (gamma line_sum) on the simplex with k non-zeros.
   template <class Block, class Cells, class Unit, class Expert, class X>
-  POLYMOE_HD void project(const Block& b, const Cells& a, index length, index k, decltype(value_of(std::declval<Cells>().scaled(0, 0))) line_sum,
-                          Unit unit, Expert expert, X x) const {
+  POLYMOE_HD void project(const Block& b, const Cells& a, index length, index k,
+                          decltype(value_of(std::declval<Cells>().scaled(0, 0))) line_sum, Unit unit, Expert expert,
+                          X x) const {
     using S = std::remove_cvref_t<decltype(a.scaled(0, 0))>;
     using R = decltype(value_of(S(0)));
     using U = decltype(descending_key(R(0)));
@@ -112,9 +114,11 @@ struct sparse_transport : Inner {
     // The threshold: the mean excess of those above it; every pass takes away what fell below, until nothing does.
     R threshold(-__builtin_inff());
     for (int held = -1;;) {
-      const int above = static_cast<int>(phase::sum<int>(b, length, [&](index i) { return marked(i) && x(i) * scale > threshold ? 1 : 0; }));
+      const int above = static_cast<int>(
+          phase::sum<int>(b, length, [&](index i) { return marked(i) && x(i) * scale > threshold ? 1 : 0; }));
       if (above == held || above == 0) break;
-      const R sum = phase::sum<R>(b, length, [&](index i) { return marked(i) && x(i) * scale > threshold ? x(i) * scale : R(0); });
+      const R sum = phase::sum<R>(b, length,
+                                  [&](index i) { return marked(i) && x(i) * scale > threshold ? x(i) * scale : R(0); });
       threshold = (sum - R(1)) / R(above);
       held = above;
     }

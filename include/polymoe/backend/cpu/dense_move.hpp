@@ -47,16 +47,16 @@ class mover<dense_plan<C>, T, backend::cpu_with<Maths>> {
     load_slots(c, p, by_units(out, unit_rows), s);
     units_from_slots(c, p, out_, p.combine, by_units(y, unit_rows), std::numeric_limits<float>::quiet_NaN(), s);
   }
-  void combine_vjp(ctx& c, const plan& p, view<const T> dy, view<const T> out, view<const T>, index unit_rows, view<T> d_out,
-                   const plan_grad<plan>& d) const {
+  void combine_vjp(ctx& c, const plan& p, view<const T> dy, view<const T> out, view<const T>, index unit_rows,
+                   view<T> d_out, const plan_grad<plan>& d) const {
     arena_scope call(c.scratch);
     const scratch s = take(c.scratch, out_, p.tokens, p.groups);
     load_slots(c, p, by_units(out, unit_rows), s);
     weight_gradient(c, p, out_, by_units(dy, unit_rows), d.combine, s);
     slots_from_units(c, p, out_, p.combine, by_units(dy, unit_rows), by_units(d_out, unit_rows), s);
   }
-  void input_vjp(ctx& c, const plan& p, view<const T> d_slots, view<const T>, view<const T> x, index unit_rows, view<T> dx,
-                 const plan_grad<plan>& d) const {
+  void input_vjp(ctx& c, const plan& p, view<const T> d_slots, view<const T>, view<const T> x, index unit_rows,
+                 view<T> dx, const plan_grad<plan>& d) const {
     arena_scope call(c.scratch);
     const scratch s = take(c.scratch, in_, p.tokens, p.groups);
     load_slots(c, p, by_units(d_slots, unit_rows), s);
@@ -79,7 +79,8 @@ class mover<dense_plan<C>, T, backend::cpu_with<Maths>> {
       return std::max({to_slots.worker_bytes(), to_units.worker_bytes(), to_weights.worker_bytes()});
     }
     index packed_bytes() const {
-      return round_up(static_cast<index>(std::max(to_units.packed_bytes(), to_weights.packed_bytes())), arena::alignment);
+      return round_up(static_cast<index>(std::max(to_units.packed_bytes(), to_weights.packed_bytes())),
+                      arena::alignment);
     }
   };
   /// Memory of one call.
@@ -103,8 +104,8 @@ class mover<dense_plan<C>, T, backend::cpu_with<Maths>> {
   template <class U>
   static view<U> by_units(view<U> v, index unit_rows) {
     if (unit_rows == 1) return v;
-    require(v.contiguous(), "dense plan: the rows of a unit must lie together, the payload has stride ", v.stride, " and ",
-            v.cols, " columns");
+    require(v.contiguous(), "dense plan: the rows of a unit must lie together, the payload has stride ", v.stride,
+            " and ", v.cols, " columns");
     return v.reshaped(v.rows / unit_rows, v.cols * unit_rows);
   }
   struct range {
@@ -143,7 +144,8 @@ class mover<dense_plan<C>, T, backend::cpu_with<Maths>> {
         index end = *p.bad_count ? t : u.first + u.count;
         while (end < u.first + u.count && !p.bad[end]) ++end;
         if (end > t)
-          by.to_slots.run(who, task % blocks, w.rows_at(t, end - t), rows.rows_at(t, end - t), s.slots.rows_at(g * slots_, slots_));
+          by.to_slots.run(who, task % blocks, w.rows_at(t, end - t), rows.rows_at(t, end - t),
+                          s.slots.rows_at(g * slots_, slots_));
         t = end + 1;
       }
     });
@@ -185,7 +187,8 @@ class mover<dense_plan<C>, T, backend::cpu_with<Maths>> {
     });
   }
   /// to = weights slots; rows of bad units become `bad`.
-  void units_from_slots(ctx& c, const plan& p, const side& by, view<const C> weights, view<T> to, float bad, const scratch& s) const {
+  void units_from_slots(ctx& c, const plan& p, const side& by, view<const C> weights, view<T> to, float bad,
+                        const scratch& s) const {
     const view<const T> w = factors(c, p, weights, s);
     over_groups(c, p, by.to_units, false, s, [&](worker& who, const std::byte* packed, index first, index n) {
       by.to_units.run(who, w.rows_at(first, n), packed, {}, to.rows_at(first, n));

@@ -22,7 +22,8 @@ void for_each_pick(const sparse_plan<C>& p, index t, F f) {
 }
 
 /// Every expert takes the p.capacity largest of its column of `scores` [T, E] in every group, units that are not finite
-/// left out, and with PositiveOnly those without a positive score.  Fills p.count, p.begin, p.run_begin, p.token, p.slots_begin and p.slot_of.
+/// left out, and with PositiveOnly those without a positive score.  Fills p.count, p.begin, p.run_begin, p.token,
+/// p.slots_begin and p.slot_of.
 template <bool PositiveOnly = false, class C, class Stream>
 void pick(const Stream& stream, sparse_plan<C>& p, const view<C>& scores) {
   const int G = p.groups, E = p.experts;

@@ -105,7 +105,8 @@ class router_kernel<Spec, cpu_with<Maths>> {
     route_weights<Router>(c.stream, g.combine, s);
     if constexpr (Balance::adapts)
       if (c.training() && s.stats.units > s.stats.bad_rows) {
-        p.active[0] += static_cast<float>(static_cast<double>(s.stats.choices) / static_cast<double>((s.stats.units - s.stats.bad_rows) * experts_));
+        const index scores = (s.stats.units - s.stats.bad_rows) * experts_;
+        p.active[0] += static_cast<float>(static_cast<double>(s.stats.choices) / static_cast<double>(scores));
         p.active[1] += 1;
       }
     if constexpr (Balance::has_bias)
@@ -140,8 +141,10 @@ class router_kernel<Spec, cpu_with<Maths>> {
   }
 
   void adapt(context<cpu_with<Maths>>&, const parameters& p, const config& g) const {
-    if (p.active[1] > 0)
-      *p.coefficient = g.balance.adaptive().adapted(*p.coefficient, static_cast<double>(p.active[0]) / static_cast<double>(p.active[1]), static_cast<int>(experts_));
+    if (p.active[1] > 0) {
+      const double share = static_cast<double>(p.active[0]) / static_cast<double>(p.active[1]);
+      *p.coefficient = g.balance.adaptive().adapted(*p.coefficient, share, static_cast<int>(experts_));
+    }
     p.active[0] = p.active[1] = 0;
   }
 

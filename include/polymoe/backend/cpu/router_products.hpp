@@ -42,8 +42,8 @@ class router_products {
     });
   }
   /// dr = d W, or += with `add`.
-  void input_gradient(context<cpu_with<Maths>>& c, index units, view<const C> d, const std::byte* packed,
-                      view<T> dr, bool add) const {
+  void input_gradient(context<cpu_with<Maths>>& c, index units, view<const C> d, const std::byte* packed, view<T> dr,
+                      bool add) const {
     parallel_rows(c.stream, units, 256, [&](index first, index n, worker& w) {
       worker lib = library_worker(w);
       if constexpr (std::is_same_v<T, C>) {
@@ -58,8 +58,8 @@ class router_products {
     });
   }
   /// grad += d^T r over `rows` units; `bad` marks those to leave out, or is null; `partial` has room for pieces(rows).
-  void weight_gradient(context<cpu_with<Maths>>& c, index rows, const unsigned char* bad, view<C> partial, view<const T> r,
-                       view<const C> d, view<M> grad) const {
+  void weight_gradient(context<cpu_with<Maths>>& c, index rows, const unsigned char* bad, view<C> partial,
+                       view<const T> r, view<const C> d, view<M> grad) const {
     const index n = pieces(rows), per = round_up(ceil_div(std::max<index>(rows, 1), n), 256);
     parallel_for(c.stream, n, [&](index piece, worker& w) {
       view<C> part = partial.rows_at(piece, 1).reshaped(columns_, dim_);
@@ -101,9 +101,12 @@ class router_products {
       for (int i = 0; i < view<C>::planes; ++i) {
         const auto* from = x.row(t, i);
         auto* to = out.row(t, i);
-        if (bad) std::fill_n(to, x.cols, real_t<C>(0));
-        else if constexpr (std::is_same_v<T, C>) std::copy_n(from, x.cols, to);
-        else widen(from, to, x.cols);
+        if (bad)
+          std::fill_n(to, x.cols, real_t<C>(0));
+        else if constexpr (std::is_same_v<T, C>)
+          std::copy_n(from, x.cols, to);
+        else
+          widen(from, to, x.cols);
       }
     }
     return out;

@@ -1,7 +1,7 @@
 // The router of slots (Soft MoE) on the CPU.
 //
-// Rows (combine softmax, norms, statistics) go in tiles of 64 units; columns (dispatch softmax) in tasks of one group and
-// 64 slots, each a block of one lane.
+// Rows (combine softmax, norms, statistics) go in tiles of 64 units; columns (dispatch softmax) in tasks of one group
+// and 64 slots, each a block of one lane.
 #pragma once
 
 #include "../../layer/soft_routing.hpp"
@@ -11,8 +11,7 @@ namespace polymoe::inline v0 {
 namespace backend {
 
 template <class Spec, class Maths>
-  requires(Spec::router::k == mixed_into_slots)
-class router_kernel<Spec, cpu_with<Maths>> {
+requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with<Maths>> {
  public:
   using traits = routing_traits<Spec>;
   using T = typename traits::T;
@@ -26,10 +25,10 @@ class router_kernel<Spec, cpu_with<Maths>> {
   static constexpr bool normalised = Router::normalised;
 
   struct memory : slot_memory<C> {
-    view<C> columns;       ///< [2 G, S] largest and sum of a column, then its dot product
-    view<C> unit_dot;      ///< [1, T] sum over slots of d_L U
-    view<C> tile_dots;     ///< [tiles, S] sum over a tile's units of d_L U
-    view<C> pieces;        ///< partial weight gradients
+    view<C> columns;               ///< [2 G, S] largest and sum of a column, then its dot product
+    view<C> unit_dot;              ///< [1, T] sum over slots of d_L U
+    view<C> tile_dots;             ///< [tiles, S] sum over a tile's units of d_L U
+    view<C> pieces;                ///< partial weight gradients
     double* tile_stats = nullptr;  ///< [tiles, E + 2]
     float inverse_temperature = 1;
   };
@@ -96,7 +95,8 @@ class router_kernel<Spec, cpu_with<Maths>> {
     });
   }
 
-  void backward(ctx& c, const config&, const parameters& p, view<const T> r, view<T> dr, memory& s, bool accumulate) const {
+  void backward(ctx& c, const config&, const parameters& p, view<const T> r, view<T> dr, memory& s,
+                bool accumulate) const {
     dense_plan<C>& plan = s.plan;
     over_columns(c, plan, [&](index g, index first, index units, index column, index columns) {
       slot_softmax_dots(scalar_block{}, plan.dispatch.rows_at(first, units).cols_at(column, columns),
@@ -132,7 +132,8 @@ class router_kernel<Spec, cpu_with<Maths>> {
         s.unit_dot.set(0, t, with_u);
       }
     });
-    products_.weight_gradient(c, plan.tokens, *plan.bad_count > 0 ? plan.bad : nullptr, s.pieces, r, s.d_combine, p.phi.grad);
+    products_.weight_gradient(c, plan.tokens, *plan.bad_count > 0 ? plan.bad : nullptr, s.pieces, r, s.d_combine,
+                              p.phi.grad);
     if constexpr (normalised) norm_gradients_of_parameters(p, s, factor);
     if (!dr.ptr[0]) return;
     products_.input_gradient(c, plan.tokens, s.d_combine, packed_back_, dr, accumulate);
@@ -154,8 +155,10 @@ class router_kernel<Spec, cpu_with<Maths>> {
   static constexpr index tile_rows = 64, column_block = 64;
 
   static C factor_of(const parameters& p, const memory& s) {
-    if constexpr (normalised) return p.scale.value.get(0, 0) * C(s.inverse_temperature);
-    else return C(s.inverse_temperature);
+    if constexpr (normalised)
+      return p.scale.value.get(0, 0) * C(s.inverse_temperature);
+    else
+      return C(s.inverse_temperature);
   }
   /// 1 / sqrt(v.v + 1e-6) of row i.
   template <class V>
@@ -181,8 +184,10 @@ class router_kernel<Spec, cpu_with<Maths>> {
     for (index i = 0; i < slots_; ++i) {
       const C x = factor * s.cosine.get(t, i);
       finite = finite && math::is_finite(x);
-      if (x > most) second = most, most = x;
-      else if (x > second) second = x;
+      if (x > most)
+        second = most, most = x;
+      else if (x > second)
+        second = x;
     }
     p.bad[t] = !finite;
     if (!finite) {

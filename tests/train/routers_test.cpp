@@ -1,0 +1,74 @@
+// Every kind of router trains a vision transformer, is measured by the trainer, and resumes from a checkpoint with the
+// same bits.
+#include <doctest/doctest.h>
+
+#include "temp_folder.hpp"
+#include "tiny_vit.hpp"
+
+namespace polymoe {
+namespace {
+
+template <class Router, class Capacity = capacity::unlimited, class Balance = balance::none>
+struct routed : spec {
+  using router = Router;
+  using capacity = Capacity;
+  using balance = Balance;
+};
+using picked = routed<expert_choice<>, capacity::bounded<>>;
+using balanced = routed<top_k<2, score::sinkhorn<score::by_plan>>, capacity::bounded<>>;
+using rectified = routed<positive<>, capacity::unlimited, balance::relu_l1>;
+using slots = routed<soft_slots<>>;
+
+template <class Spec>
+auto model_of() {
+  using moe = nn::named<"moe", layer<Spec, cpu>>;
+  typename moe::config c;
+  c.dim = 16, c.hidden = 16, c.experts = tiny::experts, c.group_size = tiny::tokens;
+  if constexpr (requires { c.router.slots; }) c.router.slots = 2;
+  if constexpr (requires { c.router.iterations; }) c.router.iterations = 5;
+  return nn::vit<moe>(nn::vit_config<moe>(tiny::sizes(), c));
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, training resumes", Spec, picked, balanced,
+                   rectified, slots) {
+  temp_folder folder;
+  const train_test data = tiny::images();
+  train_options o = tiny::options(12);
+  o.augment = {};
+  using model = decltype(model_of<Spec>());
+  using run = trainer<model>;
+  run t(model_of<Spec>(), o, data);
+  for (int i = 0; i < 36; ++i) t.step();
+  t.save(folder.file("part"));
+  while (!t.finished()) {
+    const train_step s = t.step();
+    REQUIRE(std::isfinite(s.loss));
+    CHECK(s.has_experts);
+  }
+  CHECK(t.epoch_summary().loss < 0.8);
+  const train_summary test = t.evaluate();
+  CHECK(test.accuracy > 0.6);
+  REQUIRE(test.class_expert.size() == tiny::depth);
+  double counted = 0;
+  for (const double x : test.class_expert[0]) counted += x;
+  CHECK(counted > 0);
+  const auto want = tiny::everything(t, folder.file("whole"));
+  CHECK(want.count("state.blocks.0.moe.router.coefficient") == (std::is_same_v<Spec, rectified> ? 1 : 0));
+  CHECK(want.count("blocks.0.moe.router.phi") == (std::is_same_v<Spec, slots> ? 1 : 0));
+
+  run second(
+      model_of<Spec>(),
+      [&] {
+        auto p = o;
+        p.threads = 2;
+        return p;
+      }(),
+      data);
+  second.load(folder.file("part"));
+  while (!second.finished()) second.step();
+  CHECK(tiny::difference(want, tiny::everything(second, folder.file("second"))) == "");
+}
+
+}  // namespace polymoe
