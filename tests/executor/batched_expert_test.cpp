@@ -229,7 +229,7 @@ template <class T>
 void check_epilogue(blaslt_epilogue e, bool fusion, index n, double bound) {
   blaslt_scope scope({.no_batched_fusion = !fusion});
   const index E = 3, most = 12, rows = 7, k = 16;
-  CAPTURE(backend::name_of(e));
+  INFO(std::string(backend::name_of(e)), fusion ? ", fused" : ", apart");
   const batched::map_sizes s{E, most, k, n};
   const index stride = batched::bias_stride(n, sizeof(T));
   const auto p = backend::blaslt_product<T>::offered(batched::forward_shape(s, e, stride), {.roomy = true});
