@@ -350,3 +350,18 @@ struct my_moe : polymoe::spec {
 };
 }  // namespace m027
 template class polymoe::layer<m027::my_moe, polymoe::cpu>;
+namespace m040 {
+struct my_moe : polymoe::spec {
+  using unit = polymoe::unit::feature_map;
+  using expert = polymoe::expert::mlp<polymoe::act::relu>;
+};
+}  // namespace m040
+template class polymoe::layer<m040::my_moe, polymoe::cpu>;
+
+namespace m041 {
+struct my_moe : polymoe::spec {
+  using unit = polymoe::unit::feature_map;
+  using expert = polymoe::expert::depthwise_block<>;
+};
+}  // namespace m041
+template class polymoe::layer<m041::my_moe, polymoe::cpu>;

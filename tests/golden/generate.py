@@ -321,6 +321,38 @@ def optimizer_case(case, make):
     g.write()
 
 
+def maps_case(case, batch=3):
+    """Feature maps: convolutions with strides and padding, plain and depthwise, group norms, both kinds of pooling."""
+    m = nn.Sequential()
+    for name, layer in (
+        ("conv1", nn.Conv2d(3, 12, 3, padding=1)),
+        ("norm1", nn.GroupNorm(4, 12)),
+        ("act1", nn.ReLU()),
+        ("max", nn.MaxPool2d(3, 2, 1)),
+        ("dw", nn.Conv2d(12, 12, 5, stride=2, padding=2, groups=12)),
+        ("norm2", nn.GroupNorm(3, 12)),
+        ("act2", nn.SiLU()),
+        ("conv2", nn.Conv2d(12, 10, 2, bias=False)),
+        ("mean", nn.AvgPool2d(2, 1, 1)),
+        ("pool", nn.AdaptiveAvgPool2d(1)),
+        ("flat", nn.Flatten()),
+        ("head", nn.Linear(10, 5)),
+    ):
+        m.add_module(name, layer)
+    m = m.double()
+    with torch.no_grad():
+        for name, p in m.named_parameters():
+            p.copy_(parameter(case, name, p.shape))
+    g = Golden(case)
+    x = numbers(f"{case}/x", (batch, 3, 14, 11), 2.0).requires_grad_()
+    y = m(x)
+    (y * numbers(f"{case}/dy", (batch, 5), 1.0)).sum().backward()
+    g.tensor("y", y)
+    g.tensor("dx", x.grad)
+    g.parameters("grad", m, lambda p: p.grad)
+    g.write()
+
+
 def main():
     torch.manual_seed(0)  # PyTorch's own first values are overwritten; this keeps even those the same
     torch.set_num_threads(1)
@@ -332,6 +364,7 @@ def main():
         layer_case(case, MoE(dim, hidden, experts, factor=0.8, group=group, weights=three_losses()), tokens, dim, dim)
     layer_case("mixture", Mixture(24, 16, 8, 10, weight=0.5), 29, 24, 10)
     vit_case("vit")
+    maps_case("maps")
     # The gradient of the bias of k is zero but for rounding (softmax ignores a shift of its logits).  AdamW divides by
     # its size: eps far above rounding keeps that noise out of the parameters.
     optimizer_case("adamw", lambda groups: torch.optim.AdamW(groups, lr=2**-7, betas=(0.9, 0.999), eps=1e-5))

@@ -113,6 +113,15 @@ struct slots : polymoe::spec {
   using scalar = float;
   using router = Router;
 };
+template <class T, class Expert>
+struct maps : polymoe::spec {
+  using scalar = T;
+  using unit = polymoe::unit::feature_map;
+  using capacity = polymoe::capacity::bounded<overflow::drop>;
+  using expert = Expert;
+};
+using conv_maps = maps<double, expert::conv_block<polymoe::act::relu, 4>>;
+using depthwise_maps = maps<float, expert::depthwise_block<>>;
 
 /// forward, backward and commit of a layer, after a first call, in training and evaluation, with full and smaller
 /// calls.
@@ -179,6 +188,7 @@ TEST_CASE("float layers on built-in products allocate nothing") {
     CHECK(allocations_of<images<float>, on_builtin>(threads) == 0);
     CHECK(allocations_of<gated<float>, on_builtin>(threads) == 0);
     CHECK(allocations_of<heads<float>, on_builtin>(threads) == 0);
+    CHECK(allocations_of<depthwise_maps, on_builtin>(threads) == 0);
   }
 }
 
@@ -205,6 +215,7 @@ TEST_CASE("double layers on CBLAS allocate nothing") {
   CHECK(allocations_of<tokens<double>, on_cblas>(2) == 0);
   CHECK(allocations_of<mixed<double>, on_cblas>(2) == 0);
   CHECK(allocations_of<gated<double>, on_cblas>(2) == 0);
+  CHECK(allocations_of<conv_maps, on_cblas>(2) == 0);
 }
 #endif
 

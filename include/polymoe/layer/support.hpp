@@ -273,7 +273,7 @@ consteval bool explain() {
   static_assert(v != verdict::M027_save,
                 "polymoe M027: Spec::save must be one of polymoe::save, or have their members, and any but save::everything needs an expert with template <class T, class Backend, class Save> using module. See docs/errors.md#M027");
   static_assert(v != verdict::M040_convolution_of_backend,
-                "polymoe M040: this backend has no convolutions; nn::conv2d and convolution experts run on polymoe::cpu. See docs/errors.md#M040");
+                "polymoe M040: this backend has no convolutions and nothing else for feature maps; nn::conv2d, group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M040");
   static_assert(v != verdict::M041_convolution_needs_maps,
                 "polymoe M041: a convolution expert computes on whole feature maps; Spec::unit must be polymoe::unit::feature_map (or another block). See docs/errors.md#M041");
   return true;

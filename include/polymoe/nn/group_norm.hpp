@@ -12,6 +12,10 @@ namespace nn {
 /// x [images * pixels, channels] -> y of the same shape.  Parameters: weight [channels] (1 at first), bias [channels].
 template <class T, class B = cpu>
 class group_norm {
+  static_assert(polymoe::backend::has_convolutions<B>(),
+                "polymoe M040: this backend has no convolutions and nothing else for feature maps; nn::conv2d, "
+                "group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M040");
+
  public:
   using scalar = T;
   using backend = B;

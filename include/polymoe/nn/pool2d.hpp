@@ -14,6 +14,10 @@ enum class pool2d_kind { max, mean };
 /// x [images * height * width, channels] -> y [images * out_height * out_width, channels].
 template <class T, class B = cpu>
 class pool2d {
+  static_assert(polymoe::backend::has_convolutions<B>(),
+                "polymoe M040: this backend has no convolutions and nothing else for feature maps; nn::conv2d, "
+                "group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M040");
+
  public:
   using scalar = T;
   using backend = B;

@@ -11,7 +11,8 @@
 #include <string_view>
 #include <vector>
 
-#include "maths_conv.hpp"
+#include "maths_conv_plain.hpp"
+#include "maths_onednn.hpp"
 
 namespace polymoe::inline v0::maths::detail {
 

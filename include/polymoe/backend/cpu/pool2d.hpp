@@ -68,20 +68,36 @@ POLYMOE_NOINLINE void max_pool2d_forward(context<cpu_with<Maths>>& c, const math
   const maths::detail::tap_map m{s, false};
   each_row(c, y.rows, y.cols, [=](index r) {
     const index image = r / s.out_pixels(), i = r % s.out_pixels() / m.width(), j = r % s.out_pixels() % m.width();
-    std::uint8_t* tap = from + r * y.cols;
-    bool first = true;
-    for (index a = 0; a < s.kernel; ++a)
-      for (index b = 0; b < s.kernel; ++b) {
-        const index p = m.pixel(i, j, a, b);
-        if (p < 0) continue;
-        const index at = image * s.in_pixels() + p;
-        const auto t = static_cast<std::uint8_t>(a * s.kernel + b);
-        for (index k = 0; k < y.cols; ++k) {
-          const S z = x.get(at, k);
-          if (first || value_of(z) > value_of(y.get(r, k)) || value_of(z) != value_of(z)) y.set(r, k, z), tap[k] = t;
+    constexpr index strip = 64;
+    for (index k0 = 0; k0 < y.cols; k0 += strip) {
+      const index n = std::min(strip, y.cols - k0);
+      S best[strip];
+      int tap[strip];
+      S* most = best;
+      int* which = tap;
+      bool first = true;
+      for (index a = 0; a < s.kernel; ++a)
+        for (index b = 0; b < s.kernel; ++b) {
+          const index p = m.pixel(i, j, a, b), at = image * s.in_pixels() + p;
+          if (p < 0) continue;
+          const int t = static_cast<int>(a * s.kernel + b);
+          if (first)
+            simd::each(n, [=](index k) { most[k] = x.get(at, k0 + k), which[k] = t; });
+          else
+            simd::each(n, [=](index k) {
+              const S z = x.get(at, k0 + k);
+              const bool take = value_of(z) > value_of(most[k]) || value_of(z) != value_of(z);
+              most[k] = take ? z : most[k];
+              which[k] = take ? t : which[k];
+            });
+          first = false;
         }
-        first = false;
-      }
+      std::uint8_t* to = from + r * y.cols + k0;
+      simd::each(n, [=](index k) {
+        y.set(r, k0 + k, most[k]);
+        to[k] = static_cast<std::uint8_t>(which[k]);
+      });
+    }
   });
 }
 template <class T, class Maths>

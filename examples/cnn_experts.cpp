@@ -1,0 +1,169 @@
+// cnn_experts: trains a small CNN whose middle stage is a layer of convolution experts that take whole feature maps.
+//
+//   image -> conv 3x3 -> pool -> conv 3x3 -> pool -> x + experts(norm(x)) -> mean over the map -> classes
+//
+// 'CNN 32-64, E=4, K=2, conv blocks on the middle maps'.  With --data a folder with the binary files of CIFAR-10;
+// without it Fashion-MNIST from Debian's dataset-fashion-mnist; `--data patterns` makes images up, which need no file.
+// ctest: --data patterns --images 640 --epochs 5 --batch 32 --width 16 --threads 1 --check
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+
+#include <polymoe/nn/activation.hpp>
+#include <polymoe/nn/conv2d.hpp>
+#include <polymoe/nn/group_norm.hpp>
+#include <polymoe/nn/linear.hpp>
+#include <polymoe/nn/pixels.hpp>
+#include <polymoe/nn/pool.hpp>
+#include <polymoe/nn/pool2d.hpp>
+#include <polymoe/nn/residual.hpp>
+#include <polymoe/nn/sequential.hpp>
+#include <polymoe/polymoe.hpp>
+#include <polymoe/train/cifar.hpp>
+#include <polymoe/train/idx.hpp>
+#include <polymoe/train/trainer.hpp>
+
+namespace {
+
+namespace nn = polymoe::nn;
+namespace act = polymoe::act;
+using polymoe::index;
+using T = float;
+
+/// Two of E convolution blocks per map, chosen by the mean of its channels; a map without a place passes through.
+struct map_moe : polymoe::spec {
+  using unit = polymoe::unit::feature_map;
+  using router = polymoe::top_k<2, polymoe::score::noisy_constant<>>;
+  using capacity = polymoe::capacity::bounded<polymoe::overflow::drop>;
+  using expert = polymoe::expert::conv_block<act::relu>;
+  using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load>;
+  static constexpr int most_experts = 32;
+};
+using moe = polymoe::layer<map_moe, polymoe::cpu>;
+
+/// 3x3 convolution, norm, ReLU, half the height and width.
+using stage = nn::sequential<nn::named<"conv", nn::conv2d<T>>, nn::named<"norm", nn::group_norm<T>>,
+                             nn::activation<act::relu, T>, nn::pool2d<T>>;
+using model =
+    nn::sequential<nn::pixels<T>, nn::named<"stage1", stage>, nn::named<"stage2", stage>,
+                   nn::residual<nn::sequential<nn::named<"norm", nn::group_norm<T>>, nn::named<"moe", moe>>>,
+                   nn::pool<T>, nn::named<"head", nn::linear<T>>>;
+
+stage::config stage_config(index in, index out, index height, index width) {
+  nn::conv2d<T>::config conv{in, out, height, width, 3, 1, 1, false};
+  conv.init = nn::conv_init::he;
+  return {{conv, {out, 8, height * width}, {out}, {out, height, width, 2}}};
+}
+model::config model_config(index channels, index height, index width, index narrow, index experts, index classes) {
+  const index wide = 2 * narrow, h = height / 4, w = width / 4;
+  moe::config layer{.dim = wide, .hidden = wide, .experts = experts, .unit_rows = h * w, .map_height = h};
+  layer.capacity.factor = 1.5f;
+  nn::linear<T>::config head{wide, classes};
+  head.init = nn::linear_init::zeros;
+  return {{{channels, height, width},
+           stage_config(channels, narrow, height, width),
+           stage_config(narrow, wide, height / 2, width / 2),
+           {{{wide, 8, h * w}, layer}},
+           {wide, h * w},
+           head}};
+}
+
+/// Ten patterns of random blocks, shifted and under noise.
+polymoe::dataset patterns(index count, std::uint64_t seed) {
+  polymoe::dataset d;
+  d.channels = 3, d.height = 16, d.width = 16;
+  for (index c = 0; c < 10; ++c) d.class_names.push_back("pattern " + std::to_string(c));
+  const polymoe::random_stream block = polymoe::random_root{7}.stream(polymoe::stream_id("block"), 0);
+  const polymoe::random_stream noise = polymoe::random_root{seed}.stream(polymoe::stream_id("noise"), 0);
+  const auto u = [](index i) { return static_cast<std::uint64_t>(i); };
+  for (index i = 0; i < count; ++i) {
+    const index c = i % 10, shift = static_cast<index>(4 * noise.uniform(u(i * 1000)));
+    d.labels.push_back(static_cast<std::int32_t>(c));
+    for (index p = 0; p < d.features(); ++p) {
+      const index plane = p / 256, y = p / 16 % 16, x = (p + shift) % 16;
+      const double value = block.uniform(u(c * 48 + plane * 16 + y / 4 * 4 + x / 4));
+      d.pixels.push_back(static_cast<std::uint8_t>(150 * value + 100 * noise.uniform(u(i * 1000 + 1 + p))));
+    }
+  }
+  return d;
+}
+polymoe::train_test read(const std::string& data) {
+  if (data == "patterns") {
+    polymoe::train_test t{patterns(6400, 1), patterns(1000, 2)};
+    t.train.measure();
+    t.test.mean = t.train.mean, t.test.stddev = t.train.stddev;
+    return t;
+  }
+  return data.empty() ? polymoe::read_fashion_mnist() : polymoe::read_cifar10(data);
+}
+
+int run(int argc, char** argv) {
+  std::string data;
+  long long epochs = 4, images = 0, batch = 128, narrow = 32, experts = 4, seed = 1;
+  int threads = polymoe::hardware_threads();
+  bool check = false;
+  CLI::App app("Trains a small CNN whose middle stage is a layer of convolution experts.");
+  app.add_option("--data", data, "folder with CIFAR-10's binary files, or 'patterns'; default: Fashion-MNIST");
+  app.add_option("--epochs", epochs, "passes over the training images")->check(CLI::PositiveNumber);
+  app.add_option("--images", images, "training images to use; default: all");
+  app.add_option("--batch", batch, "images of a step")->check(CLI::PositiveNumber);
+  app.add_option("--width", narrow, "channels of the first stage, a multiple of 8")->check(CLI::PositiveNumber);
+  app.add_option("--experts", experts, "experts of the middle stage")->check(CLI::PositiveNumber);
+  app.add_option("--threads", threads, "threads")->check(CLI::PositiveNumber);
+  app.add_option("--seed", seed, "seed of everything random");
+  app.add_flag("--check", check, "return 1 unless the loss fell by a third");
+  CLI11_PARSE(app, argc, argv);
+
+  polymoe::train_test set = read(data);
+  if (images > 0 && images < set.train.size()) set.train = set.train.slice(0, images);
+  const polymoe::dataset& d = set.train;
+  polymoe::require(d.height % 4 == 0 && d.width % 4 == 0, "cnn_experts: images of ", d.height, " x ", d.width,
+                   " cannot be halved twice");
+  const auto config = model_config(d.channels, d.height, d.width, narrow, experts, d.classes());
+  polymoe::train_options o;
+  o.batch = batch, o.epochs = epochs, o.learning_rate = 2e-3, o.threads = threads;
+  o.seed = static_cast<std::uint64_t>(seed);
+  if (data != "patterns") o.augment.mirror = polymoe::flip::random;
+  polymoe::trainer<model> t(model(config), o, set);
+  const polymoe::cost cost = model::count(config, 1);
+  std::printf("cnn_experts: CNN %lld-%lld, E=%lld, K=2, conv blocks on %lld x %lld maps; %s, %lld images of %lld x %lld x "
+              "%lld; %lld parameters, %lld active, %.1f MMAC an image; batch %lld, %lld epochs, AdamW %g, seed %lld\n",
+              narrow, 2 * narrow, experts, static_cast<long long>(d.height / 4), static_cast<long long>(d.width / 4),
+              data.empty() ? "Fashion-MNIST" : data == "patterns" ? "patterns" : "CIFAR-10",
+              static_cast<long long>(d.size()), static_cast<long long>(d.channels), static_cast<long long>(d.height),
+              static_cast<long long>(d.width), static_cast<long long>(cost.params),
+              static_cast<long long>(cost.active_params), static_cast<double>(cost.macs) * 1e-6, batch, epochs,
+              o.learning_rate, seed);
+
+  std::vector<double> losses;
+  while (!t.finished()) {
+    do losses.push_back(t.step().loss);
+    while (t.step_in_epoch() != 0);
+    const polymoe::train_summary train = t.epoch_summary(), test = t.evaluate();
+    std::printf("epoch %lld: train loss %.4f accuracy %.4f | test loss %.4f accuracy %.4f | %.0f images/s, dropped %.3f\n",
+                static_cast<long long>(t.epoch()), train.loss, train.accuracy, test.loss, test.accuracy,
+                train.images_per_second, train.experts.drop_rate());
+    std::fflush(stdout);
+  }
+  const auto mean = [&](std::size_t first) {
+    double sum = 0;
+    for (std::size_t i = first; i < first + 4; ++i) sum += losses[i];
+    return sum / 4;
+  };
+  if (!check) return 0;
+  polymoe::require(losses.size() >= 8, "cnn_experts: ", losses.size(), " steps are too few for --check, at least 8");
+  const double before = mean(0), after = mean(losses.size() - 4);
+  std::printf("loss of the first four steps %.4f, of the last four %.4f\n", before, after);
+  return after < before * 2 / 3 ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "cnn_experts: %s\n", e.what());
+    return 1;
+  }
+}
