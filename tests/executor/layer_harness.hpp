@@ -89,6 +89,8 @@ class both {
   tensor<T> x_, dy_;
   std::vector<M> start_grads_;
   std::vector<float> start_state_;
+  std::vector<int> host_targets_;
+  polymoe::backend::device_block targets_;
   outcome<T> want_;
 
   index bound() const { return (s_.max_units ? s_.max_units : s_.units) * s_.unit_rows; }
@@ -128,6 +130,12 @@ class both {
     for (polymoe::step_state* step : {&host_.step(), &device_.step()})
       step->step = 3, step->micro = 1, step->temperature = 0.8f, step->noise = 0.7f, step->balance = 1.5f;
     host_.ctx().mode = device_.ctx().mode = s_.mode;
+    if constexpr (polymoe::balance::as_sum<typename Spec::balance>::needs_target) {
+      for (index u = 0; u < s_.units; ++u) host_targets_.push_back(u % 5 == 3 ? -1 : static_cast<int>(7 * u % s_.experts));
+      targets_ = polymoe::backend::device_block(host_targets_.size() * sizeof(int));
+      polymoe::device::upload(targets_.data(), host_targets_.data(), targets_.size(), nullptr);
+      host_.ctx().targets = host_targets_.data(), device_.ctx().targets = static_cast<const int*>(targets_.data());
+    }
     host_.refresh(), device_.refresh();
     x_.put(x_host_), dy_.put(dy_host_);
   }

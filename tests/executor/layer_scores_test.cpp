@@ -1,0 +1,33 @@
+// Whole layers on CUDA under the host executor against the CPU backend: scores that change their logits before or after
+// the noise, and routers that are told where a unit belongs.
+// timeout: 900
+#include "layer_harness.hpp"
+
+namespace {
+using namespace layer_test;
+namespace balance = polymoe::balance;
+namespace score = polymoe::score;
+
+struct small_spec : polymoe::spec {
+  static constexpr int most_experts = 32;
+};
+/// The sparse head of paper B as its code has it: the CPU draws the same noise and drops the same logits.
+struct coded_head : small_spec {
+  using router =
+      polymoe::top_k<2, score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>;
+  using balance = polymoe::balance::importance_of_scores;
+};
+struct told : small_spec {
+  using unit = polymoe::unit::image<polymoe::unit::mean>;
+  using router = polymoe::top_k<1>;
+  using balance = polymoe::balance::sum<polymoe::balance::supervised, polymoe::balance::gshard>;
+};
+}  // namespace
+
+TEST_CASE("paper B's sparse gate on CUDA: standardised, noisy, dropped, cut at a threshold") {
+  both<coded_head>({.units = 70, .seed = 31});
+  both<coded_head>({.units = 33, .group_size = 16, .mode = polymoe::run_mode::eval, .seed = 32});
+}
+TEST_CASE("supervised routing on CUDA: targets in device memory, some units without one") {
+  both<told>({.units = 40, .unit_rows = 2, .seed = 33});
+}
