@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Joins the JSON of gpu_bench and of moe_torch_gpu.py into Markdown: layers beside floor and peers, then the stages.
 
-    table.py gpu_bench.json peers.json > table.md      either file may be missing
+    table.py gpu_bench.json peers.json [train.json train_peers.json] > table.md      any file may be missing
 """
 import json
 import sys
@@ -84,8 +84,24 @@ def libraries(blocks):
     table(["row", "what", "", "floor us", "us", "us/floor"], lines)
 
 
+def training(ours, theirs):
+    lines = []
+    for arm in ("dense", "moe"):
+        mine = {r["how"]: r for r in ours.get("results", []) if r["arm"] == arm}
+        peer = {r["how"]: r for r in theirs.get("results", []) if r["arm"] == arm}
+        known = [r["ms"] for r in peer.values()]
+        lines.append([arm, *(number(r[h]["ms"] * 1e3) if h in r else "-"
+                             for r, h in ((mine, "graph"), (mine, "eager"), (peer, "eager"), (peer, "compiled"))),
+                      "%.0f" % mine["graph"]["images_per_second"] if "graph" in mine else "-",
+                      "%.2f" % (min(known) / mine["graph"]["ms"]) if known and "graph" in mine else "-"])
+    table(["arm", "ours us (graph)", "ours us (eager)", "PyTorch us (eager)", "PyTorch us (compiled)", "ours images/s",
+           "PyTorch/ours"], lines)
+    for f in theirs.get("failed", []):
+        print("- PyTorch, %s\n" % f)
+
+
 def main():
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 5):
         sys.exit(__doc__)
     ours, theirs = load(sys.argv[1]), load(sys.argv[2])
     for what, when in (("ceilings", "before"), ("ceilings_at_the_end", "after")):
@@ -108,6 +124,14 @@ def main():
         print("## CUB and Thrust\n")
         print("Beside kernels of ours where both exist (bench/gpu/library_rows.cu); the floor moves every byte once.\n")
         libraries(ours["libraries"])
+    if len(sys.argv) == 5:
+        mine, peer = load(sys.argv[3]), load(sys.argv[4])
+        if mine.get("results") or peer.get("results"):
+            size = mine if "dim" in mine else peer
+            print("## A training step\n")
+            print("ViT %dx%d, patch 4 of 32x32, batch %d, bf16: dense, and top-2 of 8 in every block (bench/gpu/train_bench.cu).\n"
+                  % (size["depth"], size["dim"], size["batch"]))
+            training(mine, peer)
     trouble = list(ours.get("failures", []))
     why = {}
     for k, b in peers.items():
