@@ -19,6 +19,7 @@ using backend::blaslt_epilogue;
 using polymoe::index;
 using polymoe::product_path;
 using polymoe::view;
+using polymoe::executor_test::number;
 #if !defined(__CUDACC__)
 namespace host_blaslt = polymoe::host_blaslt;
 #endif
@@ -217,7 +218,7 @@ TEST_CASE(
       }(),
       {.max_rows = 64});
   const auto before = host_blaslt::counts();
-  polymoe::executor_test::device_tensor<float> x(64, s.dim, 1), y(64, s.dim), dx(64, s.dim);
+  polymoe::executor_test::tensor<float> x(64, s.dim, 1), y(64, s.dim), dx(64, s.dim);
   w.forward(x.v, y.v), w.backward(x.v, dx.v);
   CHECK(host_blaslt::counts().searches == before.searches);
   CHECK(host_blaslt::counts().products == before.products + 6);
@@ -234,9 +235,9 @@ void check_epilogue(blaslt_epilogue e, bool fusion, index n, double bound) {
   const index stride = batched::bias_stride(n, sizeof(T));
   const auto p = backend::blaslt_product<T>::offered(batched::forward_shape(s, e, stride), {.roomy = true});
   REQUIRE(p.prepared());
-  polymoe::executor_test::device_tensor<T> a(E * rows, k, 1), b(E * n, k, 2), bias_rows(E, stride, 3),
+  polymoe::executor_test::tensor<T> a(E * rows, k, 1), b(E * n, k, 2), bias_rows(E, stride, 3),
       pre(E * rows, n, 4);
-  polymoe::executor_test::device_tensor<T> d(E * rows, n), before(E * rows, n);
+  polymoe::executor_test::tensor<T> d(E * rows, n), before(E * rows, n);
   backend::blaslt_extras<T, T> x;
   x.bias = bias_rows.v.ptr[0], x.before = before.v.rows_at(0, rows), x.pre = pre.v.rows_at(0, rows);
   if (!backend::writes_before(e)) x.before = {};
