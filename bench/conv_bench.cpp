@@ -27,9 +27,9 @@ struct shape {
   bool depthwise;
 };
 constexpr shape shapes[] = {
-    {"stem-3-32-32x32", 128, 3, 32, 32, 3, 1, false},   {"conv-64-64-16x16", 128, 64, 64, 16, 3, 1, false},
-    {"down-64-128-16x16", 128, 64, 128, 16, 3, 2, false}, {"conv-128-128-8x8", 128, 128, 128, 8, 3, 1, false},
-    {"conv-256-256-4x4", 128, 256, 256, 4, 3, 1, false}, {"pointwise-128-512-8x8", 128, 128, 512, 8, 1, 1, false},
+    {"stem-3-32-32x32", 128, 3, 32, 32, 3, 1, false},       {"conv-64-64-16x16", 128, 64, 64, 16, 3, 1, false},
+    {"down-64-128-16x16", 128, 64, 128, 16, 3, 2, false},   {"conv-128-128-8x8", 128, 128, 128, 8, 3, 1, false},
+    {"conv-256-256-4x4", 128, 256, 256, 4, 3, 1, false},    {"pointwise-128-512-8x8", 128, 128, 512, 8, 1, 1, false},
     {"depthwise-128-16x16", 128, 128, 128, 16, 3, 1, true}, {"depthwise7-128-16x16", 128, 128, 128, 16, 7, 1, true},
 };
 
@@ -70,9 +70,10 @@ class library {
     const auto type = polymoe::maths::detail::dnnl_type<R>;
     const auto any = memory::format_tag::any, rows = memory::format_tag::nhwc;
     const auto how = dnnl::algorithm::convolution_direct;
-    const memory::dims wd = s.depthwise ? memory::dims{s.in, 1, 1, s.kernel, s.kernel}
-                                        : memory::dims{s.out, s.in, s.kernel, s.kernel};
-    const memory::desc x({s.images, s.in, s.size, s.size}, type, rows), y({s.images, s.out, outputs, outputs}, type, rows);
+    const memory::dims wd =
+        s.depthwise ? memory::dims{s.in, 1, 1, s.kernel, s.kernel} : memory::dims{s.out, s.in, s.kernel, s.kernel};
+    const memory::desc x({s.images, s.in, s.size, s.size}, type, rows),
+        y({s.images, s.out, outputs, outputs}, type, rows);
     const memory::desc w(wd, type, any), g(wd, memory::data_type::f32, any);
     const memory::desc b({s.out}, memory::data_type::f32, memory::format_tag::a);
     const memory::dims stride{s.stride, s.stride}, around{s.kernel / 2, s.kernel / 2};
@@ -88,9 +89,12 @@ class library {
       return a;
     };
     const memory mx = make(x), my = make(y), mb = make(b);
-    forward_args_ = {{DNNL_ARG_SRC, mx}, {DNNL_ARG_WEIGHTS, make(f.weights_desc())}, {DNNL_ARG_BIAS, mb}, {DNNL_ARG_DST, my}};
+    forward_args_ = {
+        {DNNL_ARG_SRC, mx}, {DNNL_ARG_WEIGHTS, make(f.weights_desc())}, {DNNL_ARG_BIAS, mb}, {DNNL_ARG_DST, my}};
     data_args_ = {{DNNL_ARG_DIFF_DST, my}, {DNNL_ARG_WEIGHTS, make(d.weights_desc())}, {DNNL_ARG_DIFF_SRC, make(x)}};
-    weight_args_ = {{DNNL_ARG_SRC, mx}, {DNNL_ARG_DIFF_DST, my}, {DNNL_ARG_DIFF_WEIGHTS, make(v.diff_weights_desc())},
+    weight_args_ = {{DNNL_ARG_SRC, mx},
+                    {DNNL_ARG_DIFF_DST, my},
+                    {DNNL_ARG_DIFF_WEIGHTS, make(v.diff_weights_desc())},
                     {DNNL_ARG_DIFF_BIAS, mb}};
   }
   void forward() { forward_.execute(stream_, forward_args_), stream_.wait(); }
@@ -115,9 +119,12 @@ void row(const shape& s, const char* type, int threads, double seconds) {
   polymoe::workspace<conv> w(conv(c), {.max_rows = rows, .threads = threads, .seed = 1});
   std::vector<T> x(static_cast<std::size_t>(rows * s.in), static_cast<T>(static_cast<polymoe::master_t<T>>(0.5)));
   std::vector<T> y(static_cast<std::size_t>(out * s.out)), dy(y.size(), x[0]), dx(x.size());
-  std::vector<std::function<void()>> calls = {
-      [&] { w.forward({x.data(), rows, s.in}, {y.data(), out, s.out}); },
-      [&] { w.backward({dy.data(), out, s.out}, {dx.data(), rows, s.in}); }};
+  std::vector<std::function<void()>> calls = {[&] {
+                                                w.forward({x.data(), rows, s.in}, {y.data(), out, s.out});
+                                              },
+                                              [&] {
+                                                w.backward({dy.data(), out, s.out}, {dx.data(), rows, s.in});
+                                              }};
 #if defined(POLYMOE_WITH_ONEDNN)
   if constexpr (!std::is_same_v<T, double>) {
     library<T> plain(s, c.out_height(), threads);
@@ -141,9 +148,12 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "conv_bench [threads] [seconds per figure]\n");
     return 1;
   }
-  std::printf("# 128 images, %d threads, products on %s; ms of ours, of plain oneDNN, ours / oneDNN (below 1: ours is faster)\n",
-              threads, polymoe::maths::isa_name().c_str());
-  std::printf("# %-20s %-5s %9s %9s %9s %9s   %s\n", "shape", "type", "forward", "backward", "library", "library", "ratios");
+  std::printf(
+      "# 128 images, %d threads, products on %s; ms of ours, of plain oneDNN, ours / oneDNN (below 1: ours is "
+      "faster)\n",
+      threads, polymoe::maths::isa_name().c_str());
+  std::printf("# %-20s %-5s %9s %9s %9s %9s   %s\n", "shape", "type", "forward", "backward", "library", "library",
+              "ratios");
   for (const shape& s : shapes) {
     row<float>(s, "f32", threads, seconds);
     if (polymoe::maths::bf16_is_fast()) row<bf16>(s, "bf16", threads, seconds);

@@ -44,10 +44,9 @@ using moe = polymoe::layer<map_moe, polymoe::cpu>;
 /// 3x3 convolution, norm, ReLU, half the height and width.
 using stage = nn::sequential<nn::named<"conv", nn::conv2d<T>>, nn::named<"norm", nn::group_norm<T>>,
                              nn::activation<act::relu, T>, nn::pool2d<T>>;
-using model =
-    nn::sequential<nn::pixels<T>, nn::named<"stage1", stage>, nn::named<"stage2", stage>,
-                   nn::residual<nn::sequential<nn::named<"norm", nn::group_norm<T>>, nn::named<"moe", moe>>>,
-                   nn::pool<T>, nn::named<"head", nn::linear<T>>>;
+using model = nn::sequential<nn::pixels<T>, nn::named<"stage1", stage>, nn::named<"stage2", stage>,
+                             nn::residual<nn::sequential<nn::named<"norm", nn::group_norm<T>>, nn::named<"moe", moe>>>,
+                             nn::pool<T>, nn::named<"head", nn::linear<T>>>;
 
 stage::config stage_config(index in, index out, index height, index width) {
   nn::conv2d<T>::config conv{in, out, height, width, 3, 1, 1, false};
@@ -126,23 +125,26 @@ int run(int argc, char** argv) {
   if (data != "patterns") o.augment.mirror = polymoe::flip::random;
   polymoe::trainer<model> t(model(config), o, set);
   const polymoe::cost cost = model::count(config, 1);
-  std::printf("cnn_experts: CNN %lld-%lld, E=%lld, K=2, conv blocks on %lld x %lld maps; %s, %lld images of %lld x %lld x "
-              "%lld; %lld parameters, %lld active, %.1f MMAC an image; batch %lld, %lld epochs, AdamW %g, seed %lld\n",
-              narrow, 2 * narrow, experts, static_cast<long long>(d.height / 4), static_cast<long long>(d.width / 4),
-              data.empty() ? "Fashion-MNIST" : data == "patterns" ? "patterns" : "CIFAR-10",
-              static_cast<long long>(d.size()), static_cast<long long>(d.channels), static_cast<long long>(d.height),
-              static_cast<long long>(d.width), static_cast<long long>(cost.params),
-              static_cast<long long>(cost.active_params), static_cast<double>(cost.macs) * 1e-6, batch, epochs,
-              o.learning_rate, seed);
+  std::printf(
+      "cnn_experts: CNN %lld-%lld, E=%lld, K=2, conv blocks on %lld x %lld maps; %s, %lld images of %lld x %lld x "
+      "%lld; %lld parameters, %lld active, %.1f MMAC an image; batch %lld, %lld epochs, AdamW %g, seed %lld\n",
+      narrow, 2 * narrow, experts, static_cast<long long>(d.height / 4), static_cast<long long>(d.width / 4),
+      data.empty()         ? "Fashion-MNIST"
+      : data == "patterns" ? "patterns"
+                           : "CIFAR-10",
+      static_cast<long long>(d.size()), static_cast<long long>(d.channels), static_cast<long long>(d.height),
+      static_cast<long long>(d.width), static_cast<long long>(cost.params), static_cast<long long>(cost.active_params),
+      static_cast<double>(cost.macs) * 1e-6, batch, epochs, o.learning_rate, seed);
 
   std::vector<double> losses;
   while (!t.finished()) {
     do losses.push_back(t.step().loss);
     while (t.step_in_epoch() != 0);
     const polymoe::train_summary train = t.epoch_summary(), test = t.evaluate();
-    std::printf("epoch %lld: train loss %.4f accuracy %.4f | test loss %.4f accuracy %.4f | %.0f images/s, dropped %.3f\n",
-                static_cast<long long>(t.epoch()), train.loss, train.accuracy, test.loss, test.accuracy,
-                train.images_per_second, train.experts.drop_rate());
+    std::printf(
+        "epoch %lld: train loss %.4f accuracy %.4f | test loss %.4f accuracy %.4f | %.0f images/s, dropped %.3f\n",
+        static_cast<long long>(t.epoch()), train.loss, train.accuracy, test.loss, test.accuracy,
+        train.images_per_second, train.experts.drop_rate());
     std::fflush(stdout);
   }
   const auto mean = [&](std::size_t first) {

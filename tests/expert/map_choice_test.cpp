@@ -28,7 +28,8 @@ using depthwise_reference =
                    nn::named<"pwconv1", nn::linear<double>>, nn::activation<act::gelu_tanh, double>,
                    nn::named<"pwconv2", nn::linear<double>>>;
 
-/// y and dx of the layer, and its expert gradients, against the reference run per map and choice with the layer's gates.
+/// y and dx of the layer, and its expert gradients, against the reference run per map and choice with the layer's
+/// gates.
 template <class Layer, class Reference>
 void against_modules(const typename Reference::config& block, index experts, index maps) {
   workspace<Layer> w(Layer(sizes<Layer>(experts)), {.max_rows = maps * pixels, .threads = 2, .seed = 9});
@@ -81,7 +82,8 @@ void against_modules(const typename Reference::config& block, index experts, ind
   for (const param_entry& p : w.entries())
     if (p.name.rfind("experts.", 0) == 0)
       for (index i = 0; i < p.size; ++i, ++checked)
-        CHECK(w.grads().get(0, p.offset + i) == doctest::Approx(grads[static_cast<std::size_t>(p.offset + i)]).epsilon(1e-9));
+        CHECK(w.grads().get(0, p.offset + i) ==
+              doctest::Approx(grads[static_cast<std::size_t>(p.offset + i)]).epsilon(1e-9));
   CHECK(checked > 100 * experts);
 }
 

@@ -322,7 +322,7 @@ def optimizer_case(case, make):
 
 
 def maps_case(case, batch=3):
-    """Feature maps: convolutions with strides and padding, plain and depthwise, group norms, both kinds of pooling."""
+    """Feature maps: convolutions with strides and padding, plain and depthwise, group and batch norms, both kinds of pooling."""
     m = nn.Sequential()
     for name, layer in (
         ("conv1", nn.Conv2d(3, 12, 3, padding=1)),
@@ -333,6 +333,7 @@ def maps_case(case, batch=3):
         ("norm2", nn.GroupNorm(3, 12)),
         ("act2", nn.SiLU()),
         ("conv2", nn.Conv2d(12, 10, 2, bias=False)),
+        ("norm3", nn.BatchNorm2d(10)),
         ("mean", nn.AvgPool2d(2, 1, 1)),
         ("pool", nn.AdaptiveAvgPool2d(1)),
         ("flat", nn.Flatten()),
@@ -350,6 +351,8 @@ def maps_case(case, batch=3):
     g.tensor("y", y)
     g.tensor("dx", x.grad)
     g.parameters("grad", m, lambda p: p.grad)
+    m.eval()
+    g.tensor("y_eval", m(x))
     g.write()
 
 

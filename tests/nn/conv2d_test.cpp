@@ -25,9 +25,12 @@ typename conv<T>::config config_of(const sizes& z) {
 }
 
 TEST_CASE("conv2d keeps the module contract") {
-  for (const sizes& z : {sizes{3, 5, 6, 5, 3, 1, 1, true, false, 2}, {4, 6, 7, 5, 3, 2, 1, false, false, 3},
-                         {5, 4, 4, 4, 1, 1, 0, true, false, 5}, {4, 3, 5, 6, 1, 2, 0, true, false, 2},
-                         {2, 3, 9, 8, 5, 3, 2, true, false, 1}, {16, 16, 8, 8, 3, 1, 1, true, false, 21}}) {
+  for (const sizes& z : {sizes{3, 5, 6, 5, 3, 1, 1, true, false, 2},
+                         {4, 6, 7, 5, 3, 2, 1, false, false, 3},
+                         {5, 4, 4, 4, 1, 1, 0, true, false, 5},
+                         {4, 3, 5, 6, 1, 2, 0, true, false, 2},
+                         {2, 3, 9, 8, 5, 3, 2, true, false, 1},
+                         {16, 16, 8, 8, 3, 1, 1, true, false, 21}}) {
     CAPTURE(z);
     testing::check_module<conv>([&](auto t) { return config_of<decltype(t)>(z); },
                                 {.rows = z.images * z.height * z.width}, z.height * z.width);
@@ -35,8 +38,10 @@ TEST_CASE("conv2d keeps the module contract") {
 }
 
 TEST_CASE("depthwise conv2d keeps the module contract") {
-  for (const sizes& z : {sizes{5, 5, 6, 5, 3, 1, 1, true, true, 3}, {32, 32, 5, 5, 3, 1, 1, false, true, 6},
-                         {7, 7, 8, 9, 3, 2, 1, true, true, 2}, {6, 6, 9, 9, 7, 1, 3, true, true, 2}}) {
+  for (const sizes& z : {sizes{5, 5, 6, 5, 3, 1, 1, true, true, 3},
+                         {32, 32, 5, 5, 3, 1, 1, false, true, 6},
+                         {7, 7, 8, 9, 3, 2, 1, true, true, 2},
+                         {6, 6, 9, 9, 7, 1, 3, true, true, 2}}) {
     CAPTURE(z);
     testing::check_module<conv>([&](auto t) { return config_of<decltype(t)>(z); },
                                 {.rows = z.images * z.height * z.width}, z.height * z.width);
@@ -91,7 +96,8 @@ TEST_CASE("conv2d in float and bf16 agrees with double where weight gradients ar
 }
 
 TEST_CASE("conv2d refuses what does not fit, with both numbers") {
-  CHECK_THROWS_WITH_AS(nn::conv2d<float>({3, 4, 2, 2, 5}), doctest::Contains("kernel of 5 does not fit a map of 2 x 2"), error);
+  CHECK_THROWS_WITH_AS(nn::conv2d<float>({3, 4, 2, 2, 5}), doctest::Contains("kernel of 5 does not fit a map of 2 x 2"),
+                       error);
   CHECK_THROWS_WITH_AS(nn::conv2d<float>({3, 0, 8, 8}), doctest::Contains("channels 3 to 0"), error);
   CHECK_THROWS_WITH_AS(nn::conv2d<float>({3, 4, 8, 8, 3, 1, 1, true, true}), doctest::Contains("not 3 and 4"), error);
   CHECK_THROWS_WITH_AS(nn::conv2d<float>({3, 4, 8, 8, 3, 1, 3}), doctest::Contains("padding 3"), error);
@@ -107,7 +113,8 @@ TEST_CASE("cost of a convolution is known at compile time") {
   static_assert(nn::conv2d<float>::out_rows(c, 2048) == 512);
   static_assert(nn::conv2d<float>::count(c, 2048).params == 3 * 8 * 9 + 8);
   static_assert(nn::conv2d<float>::count(c, 2048).macs == 2 * 256 * 8 * 27);
-  constexpr nn::conv2d<float>::config d{.in = 8, .out = 8, .height = 4, .width = 4, .padding = 1, .bias = false, .depthwise = true};
+  constexpr nn::conv2d<float>::config d{
+      .in = 8, .out = 8, .height = 4, .width = 4, .padding = 1, .bias = false, .depthwise = true};
   static_assert(nn::conv2d<float>::count(d, 16).macs == 16 * 8 * 9);
   static_assert(nn::conv2d<float>::count(d, 16).params == 72);
 }

@@ -52,7 +52,8 @@ TEST_CASE("group_norm refuses what does not fit, with both numbers") {
   CHECK_THROWS_AS(nn::group_norm<float>({0, 1, 1}), error);
   workspace<nn::group_norm<float>> w(nn::group_norm<float>({2, 1, 3}), {.max_rows = 6});
   float x[8] = {}, y[8] = {};
-  CHECK_THROWS_WITH_AS(w.forward({x, 4, 2}, {y, 4, 2}), doctest::Contains("4 rows are no whole number of images"), error);
+  CHECK_THROWS_WITH_AS(w.forward({x, 4, 2}, {y, 4, 2}), doctest::Contains("4 rows are no whole number of images"),
+                       error);
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
 // nn::pool2d and nn::pixels: the module contract, closed forms, ties, borders, messages.
 #include <doctest/doctest.h>
 
+#include <polymoe/nn/linear.hpp>
 #include <polymoe/nn/pixels.hpp>
 #include <polymoe/nn/pool2d.hpp>
+#include <polymoe/nn/sequential.hpp>
 #include <polymoe/testing/check_module.hpp>
 
 namespace polymoe {
@@ -22,11 +24,9 @@ TEST_CASE("pool2d keeps the module contract") {
       // The inputs are rounded to bf16: among many windows some have two largest numbers, where there is no derivative.
       const index few = kind == nn::pool2d_kind::max ? std::min<index>(channels, 3) : channels;
       testing::check_options o{.rows = 2 * height * width, .seed = 3};
-      testing::check_module<pool>(
-          [&, c = few, h = height, w = width, k = kernel, s = stride, p = padding](auto t) {
-            return typename pool<decltype(t)>::config{c, h, w, k, s, p, kind};
-          },
-          o, height * width);
+      testing::check_module<pool>([&, c = few, h = height, w = width, k = kernel, s = stride, p = padding](
+                                      auto t) { return typename pool<decltype(t)>::config{c, h, w, k, s, p, kind}; },
+                                  o, height * width);
     }
 }
 
@@ -99,8 +99,27 @@ TEST_CASE("pixels turns planes into rows of channels") {
   CHECK(y[7] == 40);
 }
 
+template <class T>
+using stem = nn::sequential<nn::pixels<T>, nn::linear<T>, nn::pool2d<T>>;
+template <class T>
+using stem_alone = nn::sequential<nn::pixels<T>, nn::linear<T>>;
+
+TEST_CASE("a network that begins with pixels has the same parameter gradients with and without an input gradient") {
+  const auto head = [](auto t) {
+    using S = stem<decltype(t)>;
+    return typename S::config{{{3, 4, 6}, {3, 5}, {5, 4, 6, 2, 0, 0, nn::pool2d_kind::mean}}};
+  };
+  testing::check_module<stem>(head, {.rows = 3});
+  testing::check_module<stem_alone>(
+      [](auto t) {
+        return typename stem_alone<decltype(t)>::config{{{3, 4, 6}, {3, 5}}};
+      },
+      {.rows = 3});
+}
+
 TEST_CASE("pool2d refuses what does not fit, with both numbers") {
-  CHECK_THROWS_WITH_AS(nn::pool2d<float>({1, 2, 2, 3}), doctest::Contains("kernel of 3 does not fit a map of 2 x 2"), error);
+  CHECK_THROWS_WITH_AS(nn::pool2d<float>({1, 2, 2, 3}), doctest::Contains("kernel of 3 does not fit a map of 2 x 2"),
+                       error);
   CHECK_THROWS_WITH_AS(nn::pool2d<float>({1, 8, 8, 3, 1, 2}), doctest::Contains("padding 2 is more than half"), error);
   CHECK_THROWS_WITH_AS(nn::pool2d<float>({1, 32, 32, 16}), doctest::Contains("kernel of 16"), error);
   workspace<nn::pool2d<float>> w(nn::pool2d<float>({1, 2, 2}), {.max_rows = 4});

@@ -1,6 +1,6 @@
 // The frame of experts that compute on feature maps: convolutions that keep a map's size, one group norm, elementwise
-// functions.  An expert writes its maths for some whole maps, the frame does the rest (parameters, memory, loops, weight
-// gradients, counting), like `tiled_expert` does for rows.
+// functions.  An expert writes its maths for some whole maps, the frame does the rest (parameters, memory, loops,
+// weight gradients, counting), like `tiled_expert` does for rows.
 //
 // The maths of an expert is a struct without members:
 //

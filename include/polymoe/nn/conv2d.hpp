@@ -18,7 +18,8 @@ enum class conv_init {
 
 inline init_rule weight_rule(conv_init how, index n) {
   const auto inputs = static_cast<double>(n);
-  return how == conv_init::he ? init_rule::normal(std::sqrt(2.0 / inputs)) : init_rule::uniform(1.0 / std::sqrt(inputs));
+  return how == conv_init::he ? init_rule::normal(std::sqrt(2.0 / inputs))
+                              : init_rule::uniform(1.0 / std::sqrt(inputs));
 }
 inline init_rule bias_rule(conv_init how, index n) {
   return how == conv_init::pytorch ? weight_rule(how, n) : init_rule::zeros();
@@ -39,7 +40,7 @@ class conv2d {
   struct config {
     index in = 0, out = 0, height = 0, width = 0;
     index kernel = 3, stride = 1;
-    index padding = 0;       ///< pixels of 0 around the map; kernel / 2 keeps the size of a map at stride 1
+    index padding = 0;  ///< pixels of 0 around the map; kernel / 2 keeps the size of a map at stride 1
     bool bias = true;
     bool depthwise = false;  ///< PyTorch's groups = in = out: channel c of the output sees channel c of the input
     conv_init init = conv_init::pytorch;

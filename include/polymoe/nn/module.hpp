@@ -15,6 +15,7 @@
 //   static constexpr index out_rows(config, rows), with settings()   when output rows differ from input rows
 //   forward_add(context&, x, skip, y, saved&)      y = f(x) + skip in one pass
 //   backward_add(context&, dy, skip, dx, saved&)   dx = f'(dy) + skip in one pass; dx is not empty
+//   static constexpr bool parameters = false   it has none, so that backward may be left out where nobody wants dx
 //   each(f, saved&)            containers: calls f(child, child saved) for every module inside
 // Inputs and outputs must not overlap.  The caller keeps x alive, unchanged, until backward: modules keep views of it.
 #pragma once
@@ -46,6 +47,15 @@ template <class M>
 concept has_settings = requires(const M m) {
   m.settings();
 };
+
+/// False for modules that say they have no parameters.
+template <class M>
+consteval bool has_parameters() {
+  if constexpr (requires { { M::parameters } -> std::convertible_to<bool>; })
+    return M::parameters;
+  else
+    return true;
+}
 
 /// Rows of the output for `rows` rows of input, from the configuration.
 template <class M>

@@ -14,6 +14,7 @@ class pixels {
   using scalar = T;
   using backend = B;
   using M = master_t<T>;
+  static constexpr bool parameters = false;
   struct config {
     index channels = 3, height = 0, width = 0;
     /// A pixel is a patch of one pixel.

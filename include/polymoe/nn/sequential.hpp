@@ -111,6 +111,14 @@ class sequential {
   template <std::size_t I>
   using child = std::tuple_element_t<I, std::tuple<First, Rest...>>;
 
+  /// The first child with parameters: without an input gradient, those before it have nothing to do in backward.
+  static constexpr std::size_t first_trained = [] {
+    constexpr bool trained[] = {has_parameters<First>(), has_parameters<Rest>()...};
+    std::size_t i = 0;
+    while (i + 1 < size && !trained[i]) ++i;
+    return i;
+  }();
+
   template <std::size_t... I>
   sequential(std::index_sequence<I...>, config c) : parts_(child<I>(std::move(std::get<I>(c.parts)))...) {
     check();
@@ -155,8 +163,12 @@ class sequential {
       constexpr std::size_t I = size - 1 - J;
       const child<I>& m = std::get<I>(parts_);
       auto& kept = std::get<I>(s.parts);
+      if constexpr (I < first_trained) {
+        if (!dx.ptr[0]) return;
+      }
       if constexpr (I > 0) {
-        const view<T> to = buffer[I % 2 == 0 && size > 2].reshaped(s.rows[I], m.in_cols());
+        const bool wanted = I > first_trained || dx.ptr[0];
+        const view<T> to = wanted ? buffer[I % 2 == 0 && size > 2].reshaped(s.rows[I], m.in_cols()) : view<T>{};
         m.backward(c, dy, to, kept);
         dy = to;
       } else if (skip.ptr[0] && dx.ptr[0]) {

@@ -1,6 +1,6 @@
 // trainer<Model>: the training loop of a classifier, as a value that can be stopped, saved and resumed at any step.
 //
-// One step: fill a batch, forward, loss, backward, clip, optimiser, commit of balance state, refresh of derived copies.
+// One step: fill a batch, forward, loss, backward, clip, optimiser, commit of state, refresh of derived copies.
 // Backends that can write a step down (CUDA: one graph) replay it; they run ahead of the host, and what steps did is read
 // from their memory when advance() returns.
 // Everything random is a function of (seed, step, index), so a resumed run continues with the same bits: a checkpoint
@@ -389,7 +389,10 @@ class trainer {
     }
     optimiser_.step(c, rule_, options_.clip_norm, work_.values().ptr[0], work_.grads().ptr[0], ema{options_.ema});
     records_.finish(c);
-    each_expert_layer(work_.module(), work_.saved(), [&](auto& layer, auto&) { layer.commit(c); });
+    // Everything that has state: balance biases, running statistics.
+    nn::each_module(work_.module(), work_.saved(), [&](auto& module, auto&) {
+      if constexpr (requires { module.commit(c); }) module.commit(c);
+    });
     work_.refresh();
   }
   /// Adds what a step did to the sums of the epoch.

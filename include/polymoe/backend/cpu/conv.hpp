@@ -16,7 +16,8 @@ namespace detail {
 template <class T>
 void add_rows(view<const T> x, view<T> y) {
   for (index r = 0; r < y.rows; ++r)
-    polymoe::backend::map_row(r, y, [](compute_t<T> a, compute_t<T> b) { return a + b; }, x, y);
+    polymoe::backend::map_row(
+        r, y, [](compute_t<T> a, compute_t<T> b) { return a + b; }, x, y);
 }
 }  // namespace detail
 

@@ -50,7 +50,8 @@ void spread_statistics(const group_norm_shape& s, view<const compute_t<T>> stats
 
 }  // namespace detail
 
-/// One image: y = act((x - mean) / sqrt(var + eps) * weight + bias); stats [groups, 2] get mean and 1 / sqrt(var + eps).
+/// One image: y = act((x - mean) / sqrt(var + eps) * weight + bias); stats [groups, 2] get mean and 1 / sqrt(var +
+/// eps).
 template <class Act, class T>
 void group_norm_image(worker& w, const group_norm_shape& s, view<const T> x, view<const master_t<T>> weight,
                       view<const master_t<T>> bias, view<T> y, view<compute_t<T>> stats) {
@@ -151,7 +152,8 @@ POLYMOE_NOINLINE void group_norm_forward(context<cpu_with<Maths>>& c, const grou
                                          view<compute_t<T>> stats) {
   parallel_for(c.stream, x.rows / s.pixels, [&](index image, worker& w) {
     group_norm_image<act::identity, T>(w, s, x.rows_at(image * s.pixels, s.pixels), weight, bias,
-                                       y.rows_at(image * s.pixels, s.pixels), stats.rows_at(image * s.groups, s.groups));
+                                       y.rows_at(image * s.pixels, s.pixels),
+                                       stats.rows_at(image * s.groups, s.groups));
   });
 }
 /// dweight and dbias += sums over images, in order; dx (which may be empty) as in group_norm_image_backward.
@@ -167,10 +169,9 @@ POLYMOE_NOINLINE void group_norm_backward(context<cpu_with<Maths>>& c, const gro
   const view<M> parts = c.scratch.template take<M>(2 * images, s.channels);
   const auto of = [&](auto v, index image) { return v.ptr[0] ? v.rows_at(image * s.pixels, s.pixels) : v; };
   parallel_for(c.stream, images, [&](index image, worker& w) {
-    group_norm_image_backward<act::identity, T>(w, s, of(dy, image), of(x, image),
-                                                stats.rows_at(image * s.groups, s.groups), weight, bias,
-                                                parts.rows_at(2 * image, 1), parts.rows_at(2 * image + 1, 1),
-                                                of(dx, image), of(skip, image));
+    group_norm_image_backward<act::identity, T>(
+        w, s, of(dy, image), of(x, image), stats.rows_at(image * s.groups, s.groups), weight, bias,
+        parts.rows_at(2 * image, 1), parts.rows_at(2 * image + 1, 1), of(dx, image), of(skip, image));
   });
   for (index image = 0; image < images; ++image)
     for (int i = 0; i < view<M>::planes; ++i) {

@@ -145,7 +145,16 @@ class map_expert<Body, T, backend::cpu_with<Maths>> : public map_expert_base<Bod
     const view<M> norm_grads = c.scratch.template take<M>(2 * s.tile_count, norm().channels);
     parallel_for(c.stream, s.tile_count, [&](index i, worker& w) {
       worker library{w.id, w.scratch + spare_bytes(), w.bytes - spare_bytes()};
-      Body::backward(tile{*this, s.tiles[i], w, library, s, {}, {}, dy, dx, norm_grads.rows_at(2 * i, 1),
+      Body::backward(tile{*this,
+                          s.tiles[i],
+                          w,
+                          library,
+                          s,
+                          {},
+                          {},
+                          dy,
+                          dx,
+                          norm_grads.rows_at(2 * i, 1),
                           norm_grads.rows_at(2 * i + 1, 1)});
     });
     parallel_for(c.stream, config_.experts * (Body::maps + 1), [&](index task, worker& w) {
@@ -246,10 +255,10 @@ class map_expert<Body, T, backend::cpu_with<Maths>> : public map_expert_base<Bod
     for (index k = 0; k < s.tile_count; ++k) {
       const expert_run& r = s.tiles[k];
       if (r.expert != e) continue;
-      const view<const T> up =
-          (operands.gradient == linear_map::end ? dy : view<const T>(s.kept[operands.gradient])).rows_at(r.y_row, r.rows);
-      const view<const T> in =
-          from_x ? s.x.rows_at(x_by_y ? r.y_row : r.x_row, r.rows) : view<const T>(s.kept[operands.input]).rows_at(r.y_row, r.rows);
+      const view<const T> up = (operands.gradient == linear_map::end ? dy : view<const T>(s.kept[operands.gradient]))
+                                   .rows_at(r.y_row, r.rows);
+      const view<const T> in = from_x ? s.x.rows_at(x_by_y ? r.y_row : r.x_row, r.rows)
+                                      : view<const T>(s.kept[operands.input]).rows_at(r.y_row, r.rows);
       m.one().weight_gradient(library, up, in, g, first);
       m.bias_gradient(e, up);
       first = false;
@@ -272,9 +281,7 @@ class map_expert<Body, T, backend::cpu_with<Maths>> : public map_expert_base<Bod
   }
   index pixels() const { return height_ * width_; }
   index maps_per_tile() const { return maps_[0].one().shape().most_images(); }
-  polymoe::backend::group_norm_shape norm() const {
-    return {Body::norm_channels(config_), Body::groups, pixels()};
-  }
+  polymoe::backend::group_norm_shape norm() const { return {Body::norm_channels(config_), Body::groups, pixels()}; }
   /// Two tensors of a tile, of the widest width.
   std::size_t spare_bytes() const {
     const index cols = std::max(config_.in, config_.hidden);

@@ -74,7 +74,9 @@ class onednn_convolution {
     }
     no_bias_.assign(static_cast<std::size_t>(s.out), 0.0f);
   }
-  std::size_t packed_bytes() const { return steps_.empty() ? plain_.packed_bytes() : forward_bytes() + back_.get_size(); }
+  std::size_t packed_bytes() const {
+    return steps_.empty() ? plain_.packed_bytes() : forward_bytes() + back_.get_size();
+  }
   std::size_t worker_bytes() const {
     if (steps_.empty()) return plain_.worker_bytes();
     pieces p(nullptr);
@@ -96,8 +98,10 @@ class onednn_convolution {
     if (steps_.empty()) return plain_.forward(who, x, images, packed, bias, y);
     each_step(images, [&](const step& t, index at) {
       run(t.forward, who,
-          {{DNNL_ARG_SRC, x + at * s_.in_pixels() * s_.in}, {DNNL_ARG_WEIGHTS, packed},
-           {DNNL_ARG_BIAS, bias ? bias : no_bias_.data()}, {DNNL_ARG_DST, y + at * s_.out_pixels() * s_.out}});
+          {{DNNL_ARG_SRC, x + at * s_.in_pixels() * s_.in},
+           {DNNL_ARG_WEIGHTS, packed},
+           {DNNL_ARG_BIAS, bias ? bias : no_bias_.data()},
+           {DNNL_ARG_DST, y + at * s_.out_pixels() * s_.out}});
     });
   }
   void backward(worker& who, const R* dy, index images, const void* packed, R* dx) const {
@@ -118,7 +122,8 @@ class onednn_convolution {
     each_step(images, [&](const step& t, index at) {
       float* to = first ? g : once;
       run(t.gradient, who,
-          {{DNNL_ARG_SRC, x + at * s_.in_pixels() * s_.in}, {DNNL_ARG_DIFF_DST, dy + at * s_.out_pixels() * s_.out},
+          {{DNNL_ARG_SRC, x + at * s_.in_pixels() * s_.in},
+           {DNNL_ARG_DIFF_DST, dy + at * s_.out_pixels() * s_.out},
            {DNNL_ARG_DIFF_WEIGHTS, to}});
       const index n = gradient_size();
       if (!first) {
@@ -145,7 +150,8 @@ class onednn_convolution {
     return a;
   }
   memory::dims weight_dims() const {
-    return s_.depthwise ? memory::dims{s_.in, 1, 1, s_.kernel, s_.kernel} : memory::dims{s_.out, s_.in, s_.kernel, s_.kernel};
+    return s_.depthwise ? memory::dims{s_.in, 1, 1, s_.kernel, s_.kernel}
+                        : memory::dims{s_.out, s_.in, s_.kernel, s_.kernel};
   }
   /// Prepares calls of `images` images; false where oneDNN has no compiled kernel, or none for the formats at hand.
   bool add_step(index images) {
@@ -158,10 +164,12 @@ class onednn_convolution {
     const memory::dims stride{s_.stride, s_.stride};
     const memory::dims around{s_.padding, s_.padding};
     const dnnl::primitive_attr attr = attributes();
-    const dnnl::convolution_forward::primitive_desc f({dnnl::prop_kind::forward_training, all, x, w, b, y, stride, around, around},
-                                                      attr, cpu_engine());
-    const dnnl::convolution_backward_data::primitive_desc d({all, x, w, y, stride, around, around}, attr, cpu_engine(), f);
-    const dnnl::convolution_backward_weights::primitive_desc v({all, x, g, y, stride, around, around}, attr, cpu_engine(), f);
+    const dnnl::convolution_forward::primitive_desc f(
+        {dnnl::prop_kind::forward_training, all, x, w, b, y, stride, around, around}, attr, cpu_engine());
+    const dnnl::convolution_backward_data::primitive_desc d({all, x, w, y, stride, around, around}, attr, cpu_engine(),
+                                                            f);
+    const dnnl::convolution_backward_weights::primitive_desc v({all, x, g, y, stride, around, around}, attr,
+                                                               cpu_engine(), f);
     const auto compiled = [](const char* name) { return std::string_view(name).find("ref") == std::string_view::npos; };
     if (!compiled(f.impl_info_str()) || !compiled(d.impl_info_str())) return false;
     // A kernel for any groups pads each channel of a depthwise convolution to 16; our loops are faster.
@@ -174,8 +182,8 @@ class onednn_convolution {
                (own && v.diff_weights_desc() != gradient_)) {
       return false;
     }
-    for (const std::size_t bytes : {f.scratchpad_desc().get_size(), d.scratchpad_desc().get_size(),
-                                    v.scratchpad_desc().get_size()})
+    for (const std::size_t bytes :
+         {f.scratchpad_desc().get_size(), d.scratchpad_desc().get_size(), v.scratchpad_desc().get_size()})
       scratch_ = std::max(scratch_, bytes);
     step t{images, dnnl::convolution_forward(f), dnnl::convolution_backward_data(d), {}};
     if (own) t.gradient = dnnl::convolution_backward_weights(v);

@@ -70,10 +70,7 @@ class columns_convolution {
  public:
   columns_convolution() = default;
   explicit columns_convolution(const convolution_shape& s)
-      : s_(s),
-        forward_(s.taps() * s.in, s.out),
-        backward_(s.taps() * s.out, s.in),
-        gradient_(s.out, s.taps() * s.in) {}
+      : s_(s), forward_(s.taps() * s.in, s.out), backward_(s.taps() * s.out, s.in), gradient_(s.out, s.taps() * s.in) {}
 
   std::size_t packed_bytes() const { return forward_bytes() + backward_.packed_bytes(); }
   std::size_t worker_bytes() const { return room(pieces(nullptr)).bytes; }
@@ -99,8 +96,8 @@ class columns_convolution {
     multiply(who, {s_, false}, forward_, x, s_.in, images, packed, bias, y, s_.out);
   }
   void backward(worker& who, const R* dy, index images, const void* packed, R* dx) const {
-    multiply(who, {s_, true}, backward_, dy, s_.out, images,
-             static_cast<const std::byte*>(packed) + forward_bytes(), nullptr, dx, s_.in);
+    multiply(who, {s_, true}, backward_, dy, s_.out, images, static_cast<const std::byte*>(packed) + forward_bytes(),
+             nullptr, dx, s_.in);
   }
   void weight_gradient(worker& who, const R* dy, const R* x, index images, M* g, bool first) const {
     if (first) std::fill_n(g, gradient_size(), M(0));
@@ -274,7 +271,8 @@ class plain_convolution {
     s_.depthwise ? channels_.pack(w, packed, who, part) : columns_.pack(w, packed, who, part);
   }
   void forward(worker& who, const R* x, index images, const void* packed, const M* bias, R* y) const {
-    s_.depthwise ? channels_.forward(who, x, images, packed, bias, y) : columns_.forward(who, x, images, packed, bias, y);
+    s_.depthwise ? channels_.forward(who, x, images, packed, bias, y)
+                 : columns_.forward(who, x, images, packed, bias, y);
   }
   void backward(worker& who, const R* dy, index images, const void* packed, R* dx) const {
     s_.depthwise ? channels_.backward(who, dy, images, packed, dx) : columns_.backward(who, dy, images, packed, dx);
