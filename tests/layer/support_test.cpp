@@ -360,7 +360,7 @@ static_assert(support<no_members, cpu>() == verdict::M027_save);
 static_assert(support<keeps_all, cpu>() == verdict::ok);
 }  // namespace m027
 
-namespace m040 {
+namespace m028 {
 struct no_convolutions {
   template <class T>
   static constexpr bool computes = true;
@@ -369,17 +369,17 @@ struct bad : polymoe::spec {
   using unit = polymoe::unit::feature_map;
   using expert = polymoe::expert::conv_block<>;
 };
-static_assert(support<bad, no_convolutions>() == verdict::M040_convolution_of_backend);
+static_assert(support<bad, no_convolutions>() == verdict::M028_convolution_of_backend);
 static_assert(support<bad, cpu>() == verdict::ok);
 static_assert(support<polymoe::spec, no_convolutions>() == verdict::ok);
-}  // namespace m040
+}  // namespace m028
 
-namespace m041 {
+namespace m029 {
 struct bad : polymoe::spec {
   using expert = polymoe::expert::depthwise_block<>;
 };
-static_assert(support<bad, cpu>() == verdict::M041_convolution_needs_maps);
-}  // namespace m041
+static_assert(support<bad, cpu>() == verdict::M029_convolution_needs_maps);
+}  // namespace m029
 
 // Compositions that exist.
 namespace accepted {

@@ -38,8 +38,8 @@ enum class verdict {
   M025_policies_of_slots,
   M026_l1_needs_positive,
   M027_save,
-  M040_convolution_of_backend = 40,
-  M041_convolution_needs_maps,
+  M028_convolution_of_backend,
+  M029_convolution_needs_maps,
 };
 
 namespace detail {
@@ -168,8 +168,8 @@ consteval verdict support() {
   if (!detail::known_scalar<typename Spec::scalar>) return verdict::M015_scalar;
   if (!Backend::template computes<typename Spec::scalar>) return verdict::M021_scalar_of_backend;
   if (detail::expert_convolves<typename Spec::expert>()) {
-    if (!backend::has_convolutions<Backend>()) return verdict::M040_convolution_of_backend;
-    if (!Spec::unit::block) return verdict::M041_convolution_needs_maps;
+    if (!backend::has_convolutions<Backend>()) return verdict::M028_convolution_of_backend;
+    if (!Spec::unit::block) return verdict::M029_convolution_needs_maps;
   }
   if (!detail::router_has_k<R>()) return verdict::M001_router_k;
   if constexpr (detail::router_has_k<R>()) {
@@ -272,10 +272,10 @@ consteval bool explain() {
                 "polymoe M026: balance::relu_l1 steers how many scores are above zero; it needs a router that uses just those, polymoe::positive<score::relu>. See docs/errors.md#M026");
   static_assert(v != verdict::M027_save,
                 "polymoe M027: Spec::save must be one of polymoe::save, or have their members, and any but save::everything needs an expert with template <class T, class Backend, class Save> using module. See docs/errors.md#M027");
-  static_assert(v != verdict::M040_convolution_of_backend,
-                "polymoe M040: this backend has no convolutions and nothing else for feature maps; nn::conv2d, group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M040");
-  static_assert(v != verdict::M041_convolution_needs_maps,
-                "polymoe M041: a convolution expert computes on whole feature maps; Spec::unit must be polymoe::unit::feature_map (or another block). See docs/errors.md#M041");
+  static_assert(v != verdict::M028_convolution_of_backend,
+                "polymoe M028: this backend has no convolutions and nothing else for feature maps; nn::conv2d, group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M028");
+  static_assert(v != verdict::M029_convolution_needs_maps,
+                "polymoe M029: a convolution expert computes on whole feature maps; Spec::unit must be polymoe::unit::feature_map (or another block). See docs/errors.md#M029");
   return true;
 }
 }  // namespace detail

@@ -18,8 +18,8 @@ namespace nn {
 template <class T, class B = cpu>
 class batch_norm {
   static_assert(polymoe::backend::has_convolutions<B>(),
-                "polymoe M040: this backend has no convolutions and nothing else for feature maps; nn::conv2d, "
-                "group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M040");
+                "polymoe M028: this backend has no convolutions and nothing else for feature maps; nn::conv2d, "
+                "group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M028");
 
  public:
   using scalar = T;

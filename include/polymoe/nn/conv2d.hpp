@@ -30,8 +30,8 @@ inline init_rule bias_rule(conv_init how, index n) {
 template <class T, class B = cpu>
 class conv2d {
   static_assert(polymoe::backend::has_convolutions<B>(),
-                "polymoe M040: this backend has no convolutions and nothing else for feature maps; nn::conv2d, "
-                "group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M040");
+                "polymoe M028: this backend has no convolutions and nothing else for feature maps; nn::conv2d, "
+                "group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M028");
 
  public:
   using scalar = T;

@@ -1,4 +1,4 @@
-// expect: M041
+// expect: M029
 // Tokens one by one have no neighbours to convolve with.
 #include <polymoe/polymoe.hpp>
 

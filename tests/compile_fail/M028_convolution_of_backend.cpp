@@ -1,4 +1,4 @@
-// expect: M040
+// expect: M028
 // A backend without convolutions for an expert that needs them.
 #include <polymoe/polymoe.hpp>
 
