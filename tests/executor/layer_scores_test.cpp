@@ -22,8 +22,21 @@ struct told : small_spec {
   using router = polymoe::top_k<1>;
   using balance = polymoe::balance::sum<polymoe::balance::supervised, polymoe::balance::gshard>;
 };
+/// Products of float experts in tf32: 2^-11 of each operand.
+struct rounded_products : small_spec {
+  using expert = polymoe::expert::mlp<polymoe::act::gelu_tanh, true, polymoe::float_products::tf32>;
+  using capacity = polymoe::capacity::bounded<polymoe::overflow::drop>;
+  static constexpr double tolerance = 2e-3;
+};
 }  // namespace
 
+TEST_CASE("float experts in tf32 on CUDA: near the exact ones, and not equal to them") {
+  for (const bool padded : {false, true}) {
+    both<rounded_products> b({.units = 60, .dim = 32, .hidden = 48, .padded = padded, .factor = 1.5f, .seed = 34});
+    CHECK(b.device().module().describe().find("tf32") != std::string::npos);
+    CHECK(b.largest_error > 1e-5);
+  }
+}
 TEST_CASE("paper B's sparse gate on CUDA: standardised, noisy, dropped, cut at a threshold") {
   both<coded_head>({.units = 70, .seed = 31});
   both<coded_head>({.units = 33, .group_size = 16, .mode = polymoe::run_mode::eval, .seed = 32});

@@ -10,11 +10,12 @@
 namespace polymoe::inline v0 {
 namespace detail {
 
-template <class Act, bool Bias, class Save = save::everything>
+template <class Act, bool Bias, class Save = save::everything, float_products Products = float_products::exact>
 struct gated_mlp_maths {
   static constexpr const char* name = "gated_mlp";
   static constexpr bool bias = Bias, spare = true;
   using save = Save;
+  static constexpr float_products products = Products;
   enum { gate_rows, up_rows, hidden, kept };
   static constexpr bool stays(int i) { return i == hidden ? Save::keeps_hidden : Save::keeps_pre; }
   enum { gate, up, down, maps };
@@ -52,12 +53,13 @@ struct gated_mlp_maths {
 }  // namespace detail
 
 namespace expert {
-template <class Act = act::silu, bool Bias = false>
+/// `Products` says how float products may be computed.
+template <class Act = act::silu, bool Bias = false, float_products Products = float_products::exact>
 struct gated_mlp {
   static constexpr const char* name = "gated_mlp";
   static constexpr bool head_of_classes = false;
   template <class T, class Backend, class Save = save::everything>
-  using module = polymoe::detail::tiled_expert<polymoe::detail::gated_mlp_maths<Act, Bias, Save>, T, Backend>;
+  using module = polymoe::detail::tiled_expert<polymoe::detail::gated_mlp_maths<Act, Bias, Save, Products>, T, Backend>;
 };
 }  // namespace expert
 }  // namespace polymoe

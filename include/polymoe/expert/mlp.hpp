@@ -12,11 +12,12 @@
 namespace polymoe::inline v0 {
 namespace detail {
 
-template <class Act, bool Bias, class Save = save::everything>
+template <class Act, bool Bias, class Save = save::everything, float_products Products = float_products::exact>
 struct mlp_maths {
   static constexpr const char* name = "mlp";
   static constexpr bool bias = Bias, spare = !keeps_output<Save>;
   using save = Save;
+  static constexpr float_products products = Products;
   enum { pre, hidden, kept };
   static constexpr bool stays(int i) { return i == pre ? Save::keeps_pre : Save::keeps_hidden; }
   enum { fc1, fc2, maps };
@@ -52,21 +53,22 @@ struct mlp_maths {
 
 namespace expert {
 
-template <class Act = act::gelu_tanh, bool Bias = true>
+/// `Products` says how float products may be computed.
+template <class Act = act::gelu_tanh, bool Bias = true, float_products Products = float_products::exact>
 struct mlp {
   static constexpr const char* name = "mlp";
   static constexpr bool head_of_classes = false;
   template <class T, class Backend, class Save = save::everything>
-  using module = polymoe::detail::tiled_expert<polymoe::detail::mlp_maths<Act, Bias, Save>, T, Backend>;
+  using module = polymoe::detail::tiled_expert<polymoe::detail::mlp_maths<Act, Bias, Save, Products>, T, Backend>;
 };
 
 /// Needs layer_config::classes.  A head has no residual to carry dropped units, so overflow::drop is refused with it.
-template <class Act = act::relu, bool Bias = true>
+template <class Act = act::relu, bool Bias = true, float_products Products = float_products::exact>
 struct head {
   static constexpr const char* name = "head";
   static constexpr bool head_of_classes = true;
   template <class T, class Backend, class Save = save::everything>
-  using module = polymoe::detail::tiled_expert<polymoe::detail::mlp_maths<Act, Bias, Save>, T, Backend>;
+  using module = polymoe::detail::tiled_expert<polymoe::detail::mlp_maths<Act, Bias, Save, Products>, T, Backend>;
 };
 
 }  // namespace expert

@@ -9,6 +9,7 @@
 //   static constexpr int kept                    tensors [rows, H] that forward makes and backward uses
 //   using save                                   the save policy (save.hpp)
 //   static constexpr bool stays(int i)           whether tensor i is kept in memory between them
+//   static constexpr float_products products     how float products may be computed
 //   static constexpr int maps                    linear maps
 //   static constexpr linear_map map(int i, const expert_config&)
 //                                                name, widths, and where the operands of its weight gradient lie when
@@ -42,6 +43,7 @@
 #include "../core/context.hpp"
 #include "../core/cost.hpp"
 #include "../plan/sparse_plan.hpp"
+#include "../core/float_products.hpp"
 #include "expert_map.hpp"
 #include "product_path.hpp"
 #include "save.hpp"

@@ -7,7 +7,7 @@
 namespace polymoe::inline v0 {
 namespace nn {
 
-using polymoe::backend::float_products;
+using polymoe::float_products;
 
 /// How the weight of a linear layer starts.
 enum class linear_init {

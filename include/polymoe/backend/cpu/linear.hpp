@@ -4,6 +4,7 @@
 // copies lie.  Rows are cut into tiles and row ranges that depend on sizes only, and partial sums are added in order.
 #pragma once
 
+#include "../../core/float_products.hpp"
 #include "activate.hpp"
 #include "planar.hpp"
 #include "simd.hpp"
@@ -14,12 +15,6 @@ namespace backend {
 /// What `dense` prepares for one backend; a backend adds a specialisation.
 template <class T, class Backend>
 class dense;
-
-/// How the dense products of float modules may be computed; other number types and the CPU have one way.
-enum class float_products {
-  exact,  ///< products of the stored numbers, sums in float
-  tf32    ///< CUDA: operands rounded to 10 bits of fraction (2^-11 of their size), sums in float
-};
 
 /// Rows a tile of a product has: 256, or less where that would give few tiles.
 constexpr index tile_rows_for(index rows) { return rows >= 1024 ? 256 : (rows >= 128 ? 64 : 16); }

@@ -129,10 +129,10 @@ class map_products {
 
   map_products() = default;
   map_products(const char* name, const map_sizes& s, bool bias, index stride_of_bias, blaslt_epilogue up,
-               blaslt_epilogue down)
+               blaslt_epilogue down, float_products how = float_products::exact)
       : name_(name), sizes_(s), bias_(bias) {
-    const blaslt_policy policy{.roomy = true};
-    const blaslt_policy cut{.split = true};
+    blaslt_policy policy{.roomy = true}, cut{.split = true};
+    policy.tf32 = cut.tf32 = how == float_products::tf32;
     forward_ = blaslt_product<T>::offered(forward_shape(s, up, stride_of_bias), policy);
     data_ = blaslt_product<T>::offered(data_shape(s, down), policy);
     if (bias)
@@ -312,7 +312,7 @@ struct products {
       const linear_map m = Body::map(i, c);
       const map_sizes s{c.experts, rows_each, m.in, m.out, c.shared_input && m.input == linear_map::end};
       maps[static_cast<std::size_t>(i)] =
-          map_products<T>(m.name, s, Body::bias, stride_of_bias(m.out), n.forward[i], n.data[i]);
+          map_products<T>(m.name, s, Body::bias, stride_of_bias(m.out), n.forward[i], n.data[i], Body::products);
     }
   }
   /// bf16 copies of biases have room for the border; float and double ones are the parameters themselves.

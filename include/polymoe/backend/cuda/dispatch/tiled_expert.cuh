@@ -89,10 +89,12 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
   }
   /// How products run, in one line; batched ones are looked for by bind.
   std::string describe() const {
-    if (!batched()) return std::string("grouped kernel (") + choice_.reason + ")";
-    if (!bound_) return std::string("cuBLASLt batched (") + choice_.reason + "), looked for at bind";
-    if (!bound_->prepared()) return "grouped kernel (NOT batched: cuBLASLt has no product of these shapes)";
-    return std::string("cuBLASLt batched (") + choice_.reason + "; " + bound_->describe() + ")";
+    const std::string in = std::is_same_v<precision, grouped::tf32> ? " in tf32" : "";
+    const std::string why = std::string(" (") + choice_.reason;
+    if (!batched()) return "grouped kernel" + in + why + ")";
+    if (!bound_) return "cuBLASLt batched" + in + why + "), looked for at bind";
+    if (!bound_->prepared()) return "grouped kernel" + in + " (NOT batched: cuBLASLt has no product of these shapes)";
+    return "cuBLASLt batched" + in + why + "; " + bound_->describe() + ")";
   }
 
   /// x in the order of the input, or through the plan; y in slot order.
@@ -130,6 +132,8 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
   using tiled_expert_base<Body>::config_;
   using kept_rows = std::array<view<T>, Body::kept>;
   static constexpr bool rounds = !std::is_same_v<T, M>;
+  using precision =
+      std::conditional_t<Body::products == float_products::tf32 && std::is_same_v<T, float>, grouped::tf32, grouped::exact>;
 
   struct map : expert_map<M> {
     std::byte* rounded = nullptr;       ///< the weights as T
@@ -231,12 +235,12 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
     template <class Rows, class Epilogue>
     void forward_into(int i, const Rows& in, const Epilogue& epilogue) const {
       const map& m = e.maps_[i];
-      grouped::forward(c.stream.handle, work.rows, rows_of(in), m.weights(), m.out, m.in, epilogue);
+      grouped::forward<precision>(c.stream.handle, work.rows, rows_of(in), m.weights(), m.out, m.in, epilogue);
     }
     template <class Epilogue>
     void back_into(int i, view<const T> d, const Epilogue& epilogue) const {
       const map& m = e.maps_[i];
-      grouped::data_gradient(c.stream.handle, work.rows, rows_of(d), m.weights(), m.out, m.in, epilogue);
+      grouped::data_gradient<precision>(c.stream.handle, work.rows, rows_of(d), m.weights(), m.out, m.in, epilogue);
     }
   };
 
@@ -334,7 +338,7 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
                                             m.input == linear_map::end ? input(s.x, work) : kept(m.input));
         continue;
       }
-      grouped::weight_gradient(c.stream.handle, work.rows, grouped::in_slot_order(d),
+      grouped::weight_gradient<precision>(c.stream.handle, work.rows, grouped::in_slot_order(d),
                                m.input == linear_map::end ? s.x : grouped::in_slot_order(kept(m.input)), own.out,
                                own.in, own.weight.grad.ptr[0], Body::bias ? own.bias.grad.ptr[0] : nullptr, workspace,
                                bytes);
