@@ -28,7 +28,7 @@ inline std::uint64_t name_hash(const std::string& name) {
   return h;
 }
 /// The splitmix64 finaliser of hash + (i + 1) * golden ratio.
-inline std::uint64_t hashed(std::uint64_t hash, index i) {
+inline std::uint64_t golden_hash(std::uint64_t hash, index i) {
   std::uint64_t z = hash + static_cast<std::uint64_t>(i + 1) * 0x9E3779B97F4A7C15u;
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
@@ -37,7 +37,7 @@ inline std::uint64_t hashed(std::uint64_t hash, index i) {
 /// offset + scale * u, u in [-1, 1) a multiple of 2^-23.
 inline void numbers(const std::string& name, double* out, index n, double scale, double offset = 0) {
   const std::uint64_t h = name_hash(name);
-  for (index i = 0; i < n; ++i) out[i] = offset + scale * (static_cast<double>(hashed(h, i) >> 40) / 8388608.0 - 1.0);
+  for (index i = 0; i < n; ++i) out[i] = offset + scale * (static_cast<double>(golden_hash(h, i) >> 40) / 8388608.0 - 1.0);
 }
 inline std::vector<double> numbers(const std::string& name, index n, double scale) {
   std::vector<double> v(static_cast<std::size_t>(n));
@@ -100,7 +100,7 @@ class golden {
     double norm = 0, sums[2] = {};
     for (index i = 0; i < n; ++i) {
       norm += x[i] * x[i];
-      for (int s = 0; s < 2; ++s) sums[s] += (hashed(h, i) >> (20 + 20 * s)) & 1 ? -x[i] : x[i];
+      for (int s = 0; s < 2; ++s) sums[s] += (golden_hash(h, i) >> (20 + 20 * s)) & 1 ? -x[i] : x[i];
     }
     const auto compare = [&](const std::string& what, double got, double expected) {
       CHECK_MESSAGE(std::abs(got - expected) <= allowed * want[1], key, " ", what, ": ", got, ", PyTorch ", expected,
