@@ -91,7 +91,7 @@ sum_slots_kernel(sparse_plan<C> p, view<const T> slots, view<const T> other, ind
 /// belongs to one unit, so every sum has one owner.  Slots of bad units in identity plans get zeros.  With an empty
 /// `out`, d_out[slot] = dy[t] and d_gate is left alone.
 template <class T, int V, class C>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, sizeof(C) == 8 ? 4 : 1)
 combine_backward_kernel(sparse_plan<C> p, view<const T> dy, view<const T> out, view<const T> x, index unit_rows,
                         view<T> d_out, view<C> d_gate, view<C> d_skip) {
   const index step = index{32} * V;

@@ -232,7 +232,8 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
 
 /// Steps [first, last) of the call; more than one only in a cooperative launch.
 template <class Router, class Capacity, class Balance, class Combine, int Tier, class T>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads, route_tuning::least_blocks(Tier))
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads,
+                                          route_tuning::least_blocks(Tier, sizeof(compute_t<T>) == 8 || projections<Router> != 1))
     route_forward_kernel(const POLYMOE_GRID_CONSTANT route_call<Router, Balance, Combine, T> call, int first,
                          int last) {
   using phases = route_phases<Router, Capacity, Balance, Combine, Tier, T>;

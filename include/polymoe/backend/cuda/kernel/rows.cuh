@@ -67,7 +67,7 @@ activate_rows_kernel(grouped::segments rows, view<const T> a, view<T> h) {
 /// d_gate[s] += <d, hidden> + <dy, bias of the slot's expert> over the rows of slot s; then d and dy times the slot's
 /// gate.  One warp a slot.  Slots without a unit and those of bad units have zeros in dy; their gate counts as 0.
 template <class T, int V, class C>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 8)
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, sizeof(T) == 2 ? 8 : 4)
 fold_gates_kernel(grouped::segments rows, sparse_plan<C> p, const C* bias, view<T> d, view<const T> hidden, view<T> dy,
                   view<C> d_gate) {
   const index slots = owned_rows(rows) / rows.unit_rows;

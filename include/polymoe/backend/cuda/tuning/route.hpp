@@ -15,8 +15,11 @@ inline constexpr int depth_step = 16;  ///< of a product's inner dimension held 
 /// rows alive, is more than a thread has registers for.
 inline constexpr int warp_row_experts = 256;
 /// Blocks of a kernel over rows that have to fit a multiprocessor, by row tier: it bounds the registers of a thread to
-/// 128, 168 and 255, just enough for none to be spilled.
-POLYMOE_HD constexpr int least_blocks(int tier) { return tier <= 64 ? 4 : (tier <= 128 ? 3 : 2); }
+/// 128, 168 and 255, just enough for none to be spilled.  `wide`: rows of double, or two projections, need the next step.
+POLYMOE_HD constexpr int least_blocks(int tier, bool wide = false) {
+  const int blocks = tier <= 64 ? 4 : (tier <= 128 ? 3 : 2);
+  return wide && blocks > 2 ? blocks - 1 : blocks;
+}
 /// Sums over at most this many entries are made by one thread, longer ones by a warp.
 inline constexpr int short_list = 16;
 /// Units of one piece of a router weight gradient, and the largest number of pieces.
