@@ -1,5 +1,4 @@
 // Attention on CUDA, run on the CPU by the host executor, against the CPU backend.
-// sanitize: yes
 #include "helpers.hpp"
 #include "tensors.hpp"
 

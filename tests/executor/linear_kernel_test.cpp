@@ -1,4 +1,3 @@
-// sanitize: yes
 // Dense products of the CUDA backend, with the stand-in for cuBLASLt on the host: prepared products against plain
 // loops, and linear, mlp_block and patch_embed as whole modules against the CPU backend.
 #include "host_blaslt.hpp"

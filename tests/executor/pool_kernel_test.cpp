@@ -1,4 +1,3 @@
-// sanitize: yes
 // Positions, class tokens, pooling and patches of the CUDA backend, run by the host executor, against the CPU backend.
 #include "host_executor.hpp"
 

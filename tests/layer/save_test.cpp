@@ -1,6 +1,5 @@
 // Save policies: the memory that lives from forward to backward, gradients against central differences, and the same
 // bits as when everything is kept.
-// sanitize: yes
 // thread: yes
 #include "support/moe_layer.hpp"
 
