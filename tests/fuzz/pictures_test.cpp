@@ -5,34 +5,17 @@
 #include <polymoe/train/png.hpp>
 
 #include "fuzz/mutate.hpp"
+#include "train/jpeg_file.hpp"
 
 #if defined(POLYMOE_WITH_PNG) && defined(POLYMOE_WITH_JPEG)
 
 namespace {
 
+/// 12 x 17 pixels of moderate quality.
 fuzz::bytes jpeg(int channels) {
-  jpeg_compress_struct c{};
-  jpeg_error_mgr errors{};
-  c.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&c);
-  unsigned char* out = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&c, &out, &size);
-  c.image_width = 17, c.image_height = 12, c.input_components = channels;
-  c.in_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
-  jpeg_set_defaults(&c);
-  jpeg_start_compress(&c, TRUE);
-  std::vector<std::uint8_t> row(static_cast<std::size_t>(17 * channels));
-  while (c.next_scanline < c.image_height) {
-    for (std::size_t i = 0; i < row.size(); ++i) row[i] = static_cast<std::uint8_t>(7 * i + 11 * c.next_scanline);
-    JSAMPROW p = row.data();
-    jpeg_write_scanlines(&c, &p, 1);
-  }
-  jpeg_finish_compress(&c);
-  fuzz::bytes file(reinterpret_cast<char*>(out), size);
-  jpeg_destroy_compress(&c);
-  std::free(out);
-  return file;
+  std::vector<std::uint8_t> pixels;
+  for (int i = 0; i < 12 * 17 * channels; ++i) pixels.push_back(static_cast<std::uint8_t>(7 * i));
+  return jpeg_of(pixels, 12, 17, channels, 75);
 }
 /// Accepted pixels are as many as the sizes say, and all can be read.
 std::string wrong_image(const fuzz::bytes& x) {

@@ -5,6 +5,7 @@
 #include <polymoe/train/image_folder.hpp>
 #include <polymoe/train/png.hpp>
 
+#include "train/jpeg_file.hpp"
 #include "train/temp_folder.hpp"
 
 #if defined(POLYMOE_WITH_PNG) && defined(POLYMOE_WITH_JPEG)
@@ -21,29 +22,6 @@ std::vector<std::uint8_t> ramp(index height, index width, int channels) {
     for (index x = 0; x < width; ++x)
       for (int c = 0; c < channels; ++c) p.push_back(static_cast<std::uint8_t>(20 * c + 2 * y + x));
   return p;
-}
-std::string jpeg_of(const std::vector<std::uint8_t>& pixels, index height, index width, int channels, int quality = 100) {
-  jpeg_compress_struct c{};
-  jpeg_error_mgr errors{};
-  c.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&c);
-  unsigned char* out = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&c, &out, &size);
-  c.image_width = static_cast<JDIMENSION>(width), c.image_height = static_cast<JDIMENSION>(height);
-  c.input_components = channels, c.in_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
-  jpeg_set_defaults(&c);
-  jpeg_set_quality(&c, quality, TRUE);
-  jpeg_start_compress(&c, TRUE);
-  while (c.next_scanline < c.image_height) {
-    auto* row = const_cast<JSAMPROW>(pixels.data() + static_cast<index>(c.next_scanline) * width * channels);
-    jpeg_write_scanlines(&c, &row, 1);
-  }
-  jpeg_finish_compress(&c);
-  std::string file(reinterpret_cast<char*>(out), size);
-  jpeg_destroy_compress(&c);
-  std::free(out);
-  return file;
 }
 std::string refusal(const std::string& file) {
   try {

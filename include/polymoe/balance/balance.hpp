@@ -110,6 +110,57 @@ POLYMOE_HD void squared_cv_grad(const S* x, int n, S* out) {
   const S cv2 = squared_cv(x, n);
   for (int e = 0; e < n; ++e) out[e] = S(2) / (count * mean) * ((x[e] - mean) / mean - cv2);
 }
+
+/// What losses share whose value is the squared coefficient of variation of one sum per expert.
+struct squared_cv_loss {
+  static constexpr int columns = 1;
+  template <class S>
+  POLYMOE_HD S value(const S* totals, int experts, index) const {
+    return squared_cv(totals, experts);
+  }
+  template <class S>
+  POLYMOE_HD void cotangent(const S* totals, int experts, index, S* out) const {
+    squared_cv_grad(totals, experts, out);
+  }
+};
+
+/// What losses share that are scale(E) sum_e (T_e / m) (P_e / m): T a count of the group (column 0, no gradient), P the sum
+/// of scores (column 1), m the units.
+struct count_times_score {
+  static constexpr int columns = 2;
+  template <class Info, class Row, class Grad>
+  POLYMOE_HD void add_grad(const Info&, const Row* cot, Grad& g) const {
+    g.scores.add(cot[1]);
+  }
+
+ protected:
+  template <class S>
+  POLYMOE_HD static S scaled_value(const S* totals, int experts, index units, S scale) {
+    const S n(static_cast<float>(units));
+    S s(0);
+    for (int e = 0; e < experts; ++e) s += totals[e] / n * (totals[experts + e] / n);
+    return s * scale;
+  }
+  template <class S>
+  POLYMOE_HD static void scaled_cotangent(const S* totals, int experts, index units, S scale, S* out) {
+    const S n(static_cast<float>(units));
+    for (int e = 0; e < experts; ++e) {
+      out[e] = S(0);
+      out[experts + e] = scale * totals[e] / (n * n);
+    }
+  }
+};
+/// ... with scale E: 1 when both are uniform.
+struct uniform_is_one : count_times_score {
+  template <class S>
+  POLYMOE_HD S value(const S* totals, int experts, index units) const {
+    return scaled_value(totals, experts, units, S(static_cast<float>(experts)));
+  }
+  template <class S>
+  POLYMOE_HD void cotangent(const S* totals, int experts, index units, S* out) const {
+    scaled_cotangent(totals, experts, units, S(static_cast<float>(experts)), out);
+  }
+};
 }  // namespace detail
 
 /// No balance loss.

@@ -9,9 +9,8 @@
 
 namespace polymoe::inline v0::balance {
 
-struct gshard {
+struct gshard : detail::uniform_is_one {
   static constexpr const char* name = "gshard";
-  static constexpr int columns = 2;
   static constexpr bool needs_choice = true;
   float weight = 0.01f;
   template <class Info, class Row>
@@ -19,25 +18,6 @@ struct gshard {
     using S = typename Info::scalar;
     acc[0].add_at(r.chosen.expert[0], S(1));
     acc[1].add(r.scores);
-  }
-  template <class S>
-  POLYMOE_HD S value(const S* totals, int experts, index units) const {
-    const S n(static_cast<float>(units));
-    S s(0);
-    for (int e = 0; e < experts; ++e) s += totals[e] / n * (totals[experts + e] / n);
-    return s * S(static_cast<float>(experts));
-  }
-  template <class S>
-  POLYMOE_HD void cotangent(const S* totals, int experts, index units, S* out) const {
-    const S n(static_cast<float>(units)), E(static_cast<float>(experts));
-    for (int e = 0; e < experts; ++e) {
-      out[e] = S(0);
-      out[experts + e] = E * totals[e] / (n * n);
-    }
-  }
-  template <class Info, class Row, class Grad>
-  POLYMOE_HD void add_grad(const Info&, const Row* cot, Grad& g) const {
-    g.scores.add(cot[1]);
   }
 };
 

@@ -7,22 +7,13 @@
 
 namespace polymoe::inline v0::balance {
 
-struct importance {
+struct importance : detail::squared_cv_loss {
   static constexpr const char* name = "importance";
-  static constexpr int columns = 1;
   static constexpr bool needs_clean_scores = true;
   float weight = 0.005f;
   template <class Info, class Row>
   POLYMOE_HD void partial(const Info& r, Row* acc) const {
     acc[0].add(r.clean_scores);
-  }
-  template <class S>
-  POLYMOE_HD S value(const S* totals, int experts, index) const {
-    return detail::squared_cv(totals, experts);
-  }
-  template <class S>
-  POLYMOE_HD void cotangent(const S* totals, int experts, index, S* out) const {
-    detail::squared_cv_grad(totals, experts, out);
   }
   template <class Info, class Row, class Grad>
   POLYMOE_HD void add_grad(const Info&, const Row* cot, Grad& g) const {

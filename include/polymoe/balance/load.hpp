@@ -14,8 +14,7 @@ namespace polymoe::inline v0::balance {
 namespace detail {
 /// The parts both forms share; `Excluding` selects Shazeer's threshold.
 template <bool Excluding>
-struct load_form {
-  static constexpr int columns = 1;
+struct load_form : squared_cv_loss {
   static constexpr bool needs_noise = true;
   static constexpr bool needs_threshold = true;
   float weight = 0.005f;
@@ -26,14 +25,6 @@ struct load_form {
     acc[0].add(margin(r, acc[0]).zip(r.noise_std, [](S u, S s, int) {
       return value_of(u) == far ? S(1) : math::normal_cdf(u / held(s));
     }));
-  }
-  template <class S>
-  POLYMOE_HD S value(const S* totals, int experts, index) const {
-    return detail::squared_cv(totals, experts);
-  }
-  template <class S>
-  POLYMOE_HD void cotangent(const S* totals, int experts, index, S* out) const {
-    detail::squared_cv_grad(totals, experts, out);
   }
   template <class Info, class Row, class Grad>
   POLYMOE_HD void add_grad(const Info& r, const Row* cot, Grad& g) const {

@@ -12,9 +12,8 @@
 
 namespace polymoe::inline v0::balance {
 
-struct relu_l1 {
+struct relu_l1 : detail::count_times_score {
   static constexpr const char* name = "relu_l1";
-  static constexpr int columns = 2;
   static constexpr bool adapts = true;
   float weight = 1;
   float target = 2;     ///< K: experts a unit should use in the mean
@@ -30,22 +29,11 @@ struct relu_l1 {
   }
   template <class S>
   POLYMOE_HD S value(const S* totals, int experts, index units) const {
-    const S n(static_cast<float>(units));
-    S s(0);
-    for (int e = 0; e < experts; ++e) s += totals[e] / n * (totals[experts + e] / n);
-    return s * scale<S>(experts);
+    return scaled_value(totals, experts, units, scale<S>(experts));
   }
   template <class S>
   POLYMOE_HD void cotangent(const S* totals, int experts, index units, S* out) const {
-    const S n(static_cast<float>(units));
-    for (int e = 0; e < experts; ++e) {
-      out[e] = S(0);
-      out[experts + e] = scale<S>(experts) * totals[e] / (n * n);
-    }
-  }
-  template <class Info, class Row, class Grad>
-  POLYMOE_HD void add_grad(const Info&, const Row* cot, Grad& g) const {
-    g.scores.add(cot[1]);
+    scaled_cotangent(totals, experts, units, scale<S>(experts), out);
   }
   /// The next coefficient from the mean share of scores that were positive.
   POLYMOE_HD float adapted(float now, double active, int experts) const {

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "../backend/cpu/batch_norm.hpp"
-#include "module.hpp"
+#include "feature_maps.hpp"
 
 namespace polymoe::inline v0 {
 namespace nn {
@@ -16,11 +16,7 @@ namespace nn {
 /// running ones: running = (1 - momentum) running + momentum found, once per `commit`, with the mean of what the calls
 /// since then found (the variance as PyTorch: divided by rows - 1).
 template <class T, class B = cpu>
-class batch_norm {
-  static_assert(polymoe::backend::has_convolutions<B>(),
-                "polymoe M028: this backend has no convolutions and nothing else for feature maps; nn::conv2d, "
-                "group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M028");
-
+class batch_norm : feature_maps<B> {
  public:
   using scalar = T;
   using backend = B;

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "../backend/cpu/conv.hpp"
-#include "module.hpp"
+#include "feature_maps.hpp"
 
 namespace polymoe::inline v0 {
 namespace nn {
@@ -28,11 +28,7 @@ inline init_rule bias_rule(conv_init how, index n) {
 /// x [images * height * width, in] -> y [images * out_height * out_width, out].
 /// Parameters: weight [out, in, kernel, kernel], or [out, 1, kernel, kernel] when depthwise; bias [out].
 template <class T, class B = cpu>
-class conv2d {
-  static_assert(polymoe::backend::has_convolutions<B>(),
-                "polymoe M028: this backend has no convolutions and nothing else for feature maps; nn::conv2d, "
-                "group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M028");
-
+class conv2d : feature_maps<B> {
  public:
   using scalar = T;
   using backend = B;

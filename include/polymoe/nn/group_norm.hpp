@@ -4,18 +4,14 @@
 #pragma once
 
 #include "../backend/cpu/group_norm.hpp"
-#include "module.hpp"
+#include "feature_maps.hpp"
 
 namespace polymoe::inline v0 {
 namespace nn {
 
 /// x [images * pixels, channels] -> y of the same shape.  Parameters: weight [channels] (1 at first), bias [channels].
 template <class T, class B = cpu>
-class group_norm {
-  static_assert(polymoe::backend::has_convolutions<B>(),
-                "polymoe M028: this backend has no convolutions and nothing else for feature maps; nn::conv2d, "
-                "group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M028");
-
+class group_norm : feature_maps<B> {
  public:
   using scalar = T;
   using backend = B;

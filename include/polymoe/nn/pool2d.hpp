@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../backend/cpu/pool2d.hpp"
-#include "module.hpp"
+#include "feature_maps.hpp"
 
 namespace polymoe::inline v0 {
 namespace nn {
@@ -13,11 +13,7 @@ enum class pool2d_kind { max, mean };
 
 /// x [images * height * width, channels] -> y [images * out_height * out_width, channels].
 template <class T, class B = cpu>
-class pool2d {
-  static_assert(polymoe::backend::has_convolutions<B>(),
-                "polymoe M028: this backend has no convolutions and nothing else for feature maps; nn::conv2d, "
-                "group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M028");
-
+class pool2d : feature_maps<B> {
  public:
   using scalar = T;
   using backend = B;

@@ -12,17 +12,6 @@
 namespace polymoe::inline v0 {
 
 template <class Score = score::softmax>
-struct expert_choice : Score {
-  static constexpr int k = picked_by_experts;
-  using score_type = Score;
-  template <class Row>
-  POLYMOE_HD Row scores(const Row& logits) const {
-    return Score::forward(logits);
-  }
-  template <class Row>
-  POLYMOE_HD Row vjp(const Row& logits, const Row& d_scores) const {
-    return Score::vjp(logits, d_scores);
-  }
-};
+struct expert_choice : detail::scored<picked_by_experts, Score> {};
 
 }  // namespace polymoe

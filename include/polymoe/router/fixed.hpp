@@ -25,24 +25,8 @@ struct one {
 };
 }  // namespace score
 
-namespace detail {
-template <class Score>
-struct scored : Score {
-  static constexpr int k = 1;
-  using score_type = Score;
-  template <class Row>
-  POLYMOE_HD Row scores(const Row& logits) const {
-    return Score::forward(logits);
-  }
-  template <class Row>
-  POLYMOE_HD Row vjp(const Row& logits, const Row& d_scores) const {
-    return Score::vjp(logits, d_scores);
-  }
-};
-}  // namespace detail
-
 template <class Score = score::one>
-struct fixed : detail::scored<Score> {
+struct fixed : detail::scored<1, Score> {
   static constexpr const char* name = "fixed";
   /// Ids in the backend's memory, one for `units_per_id` units in a row; taken modulo E.  Set them before each forward:
   /// layer.router().settings().router.ids.  Without a table every unit goes to expert 0.
@@ -62,7 +46,7 @@ struct fixed : detail::scored<Score> {
 };
 
 template <class Score = score::one>
-struct hashed : detail::scored<Score> {
+struct hashed : detail::scored<1, Score> {
   static constexpr const char* name = "hashed";
   index period = 1;  ///< positions: tokens of an image
   std::uint64_t seed = 0;

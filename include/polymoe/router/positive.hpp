@@ -11,18 +11,8 @@
 namespace polymoe::inline v0 {
 
 template <class Score = score::relu>
-struct positive : Score {
-  static constexpr int k = picked_by_experts;
+struct positive : detail::scored<picked_by_experts, Score> {
   static constexpr bool positive_only = true;
-  using score_type = Score;
-  template <class Row>
-  POLYMOE_HD Row scores(const Row& logits) const {
-    return Score::forward(logits);
-  }
-  template <class Row>
-  POLYMOE_HD Row vjp(const Row& logits, const Row& d_scores) const {
-    return Score::vjp(logits, d_scores);
-  }
 };
 
 }  // namespace polymoe

@@ -39,8 +39,10 @@ inline constexpr bool picks_positive = [] {
 template <class Router>
 inline constexpr bool chooses_in_rows = Router::k >= 1 && !plans_groups<Router>;
 
-template <int K, class Score = score::softmax>
-struct top_k : Score {
+namespace detail {
+/// What the shipped routers share: scores by a score policy, row by row.
+template <int K, class Score>
+struct scored : Score {
   static constexpr int k = K;
   using score_type = Score;
   template <class Row>
@@ -48,27 +50,21 @@ struct top_k : Score {
     return Score::forward(logits);
   }
   template <class Row>
-  POLYMOE_HD choice<K> select(const Row& scores) const {
-    return largest<K>(scores);
-  }
-  template <class Row>
   POLYMOE_HD Row vjp(const Row& logits, const Row& d_scores) const {
     return Score::vjp(logits, d_scores);
+  }
+};
+}  // namespace detail
+
+template <int K, class Score = score::softmax>
+struct top_k : detail::scored<K, Score> {
+  template <class Row>
+  POLYMOE_HD choice<K> select(const Row& scores) const {
+    return largest<K>(scores);
   }
 };
 
 template <class Score = score::softmax>
-struct mixture : Score {
-  static constexpr int k = every_expert;
-  using score_type = Score;
-  template <class Row>
-  POLYMOE_HD Row scores(const Row& logits) const {
-    return Score::forward(logits);
-  }
-  template <class Row>
-  POLYMOE_HD Row vjp(const Row& logits, const Row& d_scores) const {
-    return Score::vjp(logits, d_scores);
-  }
-};
+struct mixture : detail::scored<every_expert, Score> {};
 
 }  // namespace polymoe

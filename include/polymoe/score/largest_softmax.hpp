@@ -5,7 +5,7 @@
 // lost.  Without ties it is softmax with weights renormalised over the chosen.
 #pragma once
 
-#include "../core/row.hpp"
+#include "softmax.hpp"
 
 namespace polymoe::inline v0::score {
 
@@ -25,10 +25,7 @@ struct largest_softmax {
   /// d_z = p (d_p - <p, d_p>): zero for experts below the threshold.
   template <class Row>
   POLYMOE_HD Row vjp(const Row& z, const Row& dp) const {
-    using S = typename Row::scalar;
-    const Row p = forward(z);
-    const S dot = p.zip(dp, [](S a, S b, int) { return a * b; }).sum();
-    return p.zip(dp, [=](S a, S b, int) { return a * (b - dot); });
+    return detail::softmax_vjp(forward(z), dp);
   }
 };
 

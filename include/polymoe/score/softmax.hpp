@@ -7,6 +7,16 @@
 
 namespace polymoe::inline v0::score {
 
+namespace detail {
+/// p (d_p - <p, d_p>): back through any softmax whose result is p, over all or some of the experts.
+template <class Row>
+POLYMOE_HD Row softmax_vjp(const Row& p, const Row& dp) {
+  using S = typename Row::scalar;
+  const S dot = p.zip(dp, [](S a, S b, int) { return a * b; }).sum();
+  return p.zip(dp, [=](S a, S b, int) { return a * (b - dot); });
+}
+}  // namespace detail
+
 struct softmax {
   static constexpr const char* name = "softmax";
   template <class Row>
@@ -20,10 +30,7 @@ struct softmax {
   /// d_z = p (d_p - <p, d_p>).
   template <class Row>
   POLYMOE_HD Row vjp(const Row& z, const Row& dp) const {
-    using S = typename Row::scalar;
-    const Row p = forward(z);
-    const S dot = p.zip(dp, [](S a, S b, int) { return a * b; }).sum();
-    return p.zip(dp, [=](S a, S b, int) { return a * (b - dot); });
+    return detail::softmax_vjp(forward(z), dp);
   }
 };
 

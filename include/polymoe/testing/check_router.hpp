@@ -163,25 +163,32 @@ class router_check {
                    a.expert[j], ", renamed ", b.expert[j]);
   }
 
-  void check_vjp(const Row& z, const std::string& at) {
-    const Row w = draw(1), u = draw(1);
-    const Row g = router_.vjp(z, w);
+  /// The gradient `g` of `value` at z against central differences; `name` is what made it.
+  template <class F>
+  void check_differences(F value, const Row& z, const Row& g, const char* promise, const char* name, const std::string& at) {
     const double h = 1e-5;
-    const auto value = [&](const Row& x) { return dot(router_.scores(x), w); };
     for (int e = 0; e < E_; ++e) {
       Row up = z, down = z;
       up.v[e] += h, down.v[e] -= h;
       const double expected = (value(up) - value(down)) / (2 * h);
-      book_.expect(close(g.v[e], expected, options_.tolerance),
-                   "vjp equals fp64 central differences of scores (does it compute in Row::scalar throughout?)", at,
-                   ": expert ", e, ", vjp ", g.v[e], ", difference ", expected);
+      book_.expect(close(g.v[e], expected, options_.tolerance), promise, at, ": expert ", e, ", ", name, " ", g.v[e],
+                   ", difference ", expected);
     }
-    const Dual zu = make<Dual>([&](int e) { return dual<double>(z.v[e], u.v[e]); });
-    const Dual pu = router_.scores(zu);
+  }
+  /// <w, J u> from the tangent of a forward over dual numbers, against <J' w, u>.
+  void check_transpose(const Dual& forward, const Row& w, double expected, const char* promise, const std::string& at) {
     double along = 0;
-    for (int e = 0; e < E_; ++e) along += pu.v[e].t * w.v[e];
-    book_.expect(close(along, dot(g, u), 1e-9), "the tangent of scores is the transpose of vjp", at, ": w'Ju is ",
-                 along, ", (J'w)'u is ", dot(g, u));
+    for (int e = 0; e < E_; ++e) along += forward.v[e].t * w.v[e];
+    book_.expect(close(along, expected, 1e-9), promise, at, ": w'Ju is ", along, ", (J'w)'u is ", expected);
+  }
+  void check_vjp(const Row& z, const std::string& at) {
+    const Row w = draw(1), u = draw(1);
+    const Row g = router_.vjp(z, w);
+    const double h = 1e-5;
+    check_differences([&](const Row& x) { return dot(router_.scores(x), w); }, z, g,
+                      "vjp equals fp64 central differences of scores (does it compute in Row::scalar throughout?)", "vjp", at);
+    const Dual zu = make<Dual>([&](int e) { return dual<double>(z.v[e], u.v[e]); });
+    check_transpose(router_.scores(zu), w, dot(g, u), "the tangent of scores is the transpose of vjp", at);
     const Dual gu = router_.vjp(zu, make<Dual>([&](int e) { return dual<double>(w.v[e]); }));
     const auto shifted = [&](double s) {
       return router_.vjp(make<Row>([&](int e) { return z.v[e] + s * u.v[e]; }), w);
@@ -224,16 +231,8 @@ class router_check {
                        "with one projection the deviation does not depend on the logits (no gradient flows through it)",
                        at, ": expert ", e, ", deviations ", s.v[e], " and ", t.v[e]);
       } else {
-        const Row g = router_.noise_vjp(z, w);
-        const double h = 1e-5;
-        for (int e = 0; e < E_; ++e) {
-          Row up = z, down = z;
-          up.v[e] += h, down.v[e] -= h;
-          const double expected = (dot(router_.noise_std(up), w) - dot(router_.noise_std(down), w)) / (2 * h);
-          book_.expect(close(g.v[e], expected, options_.tolerance),
-                       "noise_vjp equals fp64 central differences of noise_std", at, ": expert ", e, ", noise_vjp ",
-                       g.v[e], ", difference ", expected);
-        }
+        check_differences([&](const Row& x) { return dot(router_.noise_std(x), w); }, z, router_.noise_vjp(z, w),
+                          "noise_vjp equals fp64 central differences of noise_std", "noise_vjp", at);
       }
     }
   }
@@ -243,20 +242,10 @@ class router_check {
       const std::string at = where("prepared");
       const Row z = draw(1.5), w = draw(1), u = draw(1);
       const Row g = router_.prepare_vjp(z, w);
-      const double h = 1e-5;
-      for (int e = 0; e < E_; ++e) {
-        Row up = z, down = z;
-        up.v[e] += h, down.v[e] -= h;
-        const double expected = (dot(router_.prepare(up), w) - dot(router_.prepare(down), w)) / (2 * h);
-        book_.expect(close(g.v[e], expected, options_.tolerance),
-                     "prepare_vjp equals fp64 central differences of prepare", at, ": expert ", e, ", prepare_vjp ",
-                     g.v[e], ", difference ", expected);
-      }
-      const Dual pu = router_.prepare(make<Dual>([&](int e) { return dual<double>(z.v[e], u.v[e]); }));
-      double along = 0;
-      for (int e = 0; e < E_; ++e) along += pu.v[e].t * w.v[e];
-      book_.expect(close(along, dot(g, u), 1e-9), "the tangent of prepare is the transpose of prepare_vjp", at,
-                   ": w'Ju is ", along, ", (J'w)'u is ", dot(g, u));
+      check_differences([&](const Row& x) { return dot(router_.prepare(x), w); }, z, g,
+                        "prepare_vjp equals fp64 central differences of prepare", "prepare_vjp", at);
+      check_transpose(router_.prepare(make<Dual>([&](int e) { return dual<double>(z.v[e], u.v[e]); })), w, dot(g, u),
+                      "the tangent of prepare is the transpose of prepare_vjp", at);
       const Row same = router_.prepare(make<Row>([](int) { return 0.25; }));
       book_.expect(same.finite() && router_.prepare_vjp(make<Row>([](int) { return 0.25; }), w).finite(),
                    "equal logits are prepared without NaN", at);

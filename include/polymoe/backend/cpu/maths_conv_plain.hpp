@@ -79,7 +79,7 @@ class columns_convolution {
   void pack(const M* w, void* packed, worker& who, int part) const {
     const buffers at = room(pieces(who, worker_bytes()));
     const index in = s_.in, out = s_.out, taps = s_.taps();
-    worker library = at.library(who);
+    worker library = at.for_product(who);
     if (part == 0) {
       for (index o = 0; o < out; ++o)
         for (index t = 0; t < taps; ++t)
@@ -102,7 +102,7 @@ class columns_convolution {
   void weight_gradient(worker& who, const R* dy, const R* x, index images, M* g, bool first) const {
     if (first) std::fill_n(g, gradient_size(), M(0));
     const buffers at = room(pieces(who, worker_bytes()));
-    worker library = at.library(who);
+    worker library = at.for_product(who);
     const index rows = images * s_.out_pixels(), width = s_.taps() * s_.in;
     for (index r = 0; r < rows; r += tile) {
       const index n = std::min(tile, rows - r);
@@ -125,7 +125,7 @@ class columns_convolution {
     M* turned;
     std::byte* rest;
     std::size_t rest_bytes, bytes;
-    worker library(const worker& w) const { return {w.id, rest, rest_bytes}; }
+    worker for_product(const worker& w) const { return {w.id, rest, rest_bytes}; }
   };
   buffers room(pieces p) const {
     buffers b{};
@@ -159,7 +159,7 @@ class columns_convolution {
   void multiply(worker& who, const tap_map& m, const product<R, Maths>& p, const R* x, index channels, index images,
                 const void* packed, const M* bias, R* y, index outputs) const {
     const buffers at = room(pieces(who, worker_bytes()));
-    worker library = at.library(who);
+    worker library = at.for_product(who);
     const index rows = images * m.height() * m.width();
     for (index r = 0; r < rows; r += tile) {
       const index n = std::min(tile, rows - r);

@@ -173,11 +173,11 @@ class blaslt_product {
   /// The same, but a product that is not prepared() where the library has no algorithm, with or without the epilogue.
   static blaslt_product offered(const blaslt_shape& shape, blaslt_policy policy = {}) {
     blaslt_product p(shape, policy, blaslt::of_this_device());
-    if (!p.found_) p.library_ = nullptr;
+    if (!p.found_) p.blaslt_ = nullptr;
     return p;
   }
 
-  bool prepared() const { return library_ != nullptr; }
+  bool prepared() const { return blaslt_ != nullptr; }
   /// True when the epilogue is part of the product's kernel.
   bool fused() const { return fused_; }
   std::size_t workspace_bytes() const { return workspace_; }
@@ -226,7 +226,7 @@ class blaslt_product {
     const Out* c = e.add.ptr[0] ? e.add.ptr[0] : d.ptr[0];
     // Our B is the library's A: see describe_to.
     detail::blaslt_check(
-        cublasLtMatmul(library_->get(), &p.operation, &e.alpha, b.ptr[0], &p.a, a.ptr[0], &p.b, &beta, c, &p.c,
+        cublasLtMatmul(blaslt_->get(), &p.operation, &e.alpha, b.ptr[0], &p.a, a.ptr[0], &p.b, &beta, c, &p.c,
                        d.ptr[0], &p.d, &algorithm_, e.workspace.data, e.workspace.bytes, s.handle),
         text(), ": run of [", z.m, " x ", z.n, " x ", z.k, "] with ", e.workspace.bytes, " bytes of workspace");
     if (!fused_) after(s, d, e, z);
@@ -234,7 +234,7 @@ class blaslt_product {
 
  private:
   blaslt_product(const blaslt_shape& shape, blaslt_policy policy, std::shared_ptr<blaslt> library)
-      : library_(std::move(library)), shape_(shape), policy_(policy) {
+      : blaslt_(std::move(library)), shape_(shape), policy_(policy) {
     require(shape.m > 0 && shape.n > 0 && shape.k > 0 && shape.batch > 0, text(), ": all sizes must be positive");
     if (shape_.lda == 0) shape_.lda = shape.transpose_a ? shape.m : shape.k;
     if (shape_.ldb == 0) shape_.ldb = shape.transpose_b ? shape.k : shape.n;
@@ -416,7 +416,7 @@ class blaslt_product {
     set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<std::uint32_t>(align_d_));
     cublasLtMatmulHeuristicResult_t result{};
     int found = 0;
-    answer_ = cublasLtMatmulAlgoGetHeuristic(library_->get(), &p.operation, &p.a, &p.b, &p.c, &p.d, &preference, 1,
+    answer_ = cublasLtMatmulAlgoGetHeuristic(blaslt_->get(), &p.operation, &p.a, &p.b, &p.c, &p.d, &preference, 1,
                                              &result, &found);
     if (answer_ == CUBLAS_STATUS_SUCCESS && found > 0)
       answer_ = result.state;
@@ -460,7 +460,7 @@ class blaslt_product {
         d, bias, before);
   }
 
-  std::shared_ptr<blaslt> library_;
+  std::shared_ptr<blaslt> blaslt_;
   blaslt_shape shape_;
   blaslt_policy policy_;
   cublasLtMatmulAlgo_t algorithm_{};

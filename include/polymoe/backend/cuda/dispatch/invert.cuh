@@ -24,16 +24,16 @@ constexpr int unit_bits(int tokens) {
 struct invert_scratch {
   unsigned *unit = nullptr, *sorted = nullptr;  ///< [S] unit of a slot, T for none
   int *id = nullptr, *count = nullptr;          ///< [S] slots; [T + 1]
-  std::byte* library = nullptr;
-  std::size_t library_bytes = 0;
+  std::byte* temporary = nullptr;
+  std::size_t temporary_bytes = 0;
 
   template <class C>
   invert_scratch(const sparse_plan<C>& p, arena& a) {
     unit = a.take_raw<unsigned>(p.max_slots), sorted = a.take_raw<unsigned>(p.max_slots);
     id = a.take_raw<int>(p.max_slots), count = a.take_raw<int>(index{p.tokens} + 1);
-    library_bytes = std::max(device::exclusive_scan_bytes(p.tokens + 1),
+    temporary_bytes = std::max(device::exclusive_scan_bytes(p.tokens + 1),
                              device::detail::sort_bytes<unsigned>(p.max_slots, unit_bits(p.tokens)));
-    library = a.take_raw<std::byte>(static_cast<index>(library_bytes));
+    temporary = a.take_raw<std::byte>(static_cast<index>(temporary_bytes));
   }
 };
 
@@ -72,10 +72,10 @@ sparse_plan<C> inverted(const context<cuda_device>& c, const sparse_plan<C>& p, 
                     .shared = 0,
                     .stream = stream},
                    kernel::units_of_slots_kernel<C>, p, s.unit, s.id, s.count);
-    device::detail::sort_pairs<unsigned>(stream, s.library, s.library_bytes, s.unit, s.sorted, s.id, slot_of,
+    device::detail::sort_pairs<unsigned>(stream, s.temporary, s.temporary_bytes, s.unit, s.sorted, s.id, slot_of,
                                          p.max_slots, detail::unit_bits(p.tokens));
   }
-  device::exclusive_scan(stream, s.library, s.library_bytes, s.count, slots_begin, p.tokens + 1);
+  device::exclusive_scan(stream, s.temporary, s.temporary_bytes, s.count, slots_begin, p.tokens + 1);
   sparse_plan<C> out = p;
   out.k = 0;
   out.slots_begin = slots_begin, out.slot_of = slot_of;

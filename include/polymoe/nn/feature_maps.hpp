@@ -1,0 +1,19 @@
+// What the modules of feature maps have in common: a backend that can compute on them.
+#pragma once
+
+#include "../backend/cpu/conv.hpp"
+#include "module.hpp"
+
+namespace polymoe::inline v0 {
+namespace nn {
+
+/// Base of modules on feature maps.
+template <class B>
+struct feature_maps {
+  static_assert(polymoe::backend::has_convolutions<B>(),
+                "polymoe M028: this backend has no convolutions and nothing else for feature maps; nn::conv2d, "
+                "group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M028");
+};
+
+}  // namespace nn
+}  // namespace polymoe
