@@ -120,6 +120,37 @@ void require_finite(const char* what, view<T> v) {
 
 // ---- modules that are timed -----------------------------------------------------------------------------------------
 
+/// Any module with its input and gradients, timed as <name>.forward, .backward and .both.
+template <class Module>
+struct bench_module {
+  using T = typename Module::scalar;
+  bench_module(Module m, index rows, const settings& o)
+      : w(std::move(m), {.max_rows = rows, .threads = o.threads, .seed = o.seed}),
+        x(rows, w.module().in_cols(), "x", o),
+        dy(rows, w.module().in_cols(), "dy", o),
+        y(rows, w.module().in_cols(), "", o, false),
+        dx(rows, w.module().in_cols(), "", o, false) {
+    if constexpr (polymoe::is_dual<T>) {
+      tensor<T> direction(1, w.values().cols, "direction", o);
+      std::copy_n(direction.v.ptr[1], w.values().cols, w.values().ptr[1]);
+      w.refresh();
+    }
+  }
+  void run(const std::string& name, samples& out) {
+    lap_clock lap;
+    w.forward(x.v, y.v);
+    const double f = lap();
+    w.backward(dy.v, dx.v);
+    const double b = lap();
+    out.add(name + ".forward", f), out.add(name + ".backward", b), out.add(name + ".both", f + b);
+  }
+  void check(const char* what) {
+    require_finite(what, y.v), require_finite(what, dx.v), require_finite(what, w.grads());
+  }
+  polymoe::workspace<Module> w;
+  tensor<T> x, dy, y, dx;
+};
+
 template <class T, int K>
 struct bench_spec : polymoe::spec {
   using scalar = T;

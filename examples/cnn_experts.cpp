@@ -21,6 +21,7 @@
 #include <polymoe/polymoe.hpp>
 #include <polymoe/train/cifar.hpp>
 #include <polymoe/train/idx.hpp>
+#include <polymoe/train/synthetic.hpp>
 #include <polymoe/train/trainer.hpp>
 
 namespace {
@@ -67,28 +68,13 @@ model::config model_config(index channels, index height, index width, index narr
            head}};
 }
 
-/// Ten patterns of random blocks, shifted and under noise.
-polymoe::dataset patterns(index count, std::uint64_t seed) {
-  polymoe::dataset d;
-  d.channels = 3, d.height = 16, d.width = 16;
-  for (index c = 0; c < 10; ++c) d.class_names.push_back("pattern " + std::to_string(c));
-  const polymoe::random_stream block = polymoe::random_root{7}.stream(polymoe::stream_id("block"), 0);
-  const polymoe::random_stream noise = polymoe::random_root{seed}.stream(polymoe::stream_id("noise"), 0);
-  const auto u = [](index i) { return static_cast<std::uint64_t>(i); };
-  for (index i = 0; i < count; ++i) {
-    const index c = i % 10, shift = static_cast<index>(4 * noise.uniform(u(i * 1000)));
-    d.labels.push_back(static_cast<std::int32_t>(c));
-    for (index p = 0; p < d.features(); ++p) {
-      const index plane = p / 256, y = p / 16 % 16, x = (p + shift) % 16;
-      const double value = block.uniform(u(c * 48 + plane * 16 + y / 4 * 4 + x / 4));
-      d.pixels.push_back(static_cast<std::uint8_t>(150 * value + 100 * noise.uniform(u(i * 1000 + 1 + p))));
-    }
-  }
-  return d;
-}
 polymoe::train_test read(const std::string& data) {
   if (data == "patterns") {
-    polymoe::train_test t{patterns(6400, 1), patterns(1000, 2)};
+    polymoe::synthetic_options o{.per_class = 640, .height = 16, .width = 16};
+    polymoe::train_test t;
+    t.train = polymoe::synthetic_images(o);
+    o.part = 1, o.per_class = 100;
+    t.test = polymoe::synthetic_images(o);
     t.train.measure();
     t.test.mean = t.train.mean, t.test.stddev = t.train.stddev;
     return t;

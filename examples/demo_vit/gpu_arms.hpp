@@ -5,6 +5,12 @@
 
 namespace demo::gpu {
 
+/// Few experts: fewer kernels to compile.
+template <class T>
+struct few_experts : vit_moe<T> {
+  static constexpr int most_experts = static_cast<int>(most_experts_on_gpu);
+};
+
 arm_result moe_bf16(const settings&, const polymoe::train_test&);
 arm_result dense_bf16(const settings&, const polymoe::train_test&);
 arm_result moe_f32(const settings&, const polymoe::train_test&);

@@ -70,10 +70,11 @@ static_assert(batched::gradient_epilogue<act::gelu_tanh>() == dgelu && batched::
 constexpr bool pieces_are_right() {
   for (const index experts : {1, 3, 8, 100, 300})
     for (index rows = 0, most = 0; rows < 5000; rows += 37) {
-      const auto p = batched::pieces_of(rows, experts);
+      const auto p = backend::detail::row_pieces_of(rows, experts);
       if (p.each * p.count < rows || (rows > 0 && (p.count - 1) * p.each >= rows)) return false;
-      if (p.count > batched::most_pieces(rows, experts) || batched::most_pieces(rows, experts) < most) return false;
-      most = batched::most_pieces(rows, experts);
+      const index room = backend::detail::most_row_pieces(rows, experts);
+      if (p.count > room || room < most) return false;
+      most = room;
     }
   return true;
 }
@@ -87,19 +88,13 @@ static_assert(polymoe::choose_products(product_path::batched, false).path == pro
 // ---- layers
 // ------------------------------------------------------------------------------------------------------------
 
-/// Few experts: fewer kernels to compile.
-template <class T, class Expert = expert::mlp<>, class Save = save::everything>
-struct bounded_spec : polymoe::spec {
-  using scalar = T;
-  using expert = Expert;
-  using save = Save;
-  using capacity = polymoe::capacity::bounded<polymoe::overflow::drop>;
-  static constexpr int most_experts = 32;
+struct one_expert : expert_spec<float> {
+  using router = polymoe::top_k<1>;
 };
-struct forced_grouped : bounded_spec<float> {
+struct forced_grouped : expert_spec<float> {
   static constexpr product_path products = product_path::grouped;
 };
-struct forced_batched : bounded_spec<float> {
+struct forced_batched : expert_spec<float> {
   static constexpr product_path products = product_path::batched;
 };
 
@@ -124,10 +119,10 @@ struct blaslt_scope {
 }  // namespace
 
 TEST_CASE("padded layers with batched products equal the CPU's: capacity binds, experts without rows, bad units") {
-  both<bounded_spec<double>> a({.units = 70, .padded = true, .with_bad = true, .factor = 0.8f, .seed = 1});
+  both<expert_spec<double>> a({.units = 70, .padded = true, .with_bad = true, .factor = 0.8f, .seed = 1});
   CHECK(a.dropped > 0);
-  check<bounded_spec<double>>({.units = 3, .experts = 9, .dim = 10, .hidden = 7, .padded = true, .seed = 2});
-  both<bounded_spec<float>> b({.units = 90,
+  check<expert_spec<double>>({.units = 3, .experts = 9, .dim = 10, .hidden = 7, .padded = true, .seed = 2});
+  both<expert_spec<float>> b({.units = 90,
                                .experts = 5,
                                .dim = 33,
                                .hidden = 17,
@@ -137,21 +132,22 @@ TEST_CASE("padded layers with batched products equal the CPU's: capacity binds, 
                                .factor = 0.7f,
                                .seed = 3});
   CHECK(b.dropped > 0);
-  check<bounded_spec<float>>({.units = 64, .dim = 32, .hidden = 48, .padded = true, .factor = 2.0f, .seed = 4},
+  check<expert_spec<float>>({.units = 64, .dim = 32, .hidden = 48, .padded = true, .factor = 2.0f, .seed = 4},
                              {"cuBLASLt batched (every expert owns as many rows", "fc1: bias_gelu", "fc2: bias"});
   // Fewer units than memory is bound for: other strides than were prepared; evaluation; one unit; none; one expert.
-  check<bounded_spec<float>>({.units = 40, .padded = true, .mode = run_mode::eval, .seed = 5, .max_units = 100});
-  check<bounded_spec<float>>({.units = 1, .dim = 32, .padded = true, .seed = 6, .max_units = 64});
-  check<bounded_spec<float>>({.units = 0, .padded = true, .seed = 7, .max_units = 10});
-  check<bounded_spec<bf16>>(
+  check<expert_spec<float>>({.units = 40, .padded = true, .mode = run_mode::eval, .seed = 5, .max_units = 100});
+  check<expert_spec<float>>({.units = 1, .dim = 32, .padded = true, .seed = 6, .max_units = 64});
+  check<expert_spec<float>>({.units = 0, .padded = true, .seed = 7, .max_units = 10});
+  check<one_expert>({.units = 40, .experts = 1, .dim = 32, .padded = true, .with_bad = true, .factor = 0.8f, .seed = 10});
+  check<expert_spec<bf16>>(
       {.units = 96, .dim = 64, .hidden = 72, .group_size = 40, .padded = true, .with_bad = true, .seed = 8});
-  check<bounded_spec<bf16>>({.units = 50, .dim = 20, .hidden = 30, .padded = true, .seed = 9});
+  check<expert_spec<bf16>>({.units = 50, .dim = 20, .hidden = 30, .padded = true, .seed = 9});
 }
 
 TEST_CASE("either kind of product can be asked for; batched ones need equally many slots") {
   check<forced_grouped>({.units = 64, .padded = true, .factor = 0.8f, .seed = 11}, {"grouped kernel (asked for)"});
   check<forced_batched>({.units = 64, .padded = true, .factor = 0.8f, .seed = 12}, {"cuBLASLt batched (asked for"});
-  check<bounded_spec<float>>({.units = 40, .seed = 13}, {"grouped kernel (experts own different numbers of rows"});
+  check<expert_spec<float>>({.units = 40, .seed = 13}, {"grouped kernel (experts own different numbers of rows"});
   using Layer = polymoe::layer<forced_batched, polymoe::cuda>;
   Layer::config c;
   c.dim = 8, c.hidden = 8, c.experts = 4;
@@ -169,16 +165,16 @@ TEST_CASE("either kind of product can be asked for; batched ones need equally ma
 
 namespace {
 template <class Save>
-using relu_spec = bounded_spec<float, expert::mlp<act::relu>, Save>;
+using relu_spec = expert_spec<float, expert::mlp<act::relu>, Save>;
 }  // namespace
 TEST_CASE(
     "ReLU is fused where its output stays, other activations and gated experts take one kernel after the product") {
   const setup s{.units = 48, .dim = 32, .hidden = 48, .padded = true, .factor = 0.8f, .seed = 21};
   check<relu_spec<save::everything>>(s, {"fc1: bias_relu"});
   check<relu_spec<save::pre_activation>>(s, {"fc1: bias fused"});
-  check<bounded_spec<float, expert::mlp<act::gelu_erf>>>(s, {"fc1: bias fused"});
-  check<bounded_spec<float, expert::mlp<act::gelu_tanh, false>>>(s, {"fc1: gelu"});
-  check<bounded_spec<float, expert::gated_mlp<act::silu, true>>>(s, {"gate: bias fused", "down: bias fused"});
+  check<expert_spec<float, expert::mlp<act::gelu_erf>>>(s, {"fc1: bias fused"});
+  check<expert_spec<float, expert::mlp<act::gelu_tanh, false>>>(s, {"fc1: gelu"});
+  check<expert_spec<float, expert::gated_mlp<act::silu, true>>>(s, {"gate: bias fused", "down: bias fused"});
 }
 
 #if !defined(__CUDACC__)
@@ -187,7 +183,7 @@ TEST_CASE(
   const setup s{.units = 64, .dim = 32, .hidden = 48, .padded = true, .factor = 0.8f, .seed = 31};
   const auto run = [&](std::vector<std::string> expect) {
     host_blaslt::counts() = {};
-    check<bounded_spec<float>>(s, std::move(expect));
+    check<expert_spec<float>>(s, std::move(expect));
     return host_blaslt::counts();
   };
   // Two forward and two backward passes: four products forward, four data and four weight gradients.
@@ -200,7 +196,7 @@ TEST_CASE(
     const auto plain = run({"fc1: bias_gelu NOT fused, bias gradient NOT fused; fc2: bias NOT fused, dgelu NOT fused"});
     CHECK(plain.batched == 12);
     CHECK(plain.batched_fused == 0);
-    check<bounded_spec<bf16>>({.units = 50, .dim = 20, .hidden = 30, .padded = true, .seed = 32}, {"NOT fused"});
+    check<expert_spec<bf16>>({.units = 50, .dim = 20, .hidden = 30, .padded = true, .seed = 32}, {"NOT fused"});
     check<relu_spec<save::everything>>(s, {"fc1: bias_relu NOT fused"});
   }
   {
@@ -210,11 +206,11 @@ TEST_CASE(
     CHECK_THROWS_AS(check<forced_batched>(s), polymoe::error);
   }
   // All searches come at bind, once for the measuring pass and the real one.
-  polymoe::workspace<polymoe::layer<bounded_spec<float>, cuda>> w(
+  polymoe::workspace<polymoe::layer<expert_spec<float>, cuda>> w(
       [&] {
-        polymoe::layer<bounded_spec<float>, cuda>::config c;
+        polymoe::layer<expert_spec<float>, cuda>::config c;
         c.dim = s.dim, c.hidden = s.hidden, c.experts = s.experts, c.padded = true;
-        return polymoe::layer<bounded_spec<float>, cuda>(c);
+        return polymoe::layer<expert_spec<float>, cuda>(c);
       }(),
       {.max_rows = 64});
   const auto before = host_blaslt::counts();

@@ -41,8 +41,16 @@ void compare(std::uint64_t seed) {
   CHECK(same_bits(copied.values_on_host(), want));
   CHECK(same_bits(there.values_on_host(), want));
   for (const T g : there.grads_on_host()) CHECK(g == T(0));
-  // Something was drawn: no tensor of a random rule repeats another.
-  CHECK(want[16] != want[17]);
+  // Something was drawn, and no tensor repeats another of the same rule: their first numbers by the rule's deviation.
+  const auto first = [&](const std::string& name, double deviation) {
+    for (const param_entry& e : host.entries())
+      if (e.name == name) return static_cast<double>(want[static_cast<std::size_t>(e.offset)]) / deviation;
+    FAIL(name);
+    return 0.0;
+  };
+  CHECK(first("normal", 0.02) != 0);
+  CHECK(std::abs(first("normal", 0.02) - first("0.weight", 1)) > 1e-6);
+  CHECK(std::abs(first("1.weight", 1) - first("0.weight", 1)) > 1e-6);
 }
 
 std::uint64_t mixed(std::uint64_t h, std::uint64_t x) { return (h ^ x) * 0x100000001b3ull; }

@@ -23,12 +23,20 @@ struct expert_choice : polymoe::spec {
   using capacity = polymoe::capacity::bounded<>;
   using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::z_loss>;
 };
+template <class Score>
+struct all_experts : polymoe::spec {
+  using scalar = double;
+  using router = polymoe::mixture<Score>;
+};
 using by_score = score::sinkhorn<>;
 using by_plan = score::sinkhorn<score::by_plan>;
 using tc_layer = layer<token_choice<by_score>, cpu>;
 using tc_plan_layer = layer<token_choice<by_plan>, cpu>;
 using ec_layer = layer<expert_choice<by_score>, cpu>;
 using ec_plan_layer = layer<expert_choice<by_plan>, cpu>;
+using mix_layer = layer<all_experts<by_score>, cpu>;
+using mix_plan_layer = layer<all_experts<by_plan>, cpu>;
+using prepared_layer = layer<token_choice<score::standardized<by_plan>>, cpu>;
 using ec_noisy_layer = layer<expert_choice<score::noisy_constant<by_plan>>, cpu>;
 
 /// Potentials by plain alternate scaling of a [n, E] matrix, in long double, the rows last.
@@ -100,7 +108,7 @@ template <class Layer>
 typename Layer::config config_of(int experts, double factor, index group = 0, int iterations = 20) {
   typename Layer::config c;
   c.dim = 5, c.hidden = 3, c.experts = experts, c.group_size = group;
-  c.capacity.factor = static_cast<float>(factor);
+  if constexpr (requires { c.capacity.factor; }) c.capacity.factor = static_cast<float>(factor);
   c.router.iterations = iterations;
   return c;
 }
@@ -281,8 +289,43 @@ TEST_CASE("Sinkhorn Expert Choice: every expert's best of the plan") {
   check.operator()<ec_plan_layer>(true);
 }
 
+TEST_CASE("a mixture over all experts is weighted by the softmax or by the plan") {
+  const auto check = [&]<class Layer>(bool plan_weighs) {
+    layer_case<Layer> c(config_of<Layer>(4, 1.0, 9), 23, 5);
+    c.forward();
+    const matrix a = logits_of(c), soft = softmax_rows(a);
+    for (int t0 = 0; t0 < 23; t0 += 9) {
+      const int n = std::min(9, 23 - t0);
+      const matrix plan = plan_by_hand({a.begin() + t0, a.begin() + t0 + n}, 20);
+      for (int t = 0; t < n; ++t)
+        for (int e = 0; e < 4; ++e)
+          CHECK(as_double(c.plan().gate.get(0, e * 23 + t0 + t)) ==
+                doctest::Approx(plan_weighs ? plan[t][e] : soft[t0 + t][e]).epsilon(1e-10));
+    }
+  };
+  check.operator()<mix_layer>(false);
+  check.operator()<mix_plan_layer>(true);
+}
+
+TEST_CASE("the plan is made of what the scores are made of: standardised logits") {
+  layer_case<prepared_layer> c(config_of<prepared_layer>(5, 2.0), 23, 6);
+  c.forward();
+  matrix a = logits_of(c);
+  for (auto& row : a) {
+    double mean = 0, square = 0;
+    for (const double x : row) mean += x / 5;
+    for (const double x : row) square += (x - mean) * (x - mean) / 4;
+    for (double& x : row) x = (x - mean) / (std::sqrt(square) + 1e-5);
+  }
+  const matrix plan = plan_by_hand(a, 20);
+  for (int t = 0; t < 23; ++t) {
+    const auto best = best_k(plan[t], 2);
+    for (int j = 0; j < 2; ++j) CHECK(c.w.saved().routing.place.wish[2 * t + j] == best[j]);
+  }
+}
+
 TEST_CASE_TEMPLATE("layers with Sinkhorn plans: every gradient", Layer, tc_layer, tc_plan_layer, ec_layer,
-                   ec_plan_layer, ec_noisy_layer) {
+                   ec_plan_layer, ec_noisy_layer, mix_plan_layer, prepared_layer) {
   for (const int iterations : {3, 20}) {
     auto config = config_of<Layer>(4, 1.0, 9, iterations);
     if constexpr (Layer::recipe.balance_terms == 2) {
@@ -296,6 +339,20 @@ TEST_CASE_TEMPLATE("layers with Sinkhorn plans: every gradient", Layer, tc_layer
     CHECK(r.checked > 180);
     CHECK(r.flipped < r.checked / 10);
   }
+}
+
+TEST_CASE("a table's expert is served with its weight in the plan") {
+  struct by_hash : polymoe::spec {
+    using scalar = double;
+    using router = polymoe::hashed<by_plan>;
+  };
+  using hash_layer = layer<by_hash, cpu>;
+  layer_case<hash_layer> c(config_of<hash_layer>(4, 1.0), 11, 4);
+  c.forward();
+  const matrix plan = plan_by_hand(logits_of(c), 20);
+  for (int t = 0; t < 11; ++t)
+    CHECK(as_double(c.plan().gate.get(0, c.plan().slot_of[t])) ==
+          doctest::Approx(plan[t][static_cast<std::size_t>(c.plan().expert_of[t])]).epsilon(1e-10));
 }
 
 TEST_CASE("one expert, one unit, nothing") {

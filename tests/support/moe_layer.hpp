@@ -104,6 +104,7 @@ gradient_report check_gradients(Case& c, const std::string& prefix = "", double 
   }
   c.forward();
   REQUIRE(decisions(c.plan()) == before);
+  REQUIRE(r.checked > r.flipped);
   return r;
 }
 

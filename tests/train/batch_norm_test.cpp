@@ -36,5 +36,22 @@ TEST_CASE("the trainer commits running statistics once a step and saves them") {
   CHECK(resumed.evaluate().loss == t.evaluate().loss);
 }
 
+TEST_CASE("a step that is refused leaves running statistics alone, and so does the next good one's memory of it") {
+  const train_test data = tiny::images();
+  const network::config c{{{64, 12}, {12}, {12, tiny::classes}}};
+  trainer<network> t(network(c), tiny::options(1), data);
+  t.step();
+  const auto before = t.work().state_on_host();
+  // A weight that is not a number: every statistic of its column is none either.
+  const float weight = std::exchange(t.work().values().ptr[0][0], std::numeric_limits<float>::quiet_NaN());
+  t.work().refresh();
+  CHECK_THROWS_AS(t.step(), error);
+  CHECK(t.work().state_on_host() == before);
+  t.work().values().ptr[0][0] = weight;
+  t.work().refresh();
+  t.step();
+  for (const float v : t.work().state_on_host()) CHECK(std::isfinite(v));
+}
+
 }  // namespace
 }  // namespace polymoe

@@ -48,12 +48,30 @@ TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, traini
     CHECK(s.has_experts);
   }
   CHECK(t.epoch_summary().loss < 0.8);
-  const train_summary test = t.evaluate();
+  // What classes took from experts, counted once more from the dense form of every plan.
+  std::vector<double> want_counts(tiny::depth * data.test.class_names.size() * tiny::experts, 0.0);
+  index at = 0;
+  const train_summary test = t.evaluate([&](index, index n) {
+    std::size_t l = 0;
+    each_expert_layer(t.work().module(), t.work().saved(), [&](auto& layer, auto& saved) {
+      const auto owned = expand(layer.plan(t.work().ctx(), saved));
+      const auto& plan = owned.plan;
+      for (index u = 0; u < plan.tokens; ++u)
+        for (index s = 0; s < plan.combine.cols; ++s) {
+          const double weight = static_cast<double>(plan.combine.get(u, s));
+          const auto label = static_cast<std::size_t>(data.test.labels[static_cast<std::size_t>(at + u / (plan.tokens / n))]);
+          want_counts[(l * data.test.class_names.size() + label) * tiny::experts + static_cast<std::size_t>(s / plan.capacity)] +=
+              std::is_same_v<Spec, slots> ? weight : weight != 0;
+        }
+      ++l;
+    });
+    at += n;
+  });
   CHECK(test.accuracy > 0.6);
   REQUIRE(test.class_expert.size() == tiny::depth);
-  double counted = 0;
-  for (const double x : test.class_expert[0]) counted += x;
-  CHECK(counted > 0);
+  for (std::size_t l = 0; l < tiny::depth; ++l)
+    for (std::size_t i = 0; i < test.class_expert[l].size(); ++i)
+      CHECK(test.class_expert[l][i] == doctest::Approx(want_counts[l * test.class_expert[l].size() + i]));
   const auto want = tiny::everything(t, folder.file("whole"));
   CHECK(want.count("state.blocks.0.moe.router.coefficient") == (std::is_same_v<Spec, rectified> ? 1 : 0));
   CHECK(want.count("blocks.0.moe.router.phi") == (std::is_same_v<Spec, slots> ? 1 : 0));
@@ -69,6 +87,18 @@ TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, traini
   second.load(folder.file("part"));
   while (!second.finished()) second.step();
   CHECK(tiny::difference(want, tiny::everything(second, folder.file("second"))) == "");
+}
+
+TEST_CASE("a step that is refused leaves adaptive state alone") {
+  const train_test data = tiny::images();
+  using model = decltype(model_of<rectified>());
+  trainer<model> t(model_of<rectified>(), tiny::options(2), data);
+  t.step();
+  const auto before = t.work().state_on_host();
+  t.work().values().ptr[0][t.work().entries().back().offset] = std::numeric_limits<float>::quiet_NaN();
+  t.work().refresh();
+  CHECK_THROWS_AS(t.step(), error);
+  CHECK(t.work().state_on_host() == before);
 }
 
 }  // namespace polymoe

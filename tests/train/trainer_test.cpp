@@ -390,6 +390,62 @@ TEST_CASE("trainer: evaluation counts right, changes nothing and draws nothing")
   CHECK(same_bits(numbers(t), numbers(other)));
 }
 
+TEST_CASE("trainer: another optimiser, steps of the rate, decay of everything; resumed with the same bits") {
+  const train_test data = tiny::images();
+  train_options o = tiny::options(4);
+  o.learning_rate = 0.05, o.warmup_epochs = 0, o.weight_decay = 0.01, o.clip_norm = 0;
+  o.schedule = learning_rate_schedule::shape::steps, o.milestones = {2, 3}, o.gamma = 0.1;
+  using sgd_run = trainer<model, sgd>;
+  sgd_run t(tiny::moe_model<float>(), o, data, {.momentum = 0.5});
+  temp_folder folder;
+  std::vector<double> rates;
+  while (!t.finished()) {
+    if (t.step_count() == 6) t.save(folder.file("part"));
+    rates.push_back(t.step().learning_rate);
+  }
+  CHECK(rates[0] == doctest::Approx(0.05));
+  CHECK(rates[7] == doctest::Approx(0.05));
+  CHECK(rates[8] == doctest::Approx(0.005));
+  CHECK(rates[12] == doctest::Approx(0.0005));
+  sgd_run other(tiny::moe_model<float>(), o, data, {.momentum = 0.5});
+  other.load(folder.file("part"));
+  while (!other.finished()) other.step();
+  CHECK(tiny::difference(tiny::everything(t, folder.file("a")), tiny::everything(other, folder.file("b"))) == "");
+
+  // One plain step, p -= rate (g + decay p), on a tensor that does not decay by itself: with and without decay of all.
+  const auto after_one = [&](bool all) {
+    train_options p = o;
+    p.decay_all = all;
+    sgd_run r(tiny::moe_model<float>(), p, data, {.momentum = 0});
+    const auto before = r.work().values_on_host();
+    r.step();
+    const auto after = r.work().values_on_host();
+    for (const param_entry& e : r.work().entries())
+      if (e.name == "norm.weight") return std::pair{before[static_cast<std::size_t>(e.offset)], after[static_cast<std::size_t>(e.offset)]};
+    FAIL("norm.weight");
+    return std::pair{0.0f, 0.0f};
+  };
+  const auto [p0, plain] = after_one(false);
+  const auto [p1, decayed] = after_one(true);
+  CHECK(p0 == p1);
+  CHECK(plain - decayed == doctest::Approx(0.05 * 0.01 * p0).epsilon(1e-3));
+  run adam(tiny::moe_model<float>(), o, data);
+  CHECK(has(message_of<error>([&] { adam.load(folder.file("part")); }), "optimizer.mean"));
+}
+
+TEST_CASE("trainer: evaluation on other images counts them") {
+  const train_test data = tiny::images();
+  run t(tiny::moe_model<float>(), tiny::options(), data);
+  steps(t, 3);
+  const auto before = numbers(t);
+  check_equal(t.evaluate_on(data.test), t.evaluate());
+  CHECK(t.evaluate_on(data.train).images == 64);
+  CHECK(same_bits(numbers(t), before));
+  dataset other = data.test;
+  other.class_names.pop_back();
+  CHECK(has(message_of<error>([&] { t.evaluate_on(other); }), "3 classes"));
+}
+
 TEST_CASE("trainer: a gradient that is not finite stops the step before it changes a parameter") {
   const train_test data = tiny::images();
   run t(tiny::moe_model<float>(), tiny::options(), data);

@@ -101,7 +101,12 @@ class loss_hessian {
   }
   /// Mean loss at parameters + alpha * v for every alpha; the parameters are put back.
   std::vector<double> loss_along(std::span<const real> v, const std::vector<double>& alphas) {
+    check_direction(v.size());
     const std::vector<real> before(values(), values() + work_.values().cols);
+    const on_exit put_back([&] {
+      std::copy(before.begin(), before.end(), values());
+      work_.refresh();
+    });
     std::vector<double> out;
     for (const double alpha : alphas) {
       index at = 0;
@@ -112,13 +117,12 @@ class loss_hessian {
         }
       out.push_back(loss());
     }
-    std::copy(before.begin(), before.end(), values());
-    work_.refresh();
     return out;
   }
   /// v with every filter (row of a tensor of two or more dimensions) scaled to the length of the parameters' filter, and 0
   /// for biases and norms (Li et al. 2018, "Visualizing the loss landscape", section 4).
   std::vector<real> filter_normalised(std::vector<real> v) {
+    check_direction(v.size());
     index at = 0;
     for (const param_entry& e : chosen_) {
       const index filters = e.dims.size() > 1 ? e.dims[0] : 0, length = filters ? e.size / filters : e.size;
@@ -136,7 +140,24 @@ class loss_hessian {
   }
 
  private:
+  /// Runs f when it goes, by return or by a throw.
+  template <class F>
+  class on_exit {
+   public:
+    explicit on_exit(F f) : f_(std::move(f)) {}
+    on_exit(const on_exit&) = delete;
+    on_exit& operator=(const on_exit&) = delete;
+    ~on_exit() { f_(); }
+
+   private:
+    F f_;
+  };
+
   real* values() { return work_.values().ptr[0]; }
+  void check_direction(std::size_t numbers) const {
+    require(static_cast<index>(numbers) == size_, "loss_hessian: a direction of ", numbers, " numbers for ", size_,
+            " parameters");
+  }
   /// The tangent plane of the parameters; zero where v is empty or a tensor is not chosen.
   void direction(std::span<const real> v) {
     real* t = work_.values().ptr[1];
@@ -162,6 +183,7 @@ class loss_hessian {
   void run(bool backward) {
     const run_mode before = work_.ctx().mode;
     const float balance = work_.step().balance;
+    const on_exit put_back([&] { work_.ctx().mode = before, work_.step().balance = balance; });
     work_.ctx().mode = options_.mode;
     work_.zero_grads();
     double sum = 0;
@@ -180,8 +202,6 @@ class loss_hessian {
       if (backward) work_.backward(dy, {});
     }
     mean_loss_ = sum / static_cast<double>(rows_);
-    work_.ctx().mode = before;
-    work_.step().balance = balance;
   }
 
   workspace<Model>& work_;

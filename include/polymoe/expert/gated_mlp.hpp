@@ -30,6 +30,7 @@ struct gated_mlp_maths {
     t.apply(gate, t.x(), t.kept(gate_rows));
     t.apply(up, t.x(), t.kept(up_rows));
     t.activate_gated(t.kept(gate_rows), t.kept(up_rows), t.kept(hidden), Act{});
+    t.drop(t.kept(hidden));
     t.apply(down, t.kept(hidden), t.y());
   }
   template <class Tile>
@@ -38,12 +39,16 @@ struct gated_mlp_maths {
       t.apply(gate, t.x(), t.kept(gate_rows));
       t.apply(up, t.x(), t.kept(up_rows));
     }
-    if constexpr (!Save::keeps_hidden) t.activate_gated(t.kept(gate_rows), t.kept(up_rows), t.kept(hidden), Act{});
+    if constexpr (!Save::keeps_hidden) {
+      t.activate_gated(t.kept(gate_rows), t.kept(up_rows), t.kept(hidden), Act{});
+      t.drop(t.kept(hidden));
+    }
   }
   template <class Tile>
   static void backward(const Tile& t) {
     t.data_gradient(down, t.dy(), t.spare());
     if constexpr (!keeps_output<Save>) t.fold_gates(down, t.spare(), hidden);
+    t.drop(t.spare());
     t.activate_gated_backward(t.spare(), t.kept(gate_rows), t.kept(up_rows), Act{});
     t.data_gradient(gate, t.kept(gate_rows), t.dx());
     t.data_gradient(up, t.kept(up_rows), t.dx(), true);

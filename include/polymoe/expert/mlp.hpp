@@ -29,12 +29,14 @@ struct mlp_maths {
   template <class Tile>
   static void forward(const Tile& t) {
     t.apply_activated(fc1, t.x(), pre, hidden, Act{});
+    t.drop(t.kept(hidden));
     t.apply(fc2, t.kept(hidden), t.y());
   }
   template <class Tile>
   static void recompute(const Tile& t) {
     if constexpr (!Save::keeps_pre) t.apply_activated(fc1, t.x(), pre, hidden, Act{});
     else if constexpr (!Save::keeps_hidden) t.activate(pre, hidden, Act{});
+    if constexpr (!Save::keeps_hidden) t.drop(t.kept(hidden));
   }
   template <class Tile>
   static void backward(const Tile& t) {
@@ -45,6 +47,7 @@ struct mlp_maths {
       t.fold_gates(fc2, t.spare(), hidden);
       t.activate_backward(t.spare(), pre, hidden, Act{});
     }
+    t.drop(t.kept(pre));
     t.data_gradient(fc1, t.kept(pre), t.dx());
   }
 };

@@ -27,6 +27,9 @@
 //   activate_backward(d, pre, out, act)               kept(pre) = d act'(kept(pre))
 //   activate_gated(a, b, h, act)                      h = act(a) b
 //   activate_gated_backward(d, a, b, act)             with d the gradient of h: a = d b act'(a), b = d act(a)
+//   drop(v)                                           v = v times the dropout mask of its rows, in training: hidden rows
+//                                                     in forward, their gradient in backward (or what it was
+//                                                     multiplied with since, element by element)
 //
 // and where the output is not kept (save.hpp), with d the gradient of map i's input from an ungated dy:
 //
@@ -61,6 +64,7 @@ struct expert_config {
   product_path products = product_path::automatic;
   index unit_rows = 1;   ///< rows of a unit; for feature maps their pixels
   index map_height = 0;  ///< rows of pixels of a feature map; 0: as many as columns
+  double dropout = 0;    ///< of the hidden rows in training, for experts with drops_hidden
 };
 
 /// What backward gets for experts whose outputs are not kept.
@@ -101,6 +105,7 @@ class tiled_expert_base {
   static constexpr bool keeps_input = Body::save::keeps_input;
   /// False: backward gets ungated gradients and finds the gates' (expert_gates).
   static constexpr bool keeps_output = detail::keeps_output<typename Body::save>;
+  static constexpr bool drops_hidden = true;
   /// Tensors [rows, H] that do not stay.
   static constexpr int remade = [] {
     int n = 0;
@@ -120,10 +125,12 @@ class tiled_expert_base {
 
  protected:
   expert_config config_;
+  std::uint64_t dropout_stream_ = 0;
 
  private:
   static const expert_config& checked(const expert_config& c) {
     require(c.hidden >= 1, "expert ", Body::name, ": hidden is ", c.hidden, ", it must be at least 1");
+    require(c.dropout >= 0 && c.dropout < 1, "expert ", Body::name, ": dropout is ", c.dropout, ", it must be in [0, 1)");
     return c;
   }
 };

@@ -25,6 +25,7 @@ struct apply_config {
   index group_slots = 0;  ///< slots of a group, for dense plans only
   bool even = false;    ///< plans are padded and have no fallback expert: every expert owns as many slots
   index map_height = 0; ///< rows of pixels of a unit that is a feature map; 0: a square one
+  double dropout = 0;   ///< of the experts' hidden rows
 };
 
 namespace detail {
@@ -61,6 +62,12 @@ class apply {
   static constexpr bool keeps_output = [] {
     if constexpr (requires { Expert::keeps_output; }) return Expert::keeps_output;
     else return true;
+  }();
+
+  /// Whether the expert knows dropout of its hidden rows.
+  static constexpr bool drops_hidden = [] {
+    if constexpr (requires { Expert::drops_hidden; }) return Expert::drops_hidden;
+    else return false;
   }();
 
   struct saved {
@@ -164,11 +171,13 @@ class apply {
   }
   static constexpr expert_config sizes(const apply_config& c) {
     return {c.experts,     c.dim,       c.hidden,    c.out, c.even || identity_plan, identity_plan, Spec::products,
-            c.unit_rows, c.map_height};
+            c.unit_rows, c.map_height, c.dropout};
   }
   static const apply_config& checked(const apply_config& c) {
     require(c.dim >= 1 && c.out >= 1 && c.unit_rows >= 1 && c.experts >= 1, "apply: dim ", c.dim, ", out ", c.out,
             ", experts ", c.experts, " and unit_rows ", c.unit_rows, " must be at least 1");
+    require(c.dropout == 0 || drops_hidden, "apply: dropout is ", c.dropout,
+            ", this expert has none: leave expert_dropout at 0");
     return c;
   }
 

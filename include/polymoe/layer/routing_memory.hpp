@@ -37,7 +37,11 @@ struct routing_traits {
   static constexpr bool picked = Router::k == picked_by_experts;
   static constexpr int held = choices_of<Router>;  ///< choices kept per unit; 1 where K experts are not chosen
   static constexpr bool learned_noise = projections<Router> > 1;
-  static constexpr bool noisy = perturbs_logits<Router, row<scalar_group, 8, C>>;
+  using probe = row<scalar_group, 8, C>;
+  /// Prepared logits with noise and dropout are kept beside the clean ones: where they differ by draws, and where a group
+  /// plan is made of them.
+  static constexpr bool noisy =
+      perturbs_logits<Router, probe> || (plans_groups<Router> && prepares_logits<Router, probe>);
   static constexpr auto overflow_kind = Capacity::overflow_policy::value;
   static constexpr bool has_fallback = Capacity::limited && overflow_kind == overflow::kind::fallback && Router::k >= 1;
   static constexpr bool has_skip = Capacity::limited && overflow_kind == overflow::kind::identity && Router::k >= 1;
@@ -60,7 +64,7 @@ struct routing_memory {
   sparse_plan<C> plan;
   view<C> logits;        ///< [T, E] clean
   view<C> raw;           ///< [T, E] second projection, empty when there is one
-  view<C> noisy;         ///< [T, E] after noise and dropout, empty for routers without
+  view<C> noisy;         ///< [T, E] prepared, with noise and dropout; empty where routing_traits::noisy is false
   view<C> scores;        ///< [T, E]
   view<C> totals;        ///< [G, columns * E]
   view<C> cotangents;    ///< [G, columns * E]

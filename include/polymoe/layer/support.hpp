@@ -265,7 +265,7 @@ consteval bool explain() {
   static_assert(v != verdict::M023_overflow_of_picks,
                 "polymoe M023: where experts pick units nothing overflows, so overflow::identity, fallback and reroute have nothing to act on. Use overflow::drop or drop_to_zero: a unit that no expert picks gives zero. See docs/errors.md#M023");
   static_assert(v != verdict::M024_balance_of_columns,
-                "polymoe M024: balance::load, load_shazeer, switch_loss and loss_free_bias need a choice made from a unit's own row; experts that pick and Sinkhorn plans choose later, and balance by themselves. Use importance, z_loss or none. See docs/errors.md#M024");
+                "polymoe M024: balance::load, load_shazeer, switch_loss, gshard and loss_free_bias need a choice made from a unit's own row; experts that pick and Sinkhorn plans choose later, and balance by themselves. Use importance, z_loss or none. See docs/errors.md#M024");
   static_assert(v != verdict::M025_policies_of_slots,
                 "polymoe M025: soft_slots has its slots as capacity, its own softmax as combine rule and nothing to balance: leave Spec::capacity, combine and balance at their defaults, and keep the outputs (no save::without_output). See docs/errors.md#M025");
   static_assert(v != verdict::M026_l1_needs_positive,

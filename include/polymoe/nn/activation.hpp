@@ -15,6 +15,7 @@ class activation {
   using scalar = T;
   using backend = B;
   using M = master_t<T>;
+  static constexpr bool parameters = false;
   struct config {
     index dim = 0;
   };

@@ -88,10 +88,14 @@ class batch_norm : feature_maps<B> {
   void backward_add(context<B>& c, view<const T> dy, view<const T> skip, view<T> dx, saved& s) const {
     batch_norm_backward<T>(c, dy, s.x, s.stats, s.of_batch, weight_.value, weight_.grad, bias_.grad, s.work, dx, skip);
   }
-  /// Once per optimiser step: the running statistics take in what was found since the last time.
-  void commit(context<B>&) {
+  /// Once per optimiser step: the running statistics take in what was found since the last time.  What a step found that
+  /// was refused (context::halted) is forgotten.
+  void commit(context<B>& c) {
     const index n = config_.channels;
-    if (!(found_[2 * n] > 0)) return;
+    if ((c.halted && *c.halted) || !(found_[2 * n] > 0)) {
+      std::fill_n(found_, 2 * n + 1, 0.0f);
+      return;
+    }
     const double share = config_.momentum, per = 1.0 / static_cast<double>(found_[2 * n]);
     for (index k = 0; k < n; ++k) {
       mean_[k] = static_cast<float>((1 - share) * static_cast<double>(mean_[k]) +

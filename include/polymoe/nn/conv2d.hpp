@@ -48,7 +48,6 @@ class conv2d : feature_maps<B> {
   };
   struct saved {
     view<const T> x;
-    index max_images = 0;
   };
 
   conv2d() = default;
@@ -71,9 +70,8 @@ class conv2d : feature_maps<B> {
     v.add_derived(derived_, kernel_.derived_bytes());
   }
   saved bind(binder<B>& b, index max_rows) const {
-    const index images = ceil_div(max_rows, shape().in_pixels());
-    kernel_.bind(b, images);
-    return {{}, images};
+    kernel_.bind(b, ceil_div(max_rows, shape().in_pixels()));
+    return {};
   }
   void refresh(context<B>& c) { kernel_.pack(c, weight_.value, derived_); }
 

@@ -17,6 +17,7 @@ class pool {
   using scalar = T;
   using backend = B;
   using M = master_t<T>;
+  static constexpr bool parameters = false;
   struct config {
     index dim = 0, tokens = 0;
     pool_kind kind = pool_kind::mean;

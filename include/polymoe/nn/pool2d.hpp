@@ -18,6 +18,7 @@ class pool2d : feature_maps<B> {
   using scalar = T;
   using backend = B;
   using M = master_t<T>;
+  static constexpr bool parameters = false;
   struct config {
     index channels = 0, height = 0, width = 0;
     index kernel = 2;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "encoder_block.hpp"
+#include "mixed_blocks.hpp"
 #include "patch_embed.hpp"
 #include "pool.hpp"
 #include "positions.hpp"
@@ -14,10 +15,15 @@
 namespace polymoe::inline v0 {
 namespace nn {
 
-template <class Mlp, class T = typename Mlp::scalar, class B = typename Mlp::backend>
-using vit = sequential<named<"patch_embed", patch_embed<T, B>>, named<"", positions<T, B>>,
-                       named<"blocks", repeat<encoder_block<Mlp>>>, named<"norm", layer_norm<T, B>>,
-                       named<"", pool<T, B>>, named<"head", linear<T, B>>>;
+/// Everything around the blocks, which are any module that keeps tokens and width.
+template <class Blocks, class T = typename Blocks::scalar, class B = typename Blocks::backend>
+using vit_of = sequential<named<"patch_embed", patch_embed<T, B>>, named<"", positions<T, B>>, named<"blocks", Blocks>,
+                          named<"norm", layer_norm<T, B>>, named<"", pool<T, B>>, named<"head", linear<T, B>>>;
+template <class Mlp>
+using vit = vit_of<repeat<encoder_block<Mlp>>>;
+/// `Dense` in most blocks and `Moe` where a placement says so.
+template <class Dense, class Moe>
+using mixed_vit = vit_of<mixed_blocks<encoder_block<Dense>, encoder_block<Moe>>>;
 
 /// Sizes of a vision transformer apart from its MLP blocks.
 struct vit_sizes {
@@ -34,17 +40,21 @@ struct vit_sizes {
   }
 };
 
+namespace detail {
 template <class Mlp, class T = typename Mlp::scalar, class B = typename Mlp::backend>
-constexpr typename vit<Mlp>::config vit_config(const vit_sizes& s, const typename Mlp::config& mlp) {
-  const index all = s.tokens(), patches = all - (s.class_token ? 1 : 0);
+constexpr typename encoder_block<Mlp>::config vit_block(const vit_sizes& s, const typename Mlp::config& mlp) {
   typename attention<T, B>::config heads;
-  heads.dim = s.dim, heads.heads = s.heads, heads.tokens = all, heads.products = s.products;
-  typename repeat<encoder_block<Mlp>>::config blocks;
+  heads.dim = s.dim, heads.heads = s.heads, heads.tokens = s.tokens(), heads.products = s.products;
   typename Mlp::config second = mlp;
   if constexpr (requires { second.products; })
     if (s.products != float_products::exact) second.products = s.products;
-  blocks.block = encoder_config<Mlp>(heads, second);
-  blocks.count = s.depth;
+  return encoder_config<Mlp>(heads, second);
+}
+}  // namespace detail
+
+template <class Blocks, class T = typename Blocks::scalar, class B = typename Blocks::backend>
+constexpr typename vit_of<Blocks>::config vit_of_config(const vit_sizes& s, const typename Blocks::config& blocks) {
+  const index all = s.tokens(), patches = all - (s.class_token ? 1 : 0);
   typename patch_embed<T, B>::config patch{s.channels, s.height, s.width, s.patch, s.stride, s.padding, s.dim};
   patch.products = s.products;
   typename linear<T, B>::config head;
@@ -55,6 +65,21 @@ constexpr typename vit<Mlp>::config vit_config(const vit_sizes& s, const typenam
            typename layer_norm<T, B>::config{s.dim},
            typename pool<T, B>::config{s.dim, all, s.class_token ? pool_kind::first : pool_kind::mean},
            head}};
+}
+template <class Mlp>
+constexpr typename vit<Mlp>::config vit_config(const vit_sizes& s, const typename Mlp::config& mlp) {
+  typename repeat<encoder_block<Mlp>>::config blocks;
+  blocks.block = detail::vit_block<Mlp>(s, mlp), blocks.count = s.depth;
+  return vit_of_config<repeat<encoder_block<Mlp>>>(s, blocks);
+}
+template <class Dense, class Moe>
+constexpr typename mixed_vit<Dense, Moe>::config mixed_vit_config(const vit_sizes& s, const typename Dense::config& dense,
+                                                                  const typename Moe::config& moe, placement where) {
+  using blocks_type = mixed_blocks<encoder_block<Dense>, encoder_block<Moe>>;
+  typename blocks_type::config blocks;
+  blocks.plain = detail::vit_block<Dense>(s, dense), blocks.special = detail::vit_block<Moe>(s, moe);
+  blocks.count = s.depth, blocks.special_at = where;
+  return vit_of_config<blocks_type>(s, blocks);
 }
 
 }  // namespace nn

@@ -138,7 +138,7 @@ read_images_result read_images(const image_list& list, const read_images_options
         else
           for (int c = 0; c < 3; ++c) to[c * plane + k] = p[at.channels == 1 ? 0 : c];
       }
-    } catch (const error& e) {
+    } catch (const std::exception& e) {
       wrong[static_cast<std::size_t>(i)] = std::string(e.what()).find(path) == std::string::npos ? path + ": " + e.what() : e.what();
       // No later picture decides which error is told.
       for (index before = failed; !o.skip_bad && i < before && !failed.compare_exchange_weak(before, i);) {}
@@ -151,11 +151,17 @@ read_images_result read_images(const image_list& list, const read_images_options
       if (tells) progress(done.load(), n);
     }
   };
-  std::vector<std::thread> team;
-  for (int t = 1; t < o.threads; ++t) team.emplace_back(work, false);
-  work(true);
-  for (std::thread& t : team) t.join();
-  require(failed == n, wrong[static_cast<std::size_t>(std::min(failed.load(), n - 1))]);
+  {
+    std::vector<std::jthread> team;  // joined also when `progress` throws
+    for (int t = 1; t < o.threads; ++t) team.emplace_back(work, false);
+    try {
+      work(true);
+    } catch (...) {
+      next = n;
+      throw;
+    }
+  }
+  if (failed < n) detail::fail(wrong[static_cast<std::size_t>(failed.load())]);
 
   read_images_result out;
   index kept = 0;

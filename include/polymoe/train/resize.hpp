@@ -67,13 +67,10 @@ inline decoded_image resize(const decoded_image& in, index height, index width) 
 
 /// The shorter side becomes `side` (0: the image keeps its size), then the middle height x width is cut out.  Throws when
 /// the image is smaller than that.
-inline decoded_image resize_and_crop(const decoded_image& in, index side, index height, index width) {
-  decoded_image at = in;
-  if (side > 0) {
-    const index shorter = std::min(in.height, in.width);
-    const auto scaled = [&](index n) { return std::max<index>(1, (n * side + shorter / 2) / shorter); };
-    at = resize(in, scaled(in.height), scaled(in.width));
-  }
+inline decoded_image resize_and_crop(decoded_image in, index side, index height, index width) {
+  const index shorter = std::min(in.height, in.width);
+  const auto scaled = [&](index n) { return std::max<index>(1, (n * side + shorter / 2) / shorter); };
+  decoded_image at = side > 0 ? resize(in, scaled(in.height), scaled(in.width)) : std::move(in);
   require(at.height >= height && at.width >= width, "resize_and_crop: the image is ", at.height, "x", at.width, ", the cut ", height, "x",
           width);
   if (at.height == height && at.width == width) return at;

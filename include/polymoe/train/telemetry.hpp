@@ -100,7 +100,7 @@ void count_class_expert(const sparse_plan<C>& p, const std::int32_t* labels, ind
       int e = 0;
       for (int j = 0; j < p.choices(t); ++j) {
         while (p.slot_at(t, j) >= p.begin[e + 1]) ++e;
-        if (e < p.experts) counts[row + static_cast<std::size_t>(e)] += 1;
+        counts[row + static_cast<std::size_t>(e)] += 1;
       }
     } else {
       for (int j = 0; j < p.k; ++j)

@@ -43,8 +43,8 @@ struct temperature_schedule {
     require(std::isfinite(start) && least > 0 && least <= start, "temperature: it goes from ", start, " to ", least,
             ", both must be positive and the second at most the first");
     require(total >= 1, "temperature: ", total, " steps, at least 1 is needed");
-    require(how != shape::sigmoid || (steepness > 0 && steepness <= 200), "temperature: steepness is ", steepness,
-            ", it must be in (0, 200]");
+    require(how != shape::sigmoid || (steepness >= 1e-3 && steepness <= 200), "temperature: steepness is ",
+            steepness, ", it must be in [0.001, 200]");
     require(entropy_floor >= 0, "temperature: entropy_floor is ", entropy_floor, ", it must not be negative");
   }
 };

@@ -27,7 +27,11 @@ struct train_options {
   index batch = 128;
   index epochs = 6;
   double learning_rate = 2e-3;
+  learning_rate_schedule::shape schedule = learning_rate_schedule::shape::cosine;
+  std::vector<double> milestones{};  ///< schedule `steps`: epochs at whose start the rate is multiplied by gamma
+  double gamma = 0.1;
   double weight_decay = 0.05;
+  bool decay_all = false;  ///< norms, biases, positions and routers decay too, as with PyTorch's plain SGD
   double warmup_epochs = 0.5;
   double clip_norm = 1.0;  ///< 0: no clipping
   double smoothing = 0.0;  ///< label smoothing
@@ -66,7 +70,8 @@ void each_expert_layer(Model& m, typename Model::saved& s, F f) {
   });
 }
 
-template <class Model>
+/// `Rule` is the optimiser: adamw, or sgd with its momentum.
+template <class Model, class Rule = adamw>
 class trainer {
  public:
   // Stripped of the name it has in Model: nvcc spells the types of kernels by the first name they were given, and cannot
@@ -83,13 +88,15 @@ class trainer {
   static_assert(!is_dual<T>, "polymoe: a trainer needs plain numbers; dual tensors are for Hessian-vector products");
 
   /// `data` has to outlive the trainer.  Throws when options, data and model do not fit together.
-  trainer(Model model, train_options o, const train_test& data)
+  trainer(Model model, train_options o, const train_test& data, Rule rule = {})
       : options_(checked(o, data)),
         work_(std::move(model), {.max_rows = o.batch, .threads = o.threads, .seed = o.seed}),
         loss_({.classes = data.train.classes(), .smoothing = o.smoothing}),
         train_(work_.ctx(), data.train, loading(o, true), o.accumulate),
         test_(work_.ctx(), data.test, loading(o, false)),
-        optimiser_(work_.ctx(), work_.entries(), work_.values(), o.ema > 0),
+        entries_(decaying(work_.entries(), o.decay_all)),
+        rule_(rule),
+        optimiser_(work_.ctx(), entries_, work_.values(), o.ema > 0),
         runner_(o.graph),
         records_(o.batch, o.accumulate),
         classes_(data.train.classes()) {
@@ -176,51 +183,17 @@ class trainer {
   /// The test images in evaluation mode; `visit(batch, n)` is called after each batch's forward.
   template <class Visit>
   train_summary evaluate(Visit visit) {
-    work_.ctx().mode = run_mode::eval;
-    runner_.forget();  // so that what the host knows of the last call is the training step's again
-    train_summary r;
-    r.confusion.assign(static_cast<std::size_t>(classes_ * classes_), 0);
-    double loss = 0, forward = 0;
-    index hits = 0;
-    for (index b = 0; b < test_.batches(); ++b) {
-      const index n = test_.fill(work_.ctx(), b, x_);
-      const std::int32_t* labels = test_.host_labels(n).data();
-      const auto begin = std::chrono::steady_clock::now();
-      work_.forward(x_.rows_at(0, n), logits_.rows_at(0, n));
-      const std::vector<T> logits = host_logits(n);
-      forward += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-      run_loss(test_, n, {});
-      const loss_report report = last_loss();
-      loss += report.loss * static_cast<double>(n);
-      hits += report.correct;
-      r.images += n;
-      for (index i = 0; i < n; ++i) {
-        const T* row = logits.data() + i * classes_;
-        index best = 0;
-        for (index k = 1; k < classes_; ++k)
-          if (static_cast<compute_t<T>>(row[k]) > static_cast<compute_t<T>>(row[best])) best = k;
-        ++r.confusion[static_cast<std::size_t>(labels[i] * classes_ + best)];
-      }
-      std::size_t layer = 0;
-      each_expert_layer(work_.module(), work_.saved(), [&](auto& module, auto& saved) {
-        if (r.class_expert.size() <= layer) {
-          r.class_expert.resize(layer + 1), r.experts.layers.resize(layer + 1);
-          r.class_expert[layer].assign(static_cast<std::size_t>(classes_ * saved.routing.plan.experts), 0.0);
-        }
-        r.experts.layers[layer].add(module.stats(work_.ctx(), saved));
-        count_class_expert(module.plan(work_.ctx(), saved), labels, n, r.class_expert[layer]);
-        ++layer;
-      });
-      visit(b, n);
-    }
-    r.loss = loss / static_cast<double>(r.images);
-    r.accuracy = static_cast<double>(hits) / static_cast<double>(r.images);
-    r.seconds = forward;
-    r.images_per_second = forward > 0 ? static_cast<double>(r.images) / forward : 0;
-    work_.ctx().mode = run_mode::train;
-    return r;
+    return evaluate(test_, visit);
   }
   train_summary evaluate() { return evaluate([](index, index) {}); }
+  /// The same on other images of the same size and classes; their statistics are used as they are.
+  train_summary evaluate_on(const dataset& images) {
+    require(images.features() == train_.data().features() && images.classes() == classes_, "trainer: images have ",
+            images.features(), " values and ", images.classes(), " classes, those of training ",
+            train_.data().features(), " and ", classes_);
+    source from(work_.ctx(), images, loading(options_, false));
+    return evaluate(from, [](index, index) {});
+  }
   /// The same with the averaged weights in place of the trained ones, which are put back afterwards.
   train_summary evaluate_average() {
     require(options_.ema > 0, "trainer: evaluate_average needs train_options::ema above 0, it is ", options_.ema);
@@ -288,7 +261,7 @@ class trainer {
     epoch_sums_ = std::move(sums);
     step_ = step;
     work_.set_values(image.values), work_.set_state(image.state);
-    for (int i = 0; i < adamw::moments; ++i) to_backend(optimiser_.moment(i), image.moments[i]);
+    for (int i = 0; i < Rule::moments; ++i) to_backend(optimiser_.moment(i), image.moments[i]);
     if (options_.ema > 0) to_backend(optimiser_.average(), image.average);
     work_.refresh();
     return meta;
@@ -302,7 +275,9 @@ class trainer {
       << ", epochs " << options_.epochs << ", seed " << options_.seed << ", lr " << options_.learning_rate << ", decay "
       << options_.weight_decay << ", warm-up " << options_.warmup_epochs << ", clip " << options_.clip_norm
       << ", smoothing " << options_.smoothing << ", noise " << options_.noise
-      << ", accumulate " << options_.accumulate << ", ema " << options_.ema << ", pad " << a.pad << ", border "
+      << ", schedule " << static_cast<int>(options_.schedule) << ' ' << options_.gamma;
+    for (const double epoch : options_.milestones) s << ' ' << epoch;
+    s << (options_.decay_all ? ", all decay" : "") << ", accumulate " << options_.accumulate << ", ema " << options_.ema << ", pad " << a.pad << ", border "
       << static_cast<int>(a.outside) << ", flip " << static_cast<int>(a.mirror) << ", cutout " << a.cutout;
     return s.str();
   }
@@ -324,6 +299,57 @@ class trainer {
             " classes, training images ", data.train.features(), " and ", data.train.classes());
     return o;
   }
+  template <class Visit>
+  train_summary evaluate(source& from, Visit visit) {
+    work_.ctx().mode = run_mode::eval;
+    runner_.forget();  // so that what the host knows of the last call is the training step's again
+    train_summary r;
+    r.confusion.assign(static_cast<std::size_t>(classes_ * classes_), 0);
+    double loss = 0, forward = 0;
+    index hits = 0;
+    for (index b = 0; b < from.batches(); ++b) {
+      const index n = from.fill(work_.ctx(), b, x_);
+      const std::int32_t* labels = from.host_labels(n).data();
+      const auto begin = std::chrono::steady_clock::now();
+      work_.forward(x_.rows_at(0, n), logits_.rows_at(0, n));
+      const std::vector<T> logits = host_logits(n);
+      forward += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      run_loss(from, n, {});
+      const loss_report report = last_loss();
+      loss += report.loss * static_cast<double>(n);
+      hits += report.correct;
+      r.images += n;
+      for (index i = 0; i < n; ++i) {
+        const T* row = logits.data() + i * classes_;
+        index best = 0;
+        for (index k = 1; k < classes_; ++k)
+          if (static_cast<compute_t<T>>(row[k]) > static_cast<compute_t<T>>(row[best])) best = k;
+        ++r.confusion[static_cast<std::size_t>(labels[i] * classes_ + best)];
+      }
+      std::size_t layer = 0;
+      each_expert_layer(work_.module(), work_.saved(), [&](auto& module, auto& saved) {
+        if (r.class_expert.size() <= layer) {
+          r.class_expert.resize(layer + 1), r.experts.layers.resize(layer + 1);
+          r.class_expert[layer].assign(static_cast<std::size_t>(classes_ * saved.routing.plan.experts), 0.0);
+        }
+        r.experts.layers[layer].add(module.stats(work_.ctx(), saved));
+        count_class_expert(module.plan(work_.ctx(), saved), labels, n, r.class_expert[layer]);
+        ++layer;
+      });
+      visit(b, n);
+    }
+    r.loss = loss / static_cast<double>(r.images);
+    r.accuracy = static_cast<double>(hits) / static_cast<double>(r.images);
+    r.seconds = forward;
+    r.images_per_second = forward > 0 ? static_cast<double>(r.images) / forward : 0;
+    work_.ctx().mode = run_mode::train;
+    return r;
+  }
+  static std::vector<param_entry> decaying(std::vector<param_entry> entries, bool all) {
+    if (all)
+      for (param_entry& e : entries) e.decays = decay::yes;
+    return entries;
+  }
   static std::string dims_text(const std::vector<index>& dims) {
     std::string s = "[";
     for (std::size_t i = 0; i < dims.size(); ++i) s += (i ? ", " : "") + std::to_string(dims[i]);
@@ -331,8 +357,11 @@ class trainer {
   }
   double rate(index step) const {
     learning_rate_schedule schedule;
+    schedule.how = options_.schedule, schedule.gamma = options_.gamma;
     schedule.peak = options_.learning_rate, schedule.total = total_steps();
-    schedule.warmup = static_cast<index>(options_.warmup_epochs * static_cast<double>(steps_per_epoch()));
+    const auto steps = [&](double epochs) { return static_cast<index>(epochs * static_cast<double>(steps_per_epoch())); };
+    schedule.warmup = steps(options_.warmup_epochs);
+    for (const double epoch : options_.milestones) schedule.milestones.push_back(steps(epoch));
     return schedule(step);
   }
   void run_loss(const source& from, index n, view<T> d, double weight = 1) {
@@ -419,7 +448,7 @@ class trainer {
   }
   /// Everything a checkpoint holds, on the host.
   struct host_image {
-    std::vector<R> values, moments[adamw::moments], average;
+    std::vector<R> values, moments[Rule::moments], average;
     std::vector<float> state;
   };
   std::vector<R> to_host(const R* from) {
@@ -433,7 +462,7 @@ class trainer {
   host_image copied_to_host() {
     host_image image;
     image.values = work_.values_on_host(), image.state = work_.state_on_host();
-    for (int i = 0; i < adamw::moments; ++i) image.moments[i] = to_host(optimiser_.moment(i));
+    for (int i = 0; i < Rule::moments; ++i) image.moments[i] = to_host(optimiser_.moment(i));
     if (options_.ema > 0) image.average = to_host(optimiser_.average());
     return image;
   }
@@ -441,9 +470,9 @@ class trainer {
   template <class F>
   void for_each_tensor(host_image& image, F f) {
     for (const param_entry& e : work_.entries()) f(e.name, e.dims, image.values.data() + e.offset);
-    for (int i = 0; i < adamw::moments; ++i)
+    for (int i = 0; i < Rule::moments; ++i)
       for (const param_entry& e : work_.entries())
-        f("optimizer." + std::string(adamw::moment_name(i)) + "." + e.name, e.dims, image.moments[i].data() + e.offset);
+        f("optimizer." + std::string(Rule::moment_name(i)) + "." + e.name, e.dims, image.moments[i].data() + e.offset);
     if (options_.ema > 0)
       for (const param_entry& e : work_.entries()) f("average." + e.name, e.dims, image.average.data() + e.offset);
     for (const param_entry& e : work_.state_entries()) f("state." + e.name, e.dims, image.state.data() + e.offset);
@@ -454,8 +483,9 @@ class trainer {
   criterion loss_;
   typename criterion::saved loss_saved_{};
   source train_, test_;
-  adamw rule_;
-  backend::optimizer_memory<adamw, M, B> optimiser_;
+  std::vector<param_entry> entries_;  ///< as the optimiser sees them
+  Rule rule_;
+  backend::optimizer_memory<Rule, M, B> optimiser_;
   backend::step_runner<B> runner_;
   records records_;
   index classes_ = 0, step_ = 0;

@@ -43,24 +43,41 @@ POLYMOE_NOINLINE void copy(context<cpu_with<Maths>>& c, view<const T> x, view<T>
   });
 }
 
-/// y = x where a draw is at least p, scaled by 1 / (1 - p), else 0.  The draws of element (r, k) depend on the stream
-/// and on its place only, so the backward is the same call on gradients.
+/// What dropout multiplies rows with in one call: 1 / (1 - p) where a draw is at least p, else 0.  The draws of element
+/// (place, k) depend on the stream and on the place only, so the backward is the same call on gradients.
+template <class T>
+class dropout_mask {
+ public:
+  using S = compute_t<T>;
+  /// Drops nothing.
+  dropout_mask() = default;
+  dropout_mask(random_stream random, double p)
+      : random_(random), scale_(static_cast<real_t<S>>(1.0 / (1.0 - p))), threshold_(static_cast<std::uint64_t>(p * 4294967296.0)) {}
+  bool drops() const { return threshold_ > 0; }
+  /// Row r of y = the mask of `place` times row r of x; y may be x.
+  void apply(index place, index r, view<const T> x, view<T> y) const {
+    const index blocks = ceil_div(y.cols, 4);
+    for (index b = 0; b < blocks; ++b) {
+      const words4 w = random_.bits(static_cast<std::uint64_t>(place * blocks + b));
+      const std::uint32_t draws[4] = {w.a, w.b, w.c, w.d};
+      const index end = y.cols - 4 * b < 4 ? y.cols - 4 * b : 4;
+      for (index i = 0; i < end; ++i)
+        y.set(r, 4 * b + i, draws[i] >= threshold_ ? x.get(r, 4 * b + i) * scale_ : S(0));
+    }
+  }
+
+ private:
+  random_stream random_{};
+  S scale_ = S(1);
+  std::uint64_t threshold_ = 0;
+};
+
+/// y = x where a draw is at least p, scaled by 1 / (1 - p), else 0; the place of a row is its number.
 template <class T, class Maths>
 POLYMOE_NOINLINE void dropout_apply(context<cpu_with<Maths>>& c, std::uint64_t stream, double p, view<const T> x,
                                     view<T> y) {
-  using S = compute_t<T>;
-  const random_stream random = c.draw(stream);
-  const S scale = S(static_cast<real_t<S>>(1.0 / (1.0 - p)));
-  const auto threshold = static_cast<std::uint64_t>(p * 4294967296.0);
-  each_row(c, y.rows, y.cols, [=](index r) {
-    const index blocks = ceil_div(y.cols, 4);
-    for (index b = 0; b < blocks; ++b) {
-      const words4 w = random.bits(static_cast<std::uint64_t>(r * blocks + b));
-      const std::uint32_t draws[4] = {w.a, w.b, w.c, w.d};
-      const index end = y.cols - 4 * b < 4 ? y.cols - 4 * b : 4;
-      for (index i = 0; i < end; ++i) y.set(r, 4 * b + i, draws[i] >= threshold ? x.get(r, 4 * b + i) * scale : S(0));
-    }
-  });
+  const dropout_mask<T> mask(c.draw(stream), p);
+  each_row(c, y.rows, y.cols, [=](index r) { mask.apply(r, r, x, y); });
 }
 
 }  // namespace backend

@@ -234,14 +234,14 @@ void plan_all_groups(const Stream& stream, const Router& router, route_memory<C>
     detail::over_row_tiles(stream, p, [&]<class Row>(index, index, index first, index end, const Row&) {
       for (index t = first; t < end; ++t) {
         if (p.bad[t]) continue;
-        const auto chosen = router.select(detail::load_row<Row>(m.affinity, t, p.experts));
+        const auto chosen = chosen_by(router, detail::load_row<Row>(m.affinity, t, p.experts), t);
         for (int j = 0; j < p.k; ++j) m.place.wish[t * p.k + j] = chosen.expert[j];
       }
     });
 }
 
 /// Adds the tile shares of the statistics and counts wishes and places.
-template <class Router, class C>
+template <class Router, class Capacity, class C>
 void route_statistics(route_memory<C>& m) {
   const sparse_plan<C>& p = m.plan;
   const int E = p.experts;
@@ -270,7 +270,7 @@ void route_statistics(route_memory<C>& m) {
       for (int g = 0; g < p.groups; ++g) s.served[e] += p.count[e * p.groups + g];
       s.wished[e] = s.served[e], s.placed += s.served[e];
     }
-    if constexpr (picks_positive<Router>) {
+    if constexpr (picks_positive<Router> && Capacity::limited) {  // without a limit every wish is served
       for (int e = 0; e < E; ++e) s.wished[e] = 0;
       for (index t = 0; t < p.tokens; ++t)
         for (int e = 0; e < E && !p.bad[t]; ++e) s.wished[e] += value_of(m.scores.get(t, e)) > 0;
@@ -333,7 +333,7 @@ void route_weights(const Stream& stream, const Combine& combine, route_memory<C>
           chosen_scores<Tier::value, C> c;
           C weight[Tier::value];
           c.n = p.experts;
-          for (int e = 0; e < c.n; ++e) c.score[e] = m.scores.get(t, e), c.kept[e] = true;
+          for (int e = 0; e < c.n; ++e) c.score[e] = scores.get(t, e), c.kept[e] = true;
           combine.weigh(c, weight);
           for (int e = 0; e < c.n; ++e) p.gate.set(0, index{e} * p.tokens + t, p.bad[t] ? C(0) : weight[e]);
         });

@@ -68,13 +68,11 @@ class router_kernel<Spec, cpu_with<Maths>> {
 
   void forward(context<cpu_with<Maths>>& c, const config& g, const parameters& p, view<const T> r, memory& s) const {
     const step_state step = c.step ? *c.step : step_state{};
-    require(step.temperature > 0 && math::is_finite(1.0f / step.temperature), "routing: temperature is ",
-            step.temperature, ", it must be positive");
     if (Balance::needs_target && s.target && c.training())
       for (index t = 0; t < r.rows; ++t)
         require(s.target[t] >= -1 && s.target[t] < experts_, "routing: unit ", t, " is wanted by expert ", s.target[t],
                 ", there are ", experts_, " (-1: none)");
-    s.route.inverse_temperature = 1.0f / step.temperature;
+    s.route.inverse_temperature = inverse_temperature_of(step);
     s.route.noise = c.training() ? step.noise : 0.0f;
     s.route.draw = c.draw(p.noise_stream);
     s.route.bias = Balance::has_bias ? p.bias : nullptr;
@@ -101,7 +99,7 @@ class router_kernel<Spec, cpu_with<Maths>> {
     } else {
       for (int e = 0; e <= s.plan.all_experts; ++e) s.plan.begin[e] = e * s.plan.tokens;
     }
-    route_statistics<Router>(s);
+    route_statistics<Router, typename Spec::capacity>(s);
     route_weights<Router>(c.stream, g.combine, s);
     if constexpr (Balance::adapts)
       if (c.training() && s.stats.units > s.stats.bad_rows) {
@@ -113,10 +111,7 @@ class router_kernel<Spec, cpu_with<Maths>> {
       if (c.training())
         for (index e = 0; e < experts_; ++e) p.load[e] += static_cast<float>(s.stats.wished[e]);
   }
-  void clear(context<cpu_with<Maths>>&, view<C> v, index n) const {
-    for (int i = 0; i < view<C>::planes; ++i)
-      if (v.ptr[i]) std::fill_n(v.ptr[i], n, real_t<C>(0));
-  }
+  void clear(context<cpu_with<Maths>>& c, view<C> v, index n) const { clear_numbers(c, v, n); }
   void backward(context<cpu_with<Maths>>& c, const config& g, const parameters& p, view<const T> r, view<T> dr,
                 memory& s, bool accumulate) const {
     if constexpr (weighs_plan<Router>) plan_all_groups_backward<Router>(c.stream, g.router, g.combine, s);
@@ -140,8 +135,8 @@ class router_kernel<Spec, cpu_with<Maths>> {
     }
   }
 
-  void adapt(context<cpu_with<Maths>>&, const parameters& p, const config& g) const {
-    if (p.active[1] > 0) {
+  void adapt(context<cpu_with<Maths>>& c, const parameters& p, const config& g) const {
+    if (p.active[1] > 0 && !(c.halted && *c.halted)) {
       const double share = static_cast<double>(p.active[0]) / static_cast<double>(p.active[1]);
       *p.coefficient = g.balance.adaptive().adapted(*p.coefficient, share, static_cast<int>(experts_));
     }

@@ -10,6 +10,21 @@
 namespace polymoe::inline v0 {
 namespace backend {
 
+/// 1 / temperature of a step; throws unless it is a positive number.
+inline float inverse_temperature_of(const step_state& step) {
+  require(step.temperature > 0 && math::is_finite(1.0f / step.temperature), "routing: temperature is ",
+          step.temperature, ", it must be positive");
+  return 1.0f / step.temperature;
+}
+/// The first n numbers of v [1, n or more] become 0; an empty view stays so.
+template <class C, class Maths>
+void clear_numbers(context<cpu_with<Maths>>& c, view<C> v, index n) {
+  if (!v.ptr[0]) return;
+  parallel_rows(c.stream, n, 1 << 16, [&](index first, index count, worker&) {
+    for (int i = 0; i < view<C>::planes; ++i) std::fill_n(v.ptr[i] + first, count, real_t<C>(0));
+  });
+}
+
 template <class T, class Maths>
 class router_products {
  public:

@@ -57,9 +57,7 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with
 
   void forward(ctx& c, const config&, const parameters& p, view<const T> r, memory& s) const {
     const step_state step = c.step ? *c.step : step_state{};
-    require(step.temperature > 0 && math::is_finite(1.0f / step.temperature), "routing: temperature is ",
-            step.temperature, ", it must be positive");
-    s.inverse_temperature = 1.0f / step.temperature;
+    s.inverse_temperature = inverse_temperature_of(step);
     products_.multiply(c, r, packed_, s.cosine);
     if constexpr (normalised) {
       parallel_rows(c.stream, slots_, tile_rows, [&](index first, index n, worker&) {
@@ -89,11 +87,7 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with
     statistics(s);
     s.values.set(0, 0, C(0));
   }
-  void clear(ctx& c, view<C> v, index n) const {
-    parallel_rows(c.stream, n, 1 << 16, [&](index first, index count, worker&) {
-      for (int i = 0; i < view<C>::planes; ++i) std::fill_n(v.ptr[i] + first, count, real_t<C>(0));
-    });
-  }
+  void clear(ctx& c, view<C> v, index n) const { clear_numbers(c, v, n); }
 
   void backward(ctx& c, const config&, const parameters& p, view<const T> r, view<T> dr, memory& s,
                 bool accumulate) const {

@@ -11,6 +11,7 @@
 #include "../../expert/tiled.hpp"
 #include "expert_rows.hpp"
 #include "move.hpp"
+#include "pointwise.hpp"
 
 namespace polymoe::inline v0::detail {
 
@@ -34,6 +35,7 @@ class tiled_expert<Body, T, backend::cpu_with<Maths>> : public tiled_expert_base
   template <class V>
   void visit(V& v) {
     for (int i = 0; i < Body::maps; ++i) maps_[i].visit(v, Body::map(i, config_).name);
+    v.add_stream(dropout_stream_, "dropout");
   }
   saved bind(binder<backend>& b, index max_rows) const {
     std::size_t library = 0;
@@ -54,6 +56,7 @@ class tiled_expert<Body, T, backend::cpu_with<Maths>> : public tiled_expert_base
   /// x in the caller's order of rows, y in slot order.
   void forward(context<backend>& c, const expert_work& work, view<const T> x, view<T> y, saved& s) const {
     s.x = x;
+    const mask_type mask = mask_of(c);
     parallel_for(c.stream, work.tile_count, [&](index i, worker& w) {
       const expert_run& run = work.tiles[i];
       kept_rows rows;
@@ -61,7 +64,7 @@ class tiled_expert<Body, T, backend::cpu_with<Maths>> : public tiled_expert_base
       for (int k = 0; k < Body::kept; ++k)
         rows[static_cast<std::size_t>(k)] =
             Body::stays(k) ? s.kept[k].rows_at(run.y_row, run.rows) : rows_of_worker(w, used++, run.rows);
-      Body::forward(tile{*this, run, after(w, used), rows, x, y, {}, {}, {}});
+      Body::forward(tile{*this, run, after(w, used), rows, x, y, {}, {}, {}, mask});
     });
   }
   /// dx gets one row per output row (slot order).  With x_by_y the input lies in slot order too.
@@ -71,11 +74,12 @@ class tiled_expert<Body, T, backend::cpu_with<Maths>> : public tiled_expert_base
     const kept_rows all = rows_of_call(c.scratch, s, dx.rows);
     view<C> dots;
     if constexpr (!keeps_output) dots = c.scratch.template take<C>(1, dx.rows);
+    const mask_type mask = mask_of(c);
     parallel_for(c.stream, work.tile_count, [&](index i, worker& w) {
       const expert_run& run = work.tiles[i];
       kept_rows rows;
       for (std::size_t k = 0; k < all.size(); ++k) rows[k] = all[k].rows_at(run.y_row, run.rows);
-      const tile t{*this, run, after(w, 1), rows, s.x, {}, dy, dx, rows_of_worker(w, 0, run.rows), &gates, dots};
+      const tile t{*this, run, after(w, 1), rows, s.x, {}, dy, dx, rows_of_worker(w, 0, run.rows), mask, &gates, dots};
       Body::recompute(t);
       Body::backward(t);
     });
@@ -93,7 +97,8 @@ class tiled_expert<Body, T, backend::cpu_with<Maths>> : public tiled_expert_base
   }
 
  private:
-  using tiled_expert_base<Body>::config_, tiled_expert_base<Body>::remade;
+  using tiled_expert_base<Body>::config_, tiled_expert_base<Body>::remade, tiled_expert_base<Body>::dropout_stream_;
+  using mask_type = polymoe::backend::dropout_mask<T>;
   using kept_rows = std::array<view<T>, Body::kept>;
   using linear = expert_linear<T, Maths>;
 
@@ -108,6 +113,7 @@ class tiled_expert<Body, T, backend::cpu_with<Maths>> : public tiled_expert_base
     view<const T> all_dy;
     view<T> all_dx;
     view<T> spare_rows;
+    const mask_type& mask;
     const expert_gates<T>* gates = nullptr;
     view<C> dots{};  ///< [1, all rows]
 
@@ -156,6 +162,11 @@ class tiled_expert<Body, T, backend::cpu_with<Maths>> : public tiled_expert_base
         polymoe::backend::map_row(row, dy_rows, [gate](C x) { return gate * x; }, view<const T>(dy_rows));
       }
     }
+    /// The place of a row in the mask is its slot's.
+    void drop(view<T> v) const {
+      if (!mask.drops()) return;
+      for (index r = 0; r < run.rows; ++r) mask.apply(run.y_row + r, r, v, v);
+    }
     template <class Act>
     void activate_gated(view<const T> a, view<const T> b, view<T> h, Act act) const {
       detail::activate_gated<T>(a, b, h, act);
@@ -166,6 +177,9 @@ class tiled_expert<Body, T, backend::cpu_with<Maths>> : public tiled_expert_base
     }
   };
 
+  mask_type mask_of(const context<backend>& c) const {
+    return c.training() && config_.dropout > 0 ? mask_type(c.draw(dropout_stream_), config_.dropout) : mask_type{};
+  }
   template <std::size_t... I>
   static std::array<linear, sizeof...(I)> make_maps(const expert_config& c, std::index_sequence<I...>) {
     return {linear(c.experts, Body::map(I, c).in, Body::map(I, c).out, Body::bias)...};

@@ -15,7 +15,6 @@
 #include <array>
 
 #include "../../../expert/tiled.hpp"
-#include "../kernel/batched.cuh"
 #include "blaslt.cuh"
 
 namespace polymoe::inline v0 {
@@ -86,24 +85,10 @@ template <class Act>
 constexpr blaslt_epilogue gradient_epilogue() {
   return std::is_same_v<Act, act::gelu_tanh> ? blaslt_epilogue::dgelu : blaslt_epilogue::none;
 }
-/// Row ranges of one expert whose sums are formed side by side: functions of the sizes only.
-struct sum_pieces {
-  index each = 1, count = 1;  ///< rows of a piece, pieces
-};
 /// True when ReLU's input is not written in forward: see activation_epilogue.
 template <class Body, class Act>
 constexpr bool derivative_by_output(int pre, int out) {
   return std::is_same_v<Act, act::relu> && Body::stays(out) == Body::stays(pre);
-}
-/// Grows with the rows: what memory is bound for.
-constexpr index most_pieces(index rows, index experts) {
-  const index wanted = rows <= 128 ? 1 : ceil_div(rows, 128), most = experts < 256 ? 256 / experts : 1;
-  return wanted < most ? wanted : most;
-}
-constexpr sum_pieces pieces_of(index rows, index experts) {
-  if (rows < 1) return {};
-  const index each = ceil_div(rows, most_pieces(rows, experts));
-  return {each, ceil_div(rows, each)};
 }
 
 // ---- products
@@ -148,7 +133,6 @@ class map_products {
     return std::max({forward_.workspace_bytes(), data_.workspace_bytes(), weight_.workspace_bytes()});
   }
   blaslt_epilogue forward_epilogue() const { return forward_.shape().epilogue; }
-  blaslt_epilogue data_epilogue() const { return data_.shape().epilogue; }
   /// "fc1: bias_gelu fused, dgelu NOT fused, bias gradient fused".
   std::string describe() const {
     std::string s = std::string(name_) + ":";
@@ -172,7 +156,7 @@ class map_products {
     memory m;
     m.workspace = blaslt_workspace::take(a, workspace_bytes());
     if (bias_) {
-      const index parts = sums_bias() ? 1 : most_pieces(rows, sizes_.experts);
+      const index parts = sums_bias() ? 1 : detail::most_row_pieces(rows, sizes_.experts);
       m.sums = a.template take<M>(sizes_.experts * parts, batched::bias_stride(sizes_.out, sizeof(M)));
     }
     return m;
@@ -220,29 +204,12 @@ class map_products {
 
   void add_bias_gradient(const cuda_device::stream& s, index rows, const map_memory<T>& own, tall d_out,
                          view<M> sums) const {
-    const index n = sizes_.out, experts = sizes_.experts;
-    sums.cols = n;
-    const sum_pieces p = sums_bias() ? sum_pieces{rows, 1} : pieces_of(rows, experts);
-    if (!sums_bias())
-      detail::with_access<T>(
-          [&]<class V>(V) {
-            const device::launch_shape shape{
-                .kernel = "bias gradients of experts",
-                .grid = {static_cast<int>(ceil_div(n, 32 * V::value)), static_cast<int>(experts * p.count)},
-                .block = 32 * kernel::row_sum_warps,
-                .shared = kernel::row_sum_bytes<T, V::value>(),
-                .stream = s.handle};
-            device::launch(shape, kernel::expert_sums_kernel<T, V::value>, d_out, rows, p.count, p.each, sums);
-          },
-          d_out);
-    const index blocks = ceil_div(experts * n, 128), most = index{s.blocks} * 8;
-    device::launch({.kernel = "add bias gradients of experts",
-                    .grid = static_cast<int>(blocks < most ? blocks : most),
-                    .block = 128,
-                    .shared = 0,
-                    .stream = s.handle},
-                   kernel::add_expert_sums_kernel<M>, view<const M>(sums), p.count,
-                   view<M>(own.bias_gradient, experts, n));
+    sums.cols = sizes_.out;
+    const view<M> to(own.bias_gradient, sizes_.experts, sizes_.out);
+    if (sums_bias())
+      detail::add_row_pieces<M>(s, sums, 1, to);
+    else
+      detail::add_column_sums<T>(s, d_out, rows, sums, to);
   }
 
   const char* name_ = "";

@@ -9,48 +9,12 @@
 
 #include "../../cpu/linear.hpp"
 #include "blaslt.cuh"
+#include "column_sums.cuh"
 #include "pointwise.cuh"
 #include "rows.cuh"
 
 namespace polymoe::inline v0 {
 namespace backend {
-namespace detail {
-
-/// Row ranges whose sums are formed side by side: a function of the number of rows only.
-struct row_pieces {
-  index per_piece = 1, pieces = 0;
-};
-constexpr row_pieces row_pieces_of(index rows) {
-  const index wanted = ceil_div(rows, 64), pieces = wanted < 64 ? wanted : 64;
-  if (pieces == 0) return {};
-  const index per_piece = ceil_div(rows, pieces);
-  return {per_piece, ceil_div(rows, per_piece)};
-}
-/// to [1, cols] += column sums of x; `partial` is [row_pieces_of(x.rows).pieces, cols].
-template <class T>
-void add_column_sums(const cuda_device::stream& s, view<const T> x, view<compute_t<T>> partial, view<compute_t<T>> to) {
-  const row_pieces p = row_pieces_of(x.rows);
-  with_access<T>(
-      [&]<class V>(V) {
-        const device::launch_shape shape{
-            .kernel = "column sums",
-            .grid = {static_cast<int>(ceil_div(x.cols, 32 * V::value)), static_cast<int>(p.pieces)},
-            .block = 32 * kernel::row_sum_warps,
-            .shared = kernel::row_sum_bytes<T, V::value>(),
-            .stream = s.handle};
-        device::launch(shape, kernel::column_sums_kernel<T, V::value>, x, p.per_piece, partial);
-      },
-      x);
-  device::launch({.kernel = "add column sums",
-                  .grid = static_cast<int>(ceil_div(to.cols, 128)),
-                  .block = 128,
-                  .shared = 0,
-                  .stream = s.handle},
-                 kernel::add_partials_kernel<compute_t<T>>, view<const compute_t<T>>(partial), to);
-}
-
-}  // namespace detail
-
 template <class T>
 class dense<T, cuda_device> {
  public:
@@ -133,7 +97,7 @@ class dense<T, cuda_device> {
     const bool many = products().long_gradient.prepared() && 2 * dy.rows >= products().rows;
     const auto& p = many ? products().long_gradient : products().gradient;
     p.run(c.stream, dy, x, dw, {.add = dw, .workspace = s.workspace});
-    if (db.ptr[0]) detail::add_column_sums<T>(c.stream, dy, s.partial, db);
+    if (db.ptr[0]) detail::add_column_sums<T>(c.stream, dy, dy.rows, s.partial, db);
   }
 
  private:
@@ -201,7 +165,7 @@ class dense<T, cuda_device> {
     const std::size_t bytes = products().long_gradient.prepared() ? products().long_gradient.workspace_bytes() : 0;
     gradient_scratch s;
     s.workspace = blaslt_workspace::take(a, bytes);
-    s.partial = a.take<M>(detail::row_pieces_of(rows).pieces, out_);
+    s.partial = a.take<M>(detail::most_row_pieces(rows), out_);
     return s;
   }
 

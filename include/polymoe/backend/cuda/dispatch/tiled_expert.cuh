@@ -13,6 +13,7 @@
 
 #include "../../../expert/tiled.hpp"
 #include "batched.cuh"
+#include "pointwise.cuh"
 #include "rows.cuh"
 
 namespace polymoe::inline v0::detail {
@@ -54,6 +55,7 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
           v.add_derived(m.rounded_bias, static_cast<std::size_t>(m.experts * m.bias_stride()) * sizeof(T));
       }
     }
+    v.add_stream(dropout_stream_, "dropout");
   }
   /// True when the rows have to lie in slot order (or be the units' own, of mixtures): products are batched.
   bool reads_slots() const { return batched(); }
@@ -129,7 +131,7 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
   }
 
  private:
-  using tiled_expert_base<Body>::config_;
+  using tiled_expert_base<Body>::config_, tiled_expert_base<Body>::dropout_stream_;
   using kept_rows = std::array<view<T>, Body::kept>;
   static constexpr bool rounds = !std::is_same_v<T, M>;
   using precision =
@@ -181,6 +183,10 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
     view<T> kept(int i) const { return rows[static_cast<std::size_t>(i)]; }
     view<T> spare() const { return spare_rows; }
 
+    void drop(view<T> v) const {
+      if (c.training() && e.config_.dropout > 0)
+        polymoe::backend::dropout_apply<T>(c, e.dropout_stream_, e.config_.dropout, view<const T>(v), v);
+    }
     template <class Act>
     void activate(int pre, int out, Act) const {
       polymoe::backend::activate<Act, T>(c, work, kept(pre), kept(out));
@@ -321,7 +327,7 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
   kept_rows rows_of_call(arena& scratch, const saved& s, index rows) const {
     kept_rows all;
     for (int k = 0; k < Body::kept; ++k)
-      all[static_cast<std::size_t>(k)] = Body::stays(k) ? s.kept[k] : scratch.template take<T>(rows, config_.hidden);
+      all[static_cast<std::size_t>(k)] = Body::stays(k) ? s.kept[k].rows_at(0, rows) : scratch.template take<T>(rows, config_.hidden);
     return all;
   }
   void weight_gradients(context<backend>& c, const polymoe::backend::grouped_work& work, view<const T> dy,

@@ -114,25 +114,28 @@ constexpr std::size_t row_sum_bytes() {
   return sizeof(compute_t<T>) * 32 * row_sum_warps * V;
 }
 
-/// partial [pieces, cols]: row p = the sum of rows [p * per_piece, (p + 1) * per_piece) of x.  Grid: strips of 32 V
-/// columns x pieces.
+/// partial [parts * pieces, cols]: row e * pieces + p = the sum of the rows [p * per_piece, +per_piece) of part e of
+/// x [parts * rows_each, cols]; parts are experts, or the whole is one.  Grid: strips of 32 V columns x parts * pieces.
 template <class T, int V>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * row_sum_warps, 4)
-    column_sums_kernel(view<const T> x, index per_piece, view<compute_t<T>> partial) {
-  const index piece = device::block_index().y, j = (index{device::block_index().x} * 32 + device::lane()) * V;
-  const index begin = piece * per_piece, left = x.rows - begin, count = left < per_piece ? left : per_piece;
+    column_sums_kernel(view<const T> x, index rows_each, index pieces, index per_piece, view<compute_t<T>> partial) {
+  const index row = device::block_index().y, j = (index{device::block_index().x} * 32 + device::lane()) * V;
+  const index begin = row % pieces * per_piece, left = rows_each - begin;
+  const index count = left < per_piece ? left : per_piece;
   compute_t<T> sum[V];
-  if (sum_rows<V>(x, begin, 1, count, j, sum, [](index, const auto&) {}))
-    for (int i = 0; i < V; ++i) partial.row(piece)[j + i] = sum[i];
+  if (sum_rows<V>(x, row / pieces * rows_each + begin, 1, count, j, sum, [](index, const auto&) {}))
+    for (int i = 0; i < V; ++i) partial.row(row)[j + i] = sum[i];
 }
-/// to [1, cols] += the rows of partial, in order.
+/// to [parts, cols] += the pieces of partial [parts * pieces, cols], in order.
 template <class C>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(128) add_partials_kernel(view<const C> partial, view<C> to) {
-  const index j = device::block_rank() * 128 + device::thread_rank();
-  if (j >= to.cols) return;
-  C sum = partial.row(0)[j];
-  for (index p = 1; p < partial.rows; ++p) sum += partial.row(p)[j];
-  to.row(0)[j] += sum;
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(128) add_pieces_kernel(view<const C> partial, index pieces, view<C> to) {
+  for (index i = device::block_rank() * 128 + device::thread_rank(); i < to.rows * to.cols;
+       i += device::grid_size().volume() * 128) {
+    const index e = i / to.cols, j = i % to.cols;
+    C sum = partial.row(e * pieces)[j];
+    for (index p = 1; p < pieces; ++p) sum += partial.row(e * pieces + p)[j];
+    to.row(e)[j] += sum;
+  }
 }
 
 }  // namespace backend::kernel

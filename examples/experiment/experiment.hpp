@@ -1,0 +1,107 @@
+// What the programs paper_a .. paper_d share: options from the command line and TOML, arms trained under several seeds,
+// results that are kept, compared seed by seed, and shown.
+//
+// A program registers its arms, each a function (settings, seed) -> result; run_all() goes through arms x seeds, skips
+// what --resume finds finished, and hands all results to the program's own report.  Arms of one seed share the order of
+// the data and every draw that does not depend on the model, so their differences are paired.
+#pragma once
+
+#include <csignal>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include <polymoe/analysis/statistics.hpp>
+#include <polymoe/train/dataset.hpp>
+#include <polymoe/train/report.hpp>
+
+namespace experiment {
+
+using polymoe::index;
+
+/// Options of every experiment.  Names of the flags are the keys of the TOML file.
+struct settings {
+  std::string program;  ///< paper_b
+  std::string data = "synthetic";
+  std::string out;
+  std::vector<std::uint64_t> seeds{1};
+  std::vector<std::string> arms{};  ///< empty: all
+  index epochs = 10, batch = 128;
+  index images = 0, validation = 0, test_images = 0;  ///< images of each part; 0: all there are, validation 0: a tenth
+  double learning_rate = 0.1, weight_decay = 5e-4, momentum = 0.9;
+  std::vector<double> milestones{};  ///< shares of the run at which the rate falls by ten
+  std::string augment = "none";      ///< none; crop: pad 4, crop, flip
+  int threads = 1;
+  bool resume = false;
+  const volatile std::sig_atomic_t* stop_requested = nullptr;
+  std::string command;  ///< how the program was called
+  std::string variant;  ///< the program's own options that change a result, in words
+};
+
+/// Training, validation and test images, all with the statistics of the training images.
+struct images {
+  polymoe::train_test fit;  ///< train and validation
+  polymoe::dataset test;
+  std::string name;
+};
+/// CIFAR-10 or CIFAR-100 from a folder with their binary files, Fashion-MNIST ("fashion"), or made-up images
+/// ("synthetic").  Validation images are drawn from the training images, the same for every arm and seed.
+images read_images(const settings&);
+
+struct epoch_figures {
+  double train_loss = 0, train_accuracy = 0, validation_loss = 0, validation_accuracy = 0, seconds = 0;
+  std::vector<double> load{};  ///< [E] of the last routed layer, in training
+  double drop_rate = 0, entropy = 0;
+};
+/// One arm under one seed.
+struct result {
+  std::string arm;
+  std::uint64_t seed = 0;
+  std::vector<epoch_figures> epochs;
+  std::map<std::string, double> figures;                      ///< by name, as the tables show them
+  std::map<std::string, std::vector<double>> lists;           ///< curves, spectra, [classes, E] counts
+  std::string description;
+  bool interrupted = false;
+};
+struct arm {
+  std::string name, about;
+  std::function<result(const settings&, std::uint64_t seed, const images&)> run;
+};
+
+/// Adds the shared options, and --config FILE.toml: an unknown key is an error.
+void add_options(CLI::App&, settings&);
+/// Parses; returns -1 to go on, else the exit status.  Writes the effective configuration to <out>/config.toml.
+int parse(CLI::App&, settings&, int argc, char** argv);
+/// Trains all arms under all seeds; false when it was stopped.
+bool run_all(const settings&, const std::vector<arm>&, const images&, std::vector<result>&);
+
+/// Where an arm's files are.
+std::string folder_of(const settings&, const std::string& arm, std::uint64_t seed);
+void write_result(const std::string& path, const result&, const std::string& identity);
+/// Throws unless the file belongs to the same arm, seed and identity.
+result read_result(const std::string& path, const std::string& identity);
+/// What has to be equal for a kept result to count: everything that changes it.
+std::string identity_of(const settings&);
+
+/// Values of a figure for one arm, seed by seed; seeds that lack it are left out.
+std::vector<double> values_of(const std::vector<result>&, const std::string& arm, const std::string& figure);
+/// "0.8716 ± 0.0021 (5)", "-" for none; `scale` multiplies.
+std::string text_of(const std::vector<double>&, const char* format, double scale = 1);
+
+struct figure_row {
+  std::string title, figure;
+  const char* format = "%.4f";
+  double scale = 1;
+};
+/// One row a figure, one column an arm: mean, standard error and number of seeds; then the paired differences to the
+/// first arm with bootstrap interval and sign test.  Printed, and added to the report.
+void add_tables(polymoe::report&, const std::vector<arm>&, const std::vector<result>&, const std::vector<figure_row>&);
+/// Accuracy and loss over epochs, one line an arm (mean over seeds).
+void add_curves(polymoe::report&, const std::vector<arm>&, const std::vector<result>&);
+/// Data, options, command: the last section.
+void add_provenance(polymoe::report&, const settings&, const images&);
+
+}  // namespace experiment

@@ -1,0 +1,62 @@
+// One arm of paper B: train by SGD, then time inference over batch sizes and, if asked, look at the Hessian.
+#pragma once
+
+#include <chrono>
+
+#include "../experiment/train_arm.hpp"
+#include "heads.hpp"
+#include "paper_b.hpp"
+
+namespace paper_b {
+
+/// Median milliseconds of a forward of the whole model for each batch size, in evaluation mode.
+template <class Trainer>
+std::vector<double> inference_times(Trainer& t, const std::vector<index>& batches) {
+  auto& w = t.work();
+  using T = typename std::remove_reference_t<decltype(w.module())>::scalar;
+  std::vector<double> out;
+  std::vector<T> logits(static_cast<std::size_t>(t.options().batch * w.module().out_cols()));
+  w.ctx().mode = polymoe::run_mode::eval;
+  for (const index b : batches) {
+    if (b > t.options().batch) break;
+    std::vector<double> ms;
+    for (int i = 0; i < 25; ++i) {
+      const auto begin = std::chrono::steady_clock::now();
+      w.forward(t.images().rows_at(0, b), {logits.data(), b, w.module().out_cols()});
+      if (i >= 5) ms.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
+    }
+    std::sort(ms.begin(), ms.end());
+    out.push_back(ms[ms.size() / 2]);
+  }
+  w.ctx().mode = polymoe::run_mode::train;
+  return out;
+}
+
+template <class Model>
+result run_arm(const char* name, const typename Model::config& config, const settings& s, const options& o,
+               std::uint64_t seed, const images& data, const head* hessian) {
+  using trainer = polymoe::trainer<Model, polymoe::sgd>;
+  polymoe::train_options t = experiment::options_of(s, seed);
+  t.decay_all = true;  // as PyTorch's SGD with one group
+  trainer run(Model(config), t, data.fit, {.momentum = s.momentum});
+  return experiment::train_arm(name, seed, s, data, run, [&](trainer& finished, result& r) {
+    const polymoe::cost cost = Model::count(config, 1);
+    r.figures["parameters"] = static_cast<double>(cost.params);
+    r.figures["macs"] = static_cast<double>(cost.macs);
+    r.figures["routed_share"] = static_cast<double>(cost.routed_macs) / static_cast<double>(cost.macs);
+    const std::vector<index> batches{1, 2, 4, 8, 16, 32, 64, 128, 256};
+    r.lists["inference_ms"] = inference_times(finished, batches);
+    polymoe::each_expert_layer(finished.work().module(), finished.work().saved(),
+                               [&](auto& layer, auto&) { r.description = layer.describe(); });
+    if (hessian && o.hessian_images > 0)
+      add_hessian(*hessian, {finished.work().values_on_host(), finished.work().state_on_host()}, s, o, data, r);
+  });
+}
+
+inline polymoe::nn::resnet_sizes sizes_of(const options& o, const images& data) {
+  polymoe::nn::resnet_sizes z;
+  z.channels = data.test.channels, z.height = data.test.height, z.width = data.test.width, z.base = o.base;
+  return z;
+}
+
+}  // namespace paper_b
