@@ -36,6 +36,10 @@ struct train_options {
   double clip_norm = 1.0;  ///< 0: no clipping
   double smoothing = 0.0;  ///< label smoothing
   double noise = 1.0;      ///< multiplies router noise
+  /// For each class the expert its images are meant for, or -1: context::targets of every call, training and evaluation.
+  /// balance::supervised learns them; a router told by a table (fixed) reads them at trainer::targets().
+  std::vector<int> expert_of_class{};
+  index units_per_image = 1;  ///< targets of an image: 1 where whole images are routed, its tokens where tokens are
   index accumulate = 1;    ///< micro-batches per step; their gradients are averaged
   double ema = 0.0;        ///< decay of the averaged weights for evaluate_average; 0: none are kept
   augment_options augment{};
@@ -127,6 +131,12 @@ class trainer {
     each_expert_layer(work_.module(), work_.saved(), [&](auto& layer, auto& saved) { records_.watch(layer, saved); });
     records_.ready(work_.ctx(), loss_saved_.report, optimiser_.report());
     work_.ctx().halted = &optimiser_.report()->skipped;
+    if (!o.expert_of_class.empty()) {
+      class_table_ = block(o.expert_of_class.size() * sizeof(int));
+      memory::write(work_.ctx().stream, class_table_.data(), o.expert_of_class.data(), class_table_.size());
+      targets_ = block(static_cast<std::size_t>(o.batch * o.units_per_image) * sizeof(int));
+      work_.ctx().targets = targets();
+    }
   }
 
   const train_options& options() const { return options_; }
@@ -277,11 +287,15 @@ class trainer {
       << ", smoothing " << options_.smoothing << ", noise " << options_.noise
       << ", schedule " << static_cast<int>(options_.schedule) << ' ' << options_.gamma;
     for (const double epoch : options_.milestones) s << ' ' << epoch;
+    for (const int e : options_.expert_of_class) s << " >" << e;
     s << (options_.decay_all ? ", all decay" : "") << ", accumulate " << options_.accumulate << ", ema " << options_.ema << ", pad " << a.pad << ", border "
       << static_cast<int>(a.outside) << ", flip " << static_cast<int>(a.mirror) << ", cutout " << a.cutout;
     return s.str();
   }
   view<const T> images() const { return x_; }
+  /// [batch * units_per_image] experts that the images of the current call are meant for, in the backend's memory; null
+  /// without train_options::expert_of_class.
+  const int* targets() const { return static_cast<const int*>(targets_.data()); }
 
  private:
   static const train_options& checked(const train_options& o, const train_test& data) {
@@ -294,6 +308,9 @@ class trainer {
             " training images are less than one batch of ", o.batch);
     require(data.train.size() / o.batch >= o.accumulate, "trainer: an epoch has ", data.train.size() / o.batch,
             " batches, one step accumulates ", o.accumulate);
+    require(o.expert_of_class.empty() || static_cast<index>(o.expert_of_class.size()) == data.train.classes(),
+            "trainer: expert_of_class has ", o.expert_of_class.size(), " entries, the data set ", data.train.classes(), " classes");
+    require(o.units_per_image >= 1, "trainer: units_per_image is ", o.units_per_image, ", it must be at least 1");
     require(data.test.features() == data.train.features() && data.test.classes() == data.train.classes(),
             "trainer: test images have ", data.test.features(), " values and ", data.test.classes(),
             " classes, training images ", data.train.features(), " and ", data.train.classes());
@@ -309,6 +326,7 @@ class trainer {
     index hits = 0;
     for (index b = 0; b < from.batches(); ++b) {
       const index n = from.fill(work_.ctx(), b, x_);
+      aim(from, n);
       const std::int32_t* labels = from.host_labels(n).data();
       const auto begin = std::chrono::steady_clock::now();
       work_.forward(x_.rows_at(0, n), logits_.rows_at(0, n));
@@ -364,6 +382,11 @@ class trainer {
     for (const double epoch : options_.milestones) schedule.milestones.push_back(steps(epoch));
     return schedule(step);
   }
+  void aim(const source& from, index n) {
+    if (options_.expert_of_class.empty()) return;
+    look_up_labels(work_.ctx(), from.labels(n), static_cast<const int*>(class_table_.data()), options_.units_per_image,
+                   static_cast<int*>(targets_.data()));
+  }
   void run_loss(const source& from, index n, view<T> d, double weight = 1) {
     context<B> c = work_.ctx();
     c.scratch = scratch_.as_arena();
@@ -411,6 +434,7 @@ class trainer {
       work_.step().micro = micro;
       work_.step_pushed();
       const index n = train_.fill_step(c, x_);
+      aim(train_, n);
       work_.forward(x_.rows_at(0, n), logits_.rows_at(0, n));
       run_loss(train_, n, d_logits_.rows_at(0, n), share);
       work_.backward(d_logits_.rows_at(0, n), {});
@@ -489,7 +513,7 @@ class trainer {
   backend::step_runner<B> runner_;
   records records_;
   index classes_ = 0, step_ = 0;
-  block memory_, scratch_;
+  block memory_, scratch_, class_table_, targets_;
   view<T> x_, logits_, d_logits_;
   running_sums epoch_sums_;
 };

@@ -17,6 +17,14 @@ struct loss_report {
 
 namespace backend {
 
+/// to[u] = table[label of the row that unit u belongs to], `per_row` units a row; labels are in the table's range.
+template <class Maths>
+void look_up_labels(context<cpu_with<Maths>>&, std::span<const std::int32_t> labels, const int* table, index per_row,
+                    int* to) {
+  for (std::size_t r = 0; r < labels.size(); ++r)
+    for (index j = 0; j < per_row; ++j) *to++ = table[labels[r]];
+}
+
 /// Measures the scratch of cross_entropy: one double per row and plane, one hit per row.
 template <class T, class Maths>
 void cross_entropy_bind(binder<cpu_with<Maths>>& b, index max_rows) {

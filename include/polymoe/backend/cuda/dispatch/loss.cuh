@@ -7,6 +7,19 @@
 namespace polymoe::inline v0 {
 namespace backend {
 
+/// As on the CPU; labels, table and `to` lie in device memory.
+inline void look_up_labels(context<cuda_device>& c, std::span<const std::int32_t> labels, const int* table, index per_row,
+                           int* to) {
+  const index units = static_cast<index>(labels.size()) * per_row;
+  if (units == 0) return;
+  device::launch({.kernel = "look up labels",
+                  .grid = static_cast<int>(std::min<index>(ceil_div(units, 128), index{c.stream.blocks} * 8)),
+                  .block = 128,
+                  .shared = 0,
+                  .stream = c.stream.handle},
+                 kernel::look_up_labels_kernel, labels.data(), units, table, per_row, to);
+}
+
 /// Measures the scratch of softmax_cross_entropy: a loss and a hit per row.
 template <class T>
 void cross_entropy_bind(binder<cuda_device>& b, index max_rows) {

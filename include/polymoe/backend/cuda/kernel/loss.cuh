@@ -7,6 +7,13 @@
 namespace polymoe::inline v0 {
 namespace backend::kernel {
 
+/// to[u] = table[labels[u / per_row]] for units * per_row numbers.
+POLYMOE_KERNEL inline void POLYMOE_LAUNCH_BOUNDS(128)
+    look_up_labels_kernel(const std::int32_t* labels, index units, const int* table, index per_row, int* to) {
+  for (index u = device::block_rank() * 128 + device::thread_rank(); u < units; u += device::grid_size().volume() * 128)
+    to[u] = table[labels[u / per_row]];
+}
+
 /// losses[r] and hits[r] of every row, and dlogits = scale * d loss / d logits unless null.  A label outside
 /// [0, classes) makes the row's loss and gradient NaN and its hit 0.
 template <class T, int V>
