@@ -196,12 +196,17 @@ class trainer {
     return evaluate(test_, visit);
   }
   train_summary evaluate() { return evaluate([](index, index) {}); }
-  /// The same on other images of the same size and classes; their statistics are used as they are.
-  train_summary evaluate_on(const dataset& images) {
+  /// The same on other images of the same size and classes; their statistics are used as they are.  `batch` images a
+  /// call, at most as many as in training (0: as many).
+  train_summary evaluate_on(const dataset& images, index batch = 0) {
+    require(batch >= 0 && batch <= options_.batch, "trainer: evaluation in calls of ", batch, " images, memory was bound for ",
+            options_.batch);
     require(images.features() == train_.data().features() && images.classes() == classes_, "trainer: images have ",
             images.features(), " values and ", images.classes(), " classes, those of training ",
             train_.data().features(), " and ", classes_);
-    source from(work_.ctx(), images, loading(options_, false));
+    loader_options l = loading(options_, false);
+    if (batch > 0) l.batch = batch;
+    source from(work_.ctx(), images, l);
     return evaluate(from, [](index, index) {});
   }
   /// The same with the averaged weights in place of the trained ones, which are put back afterwards.

@@ -1,0 +1,39 @@
+// When does sparse help?  A small CNN whose body is convolution experts, after paper A (arXiv 2605.15484).
+#pragma once
+
+#include "../experiment/experiment.hpp"
+
+namespace paper_a {
+
+using experiment::images;
+using experiment::index;
+using experiment::result;
+using experiment::settings;
+
+struct options {
+  std::string backbone = "standard";  ///< or depthwise
+  index width = 32;                   ///< channels of the first stage; the body has twice as many
+  index blocks = 2;                   ///< of the body
+  index experts = 8;
+  double capacity = 1.25;
+  std::string temperature = "constant";  ///< linear or sigmoid: from 1 to least_temperature over the run
+  double least_temperature = 0.1, entropy_floor = 0;
+};
+
+/// What the body's blocks, or the head, are made of.
+enum class kind {
+  dense,         ///< one block of hidden width 2 H: the twin of k = 2 by active FLOPs, and what rho is taken against
+  dense_wide,    ///< one block of hidden width E H: the twin by parameters
+  k1, k2,        ///< K of E experts of hidden width H, hard capacity, overflow dropped
+  k2_free,       ///< without a capacity: how much of a gap is dropping?
+  k2_reroute, k2_fallback,
+  soft,          ///< every expert for every map, weighted (per-sample Soft MoE)
+  head_k2,       ///< dense body, experts in the classifier head only
+  head_soft,     ///< the same with all experts weighted
+  head_batch     ///< the same with slots mixed over the batch (batch-axis Soft MoE)
+};
+
+result run_standard(kind, const std::string& name, index hidden, const settings&, const options&, std::uint64_t seed, const images&);
+result run_depthwise(kind, const std::string& name, index hidden, const settings&, const options&, std::uint64_t seed, const images&);
+
+}  // namespace paper_a
