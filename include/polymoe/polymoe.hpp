@@ -25,6 +25,7 @@
 #include "router/fixed.hpp"
 #include "router/positive.hpp"
 #include "router/soft_slots.hpp"
+#include "router/with_bias.hpp"
 #include "score/largest_softmax.hpp"
 #include "score/logit_dropout.hpp"
 #include "score/noisy.hpp"

@@ -365,3 +365,10 @@ struct my_moe : polymoe::spec {
 };
 }  // namespace m041
 template class polymoe::layer<m041::my_moe, polymoe::cpu>;
+
+namespace m034 {
+struct my_moe : polymoe::spec {
+  using router = polymoe::with_bias<polymoe::mixture<>>;
+};
+}  // namespace m034
+template class polymoe::layer<m034::my_moe, polymoe::cpu>;

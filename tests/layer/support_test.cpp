@@ -381,6 +381,13 @@ struct bad : polymoe::spec {
 static_assert(support<bad, cpu>() == verdict::M029_convolution_needs_maps);
 }  // namespace m029
 
+namespace m034 {
+struct bad : polymoe::spec {
+  using router = polymoe::with_bias<polymoe::soft_slots<>>;
+};
+static_assert(support<bad, cpu>() == verdict::M034_bias_of_slots);
+}  // namespace m034
+
 // Compositions that exist.
 namespace accepted {
 struct defaults : polymoe::spec {};

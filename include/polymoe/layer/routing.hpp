@@ -26,7 +26,7 @@ class routing : public routing_traits<Spec> {
   using Kernel = polymoe::backend::router_kernel<Spec, Backend>;
   using config = routing_config<Spec>;
   using traits = routing_traits<Spec>;
-  using traits::all_experts, traits::picked, traits::learned_noise, traits::has_fallback, traits::has_skip;
+  using traits::all_experts, traits::picked, traits::learned_noise, traits::biased, traits::has_fallback, traits::has_skip;
 
   struct saved : Kernel::memory {
     view<const T> input;  ///< the caller keeps the router input alive until backward
@@ -53,6 +53,10 @@ class routing : public routing_traits<Spec> {
     const index E = config_.experts, D = config_.dim;
     v.add(own_.weight, "weight", {E, D}, init_rule::normal(1.0 / std::sqrt(static_cast<double>(D))), decay::no);
     if constexpr (learned_noise) v.add(own_.noise_weight, "noise_weight", {E, D}, init_rule::zeros(), decay::no);
+    if constexpr (biased) {
+      v.add(own_.weight_bias, "bias", {E}, init_rule::zeros(), decay::no);
+      if constexpr (learned_noise) v.add(own_.noise_bias, "noise_bias", {E}, init_rule::zeros(), decay::no);
+    }
     if constexpr (Balance::has_bias) {
       v.add_state(own_.bias, "bias", E, 0.0f);
       v.add_state(own_.load, "load", E, 0.0f);
@@ -189,7 +193,8 @@ class routing : public routing_traits<Spec> {
   }
   static constexpr cost count(const config& c, index units) {
     const index one = c.dim * c.experts * (learned_noise ? 2 : 1);
-    return {one, one, one * units, 0};
+    const index params = one + (biased ? c.experts * (learned_noise ? 2 : 1) : 0);
+    return {params, params, one * units, 0};
   }
 
  private:

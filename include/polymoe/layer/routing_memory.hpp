@@ -37,6 +37,7 @@ struct routing_traits {
   static constexpr bool picked = Router::k == picked_by_experts;
   static constexpr int held = choices_of<Router>;  ///< choices kept per unit; 1 where K experts are not chosen
   static constexpr bool learned_noise = projections<Router> > 1;
+  static constexpr bool biased = has_projection_bias<Router>;
   using probe = row<scalar_group, 8, C>;
   /// Prepared logits with noise and dropout are kept beside the clean ones: where they differ by draws, and where a group
   /// plan is made of them.
@@ -51,6 +52,7 @@ struct routing_traits {
 template <class M>
 struct routing_parameters {
   param<M> weight, noise_weight;  ///< [E, D_r]; the second with learned noise only
+  param<M> weight_bias, noise_bias;  ///< [1, E] added to the logits and to the second projection; with_bias only
   float* bias = nullptr;          ///< [E] of the loss-free balance, else null
   float* load = nullptr;          ///< [E]
   float* coefficient = nullptr;   ///< [1] of a balance loss that adapts, else null

@@ -40,6 +40,7 @@ enum class verdict {
   M027_save,
   M028_convolution_of_backend,
   M029_convolution_needs_maps,
+  M034_bias_of_slots = 34,
 };
 
 namespace detail {
@@ -147,6 +148,7 @@ consteval verdict support_of_slots() {
                   typename R::axis;
                 })
     return verdict::M017_wrong_plan;
+  if (has_projection_bias<R>) return verdict::M034_bias_of_slots;
   if (!has_column_routers<Backend>) return verdict::M022_router_of_backend;
   if (!expert_has_module<Spec, Backend>()) return verdict::M019_expert_module;
   using Save = typename Spec::save;
@@ -276,6 +278,8 @@ consteval bool explain() {
                 "polymoe M028: this backend has no convolutions and nothing else for feature maps; nn::conv2d, group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M028");
   static_assert(v != verdict::M029_convolution_needs_maps,
                 "polymoe M029: a convolution expert computes on whole feature maps; Spec::unit must be polymoe::unit::feature_map (or another block). See docs/errors.md#M029");
+  static_assert(v != verdict::M034_bias_of_slots,
+                "polymoe M034: soft_slots has no linear map from units to experts that a bias could be added to: its logits are products with slots. Leave with_bias out. See docs/errors.md#M034");
   return true;
 }
 }  // namespace detail

@@ -56,7 +56,7 @@ class router_kernel<Spec, cpu_with<Maths>> {
     s.partial = b.saved.template take<C>(tiles, columns * experts_);
     s.work = b.saved.template take_raw<C>(2 * columns * experts_);
     s.tile_stats = b.saved.template take_raw<double>(tiles * (experts_ + 2));
-    s.pieces = b.saved.template take<C>(products_.pieces(max_units), experts_ * dim_);
+    s.pieces = b.saved.template take<C>(products_.pieces(max_units), experts_ * (dim_ + (traits::biased ? 1 : 0)));
     products_.need_workers(b);
   }
   void refresh(context<cpu_with<Maths>>& c, const parameters& p) {
@@ -78,8 +78,9 @@ class router_kernel<Spec, cpu_with<Maths>> {
     s.route.bias = Balance::has_bias ? p.bias : nullptr;
     s.balanced = c.training() && r.rows > 0;
     s.balance_scale = step.balance;
-    products_.multiply(c, r, packed_, s.logits);
-    if constexpr (learned_noise) products_.multiply(c, r, packed_ + products_.packed_bytes(), s.raw);
+    products_.multiply(c, r, packed_, s.logits, p.weight_bias.value);
+    if constexpr (learned_noise)
+      products_.multiply(c, r, packed_ + products_.packed_bytes(), s.raw, p.noise_bias.value);
     if constexpr (Balance::adapts) {
       Balance balance = g.balance;
       balance.adaptive().coefficient = *p.coefficient;
@@ -116,8 +117,8 @@ class router_kernel<Spec, cpu_with<Maths>> {
                 memory& s, bool accumulate) const {
     if constexpr (weighs_plan<Router>) plan_all_groups_backward<Router>(c.stream, g.router, g.combine, s);
     route_rows_backward(c.stream, g.router, g.balance, g.combine, s, s.d_logits, s.d_raw);
-    weight_gradient(c, s, r, s.d_logits, p.weight.grad);
-    if constexpr (learned_noise) weight_gradient(c, s, r, s.d_raw, p.noise_weight.grad);
+    weight_gradient(c, s, r, s.d_logits, p.weight.grad, p.weight_bias.grad);
+    if constexpr (learned_noise) weight_gradient(c, s, r, s.d_raw, p.noise_weight.grad, p.noise_bias.grad);
     if (!dr.ptr[0]) return;
     products_.input_gradient(c, s.plan.tokens, s.d_logits, packed_back_, dr, accumulate);
     if constexpr (learned_noise)
@@ -148,8 +149,10 @@ class router_kernel<Spec, cpu_with<Maths>> {
   sparse_plan<C> plan(context<cpu_with<Maths>>&, const memory& s) const { return s.plan; }
 
  private:
-  void weight_gradient(context<cpu_with<Maths>>& c, memory& s, view<const T> r, view<const C> d, view<M> grad) const {
-    products_.weight_gradient(c, s.plan.tokens, *s.plan.bad_count > 0 ? s.plan.bad : nullptr, s.pieces, r, d, grad);
+  void weight_gradient(context<cpu_with<Maths>>& c, memory& s, view<const T> r, view<const C> d, view<M> grad,
+                       view<M> bias_grad) const {
+    products_.weight_gradient(c, s.plan.tokens, *s.plan.bad_count > 0 ? s.plan.bad : nullptr, s.pieces, r, d, grad,
+                              bias_grad);
   }
 
   index dim_ = 0, experts_ = 0;

@@ -43,17 +43,21 @@ class router_products {
     logits_.pack(weight, packed, w);
     back_.pack(weight, false, packed_back, w);
   }
-  /// Row ranges with partial weight gradients of their own, [pieces, columns * D].
+  /// Row ranges with partial weight gradients of their own, [pieces, columns * D], and columns more where a bias has one.
   static index pieces(index units) { return std::clamp<index>(ceil_div(units, piece_rows), 1, 16); }
   void need_workers(binder<cpu_with<Maths>>& b) const {
     b.need_worker(logits_.worker_bytes());
     b.need_worker(std::max(back_.worker_bytes(), outer_.worker_bytes()) + row_buffer_bytes());
   }
 
-  /// y = x W^T.
-  void multiply(context<cpu_with<Maths>>& c, view<const T> x, const std::byte* packed, view<C> y) const {
+  /// y = x W^T + bias; `bias` [1, columns] may be empty.
+  void multiply(context<cpu_with<Maths>>& c, view<const T> x, const std::byte* packed, view<C> y,
+                view<const M> bias = {}) const {
     parallel_rows(c.stream, x.rows, 256, [&](index first, index n, worker& w) {
       logits_.run(w, x.rows_at(first, n), packed, y.rows_at(first, n));
+      if (!bias.ptr[0]) return;
+      for (index t = first; t < first + n; ++t)
+        for (index e = 0; e < columns_; ++e) y.add(t, e, bias.get(0, e));
     });
   }
   /// dr = d W, or += with `add`.
@@ -72,9 +76,10 @@ class router_products {
       }
     });
   }
-  /// grad += d^T r over `rows` units; `bad` marks those to leave out, or is null; `partial` has room for pieces(rows).
+  /// grad += d^T r over `rows` units, bias_grad (where it is not empty) += the sum of d; `bad` marks units to leave out of
+  /// r (their d is zero), or is null; `partial` has room for pieces(rows).
   void weight_gradient(context<cpu_with<Maths>>& c, index rows, const unsigned char* bad, view<C> partial,
-                       view<const T> r, view<const C> d, view<M> grad) const {
+                       view<const T> r, view<const C> d, view<M> grad, view<M> bias_grad = {}) const {
     const index n = pieces(rows), per = round_up(ceil_div(std::max<index>(rows, 1), n), 256);
     parallel_for(c.stream, n, [&](index piece, worker& w) {
       view<C> part = partial.rows_at(piece, 1).reshaped(columns_, dim_);
@@ -85,13 +90,20 @@ class router_products {
         const view<const C> x = rows_as_compute(w, r.rows_at(first, m), bad ? bad + first : nullptr);
         for (index block = 0; block < outer_.blocks(); ++block) outer_.run(lib, block, d.rows_at(first, m), x, part);
       }
+      if (!bias_grad.ptr[0]) return;
+      for (index e = 0; e < columns_; ++e) partial.set(piece, columns_ * dim_ + e, C(0));
+      for (index t = piece * per; t < std::min(rows, (piece + 1) * per); ++t)
+        for (index e = 0; e < columns_; ++e) partial.add(piece, columns_ * dim_ + e, d.get(t, e));
     });
+    const auto sum_of = [&](index column) {
+      C sum(0);
+      for (index piece = 0; piece < n; ++piece) sum += partial.get(piece, column);
+      return sum;
+    };
     for (index e = 0; e < columns_; ++e)
-      for (index j = 0; j < dim_; ++j) {
-        C sum(0);
-        for (index piece = 0; piece < n; ++piece) sum += partial.get(piece, e * dim_ + j);
-        grad.add(e, j, sum);
-      }
+      for (index j = 0; j < dim_; ++j) grad.add(e, j, sum_of(e * dim_ + j));
+    if (bias_grad.ptr[0])
+      for (index e = 0; e < columns_; ++e) bias_grad.add(0, e, sum_of(columns_ * dim_ + e));
   }
 
  private:

@@ -186,14 +186,14 @@ void route_backward_cuda(device::stream_handle stream, const Router& router, con
                    route_backward_call<Router, Balance, Combine, T>{router, balance, combine, b});
   });
   constexpr int matrices = projections<Router>;
-  const route_products products(E, a.dim, units, matrices, b.d_input != nullptr);
+  const route_products products(E, a.dim, b.width(), units, matrices, b.d_input != nullptr);
   device::launch({.kernel = "route_products",
                   .grid = static_cast<int>(products.blocks()),
                   .block = route_tuning::threads,
                   .shared = product_shape::bytes(sizeof(C)),
                   .stream = stream},
                  route_products_kernel<matrices, T>, b, products);
-  const index cells = matrices * index{E} * a.dim;
+  const index cells = matrices * index{E} * b.width();
   device::launch(
       {.kernel = "route_pieces",
        .grid = static_cast<int>(std::min<index>(ceil_div(cells, route_tuning::threads), route_tuning::most_blocks)),

@@ -63,7 +63,8 @@ class router_kernel<Spec, cuda_device> {
     const index choices = max_units * (schedule::mixture ? 1 : schedule::K);
     s.wish = b.saved.template take_raw<int>(choices), s.position = b.saved.template take_raw<int>(choices);
     s.on_device = b.saved.template take_raw<routing_stats>(1);
-    s.pieces = b.saved.template take_raw<C>(matrices * route_tuning::pieces(max_units) * experts_ * dim_);
+    s.pieces = b.saved.template take_raw<C>(matrices * route_tuning::pieces(max_units) * experts_ *
+                                            (dim_ + (traits::biased ? 1 : 0)));
     s.workspace_bytes = route_workspace_bytes<Router, Capacity, Balance>(s.plan, sort());
     s.workspace = b.saved.template take_raw<std::byte>(static_cast<index>(s.workspace_bytes));
     route_args<T> sizes;
@@ -88,6 +89,7 @@ class router_kernel<Spec, cuda_device> {
     b.d_logits = s.d_logits.ptr[0], b.d_raw = s.d_raw.ptr[0];
     b.pieces = s.pieces;
     b.weight_grad = p.weight.grad.ptr[0], b.noise_weight_grad = p.noise_weight.grad.ptr[0];
+    b.bias_grad = p.weight_bias.grad.ptr[0], b.noise_bias_grad = p.noise_bias.grad.ptr[0];
     b.d_input = dr.ptr[0], b.d_input_stride = dr.stride, b.accumulate = accumulate;
     route_backward_cuda<Router, Capacity, Balance, Combine, most_experts>(c.stream.handle, g.router, g.balance, g.combine, b);
   }
@@ -141,6 +143,7 @@ class router_kernel<Spec, cuda_device> {
     route_args<T> a;
     a.input = r.ptr[0], a.input_stride = r.stride, a.dim = dim_;
     a.weight = p.weight.value.ptr[0], a.noise_weight = p.noise_weight.value.ptr[0];
+    a.weight_bias = p.weight_bias.value.ptr[0], a.noise_bias = p.noise_bias.value.ptr[0];
     a.plan = s.plan;
     a.logits = s.logits.ptr[0], a.raw = s.raw.ptr[0], a.noisy = s.noisy.ptr[0], a.scores = s.scores.ptr[0];
     a.target = s.target;

@@ -27,6 +27,8 @@ struct route_args {
   index dim = 0;                    ///< D
   const M* weight = nullptr;        ///< [E, D]
   const M* noise_weight = nullptr;  ///< [E, D] second projection, null when there is one
+  const M* weight_bias = nullptr;   ///< [E] added to the logits, or null
+  const M* noise_bias = nullptr;    ///< [E] added to the second projection, or null
 
   // Written by forward, read by backward.
   sparse_plan<C> plan{};

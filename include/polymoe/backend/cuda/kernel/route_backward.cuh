@@ -24,12 +24,17 @@ struct route_backward_args {
   const C* d_skip = nullptr;       ///< [T], null without identity overflow
   C* d_logits = nullptr;           ///< [T, E] written
   C* d_raw = nullptr;              ///< [T, E] written; null with one projection
-  C* pieces = nullptr;             ///< [projections, route_tuning::pieces(T), E, D] scratch
+  C* pieces = nullptr;             ///< [projections, route_tuning::pieces(T), E, width()] scratch
   M* weight_grad = nullptr;        ///< [E, D] +=
   M* noise_weight_grad = nullptr;  ///< [E, D] +=, null with one projection
+  M* bias_grad = nullptr;          ///< [E] +=, null without a bias
+  M* noise_bias_grad = nullptr;    ///< [E] +=, likewise
   T* d_input = nullptr;            ///< [T, D] written or added to; null where nobody asks
   index d_input_stride = 0;
   bool accumulate = false;  ///< d_input += instead of =
+
+  /// Columns of a weight gradient: a bias is the weight of one more input, which is 1 in every unit.
+  POLYMOE_HD index width() const { return forward.dim + (bias_grad ? 1 : 0); }
 };
 
 template <class Router, class Balance, class Combine, class T>
@@ -138,9 +143,10 @@ struct route_products {
   index weight_blocks = 0, input_blocks = 0;
 
   route_products() = default;
-  route_products(int experts, index dim, index units, int matrices, bool input)
+  /// `width`: columns of the weight gradients, D or one more.
+  route_products(int experts, index dim, index width, index units, int matrices, bool input)
       : expert_tiles(static_cast<int>(ceil_div(experts, columns))),
-        width_rows(static_cast<int>(ceil_div(dim, rows))),
+        width_rows(static_cast<int>(ceil_div(width, rows))),
         pieces(route_tuning::pieces(units)),
         width_columns(static_cast<int>(ceil_div(dim, columns))),
         weight_blocks(index{matrices} * pieces * expert_tiles * width_rows),
@@ -154,7 +160,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads)
   using C = compute_t<T>;
   const route_args<T>& a = b.forward;
   const int E = a.plan.experts;
-  const index units = a.plan.tokens, dim = a.dim, block = device::block_index().x;
+  const index units = a.plan.tokens, dim = a.dim, width = b.width(), block = device::block_index().x;
   C* const shared = device::shared<C>();
   if (block < n.weight_blocks) {
     // Width runs along the rows of the tile: it is the longer side, and neighbours in memory.
@@ -164,17 +170,18 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads)
     const index per = route_tuning::units_of_piece(units), first = piece * per;
     const index count = first >= units ? 0 : (units - first < per ? units - first : per);
     const C* const d = matrix == 0 ? b.d_logits : b.d_raw;
-    C* const out = b.pieces + (matrix * n.pieces + piece) * E * dim;
+    C* const out = b.pieces + (matrix * n.pieces + piece) * E * width;
     with_product_columns(E - e0, [&]<class N>(N) {
       product_tile<C, N::value, false, false>(
           shared, count,
           [&](int m, index k) {
             const index t = first + k;
-            return d0 + m < dim && !a.plan.bad[t] ? static_cast<C>(a.input[t * a.input_stride + d0 + m]) : C(0);
+            if (d0 + m >= width || a.plan.bad[t]) return C(0);
+            return d0 + m < dim ? static_cast<C>(a.input[t * a.input_stride + d0 + m]) : C(1);
           },
           [&](index k, int e) { return e0 + e < E ? d[(first + k) * E + e0 + e] : C(0); },
           [&](int m, int e, C x) {
-            if (d0 + m < dim && e0 + e < E) out[index{e0 + e} * dim + d0 + m] = x;
+            if (d0 + m < width && e0 + e < E) out[index{e0 + e} * width + d0 + m] = x;
           });
     });
     return;
@@ -202,14 +209,19 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads)
 template <int Matrices, class T>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads) route_pieces_kernel(route_backward_args<T> b) {
   using C = compute_t<T>;
-  const index cells = b.forward.dim * b.forward.plan.experts, pieces = route_tuning::pieces(b.forward.plan.tokens);
+  const index dim = b.forward.dim, width = b.width(), cells = width * b.forward.plan.experts;
+  const index pieces = route_tuning::pieces(b.forward.plan.tokens);
   const index stride = index{device::grid_size().x} * route_tuning::threads;
   for (index i = index{device::block_index().x} * route_tuning::threads + device::thread_rank(); i < Matrices * cells;
        i += stride) {
     const index matrix = i / cells, cell = i % cells;
     C sum(0);
     for (index piece = 0; piece < pieces; ++piece) sum += b.pieces[(matrix * pieces + piece) * cells + cell];
-    (matrix == 0 ? b.weight_grad : b.noise_weight_grad)[cell] += sum;
+    const index e = cell / width, d = cell % width;
+    if (d < dim)
+      (matrix == 0 ? b.weight_grad : b.noise_weight_grad)[e * dim + d] += sum;
+    else
+      (matrix == 0 ? b.bias_grad : b.noise_bias_grad)[e] += sum;
   }
 }
 
