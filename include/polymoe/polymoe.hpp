@@ -26,6 +26,8 @@
 #include "router/positive.hpp"
 #include "router/soft_slots.hpp"
 #include "router/with_bias.hpp"
+#include "score/gate_dropout.hpp"
+#include "score/gate_jitter.hpp"
 #include "score/largest_softmax.hpp"
 #include "score/logit_dropout.hpp"
 #include "score/noisy.hpp"

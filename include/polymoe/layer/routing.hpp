@@ -67,6 +67,8 @@ class routing : public routing_traits<Spec> {
     }
     kernel_.visit(v);
     v.add_stream(own_.noise_stream, "noise");
+    if constexpr (jitters_input<Router>) v.add_stream(own_.jitter_stream, "jitter");
+    if constexpr (drops_input<Router>) v.add_stream(own_.dropout_stream, "input_dropout");
   }
 
   /// Slots the largest call can need.
@@ -208,6 +210,11 @@ class routing : public routing_traits<Spec> {
     if constexpr (drops_logits<Router>)
       require(c.router.dropout >= 0 && c.router.dropout < 1, "routing: the router's dropout is ", c.router.dropout,
               ", it must be in [0, 1)");
+    const input_shares shares = input_shares_of(c.router);
+    require(shares.jitter >= 0 && shares.jitter < 1, "routing: the router's jitter is ", shares.jitter,
+            ", it must be in [0, 1)");
+    require(shares.dropout >= 0 && shares.dropout < 1, "routing: the router's input_dropout is ", shares.dropout,
+            ", it must be in [0, 1)");
     if constexpr (requires { c.capacity.validate(); }) c.capacity.validate();
     if constexpr (requires { c.router.validate(); }) c.router.validate();
     return c;

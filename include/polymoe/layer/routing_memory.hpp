@@ -5,6 +5,7 @@
 #include "../core/param.hpp"
 #include "../plan/dense_plan.hpp"
 #include "../plan/sparse_plan.hpp"
+#include "../router/input_noise.hpp"
 #include "../router/route_row.hpp"
 #include "spec.hpp"
 #include "stats.hpp"
@@ -57,7 +58,7 @@ struct routing_parameters {
   float* load = nullptr;          ///< [E]
   float* coefficient = nullptr;   ///< [1] of a balance loss that adapts, else null
   float* active = nullptr;        ///< [2] sum over training calls of the share of scores above zero, and their number
-  std::uint64_t noise_stream = 0;
+  std::uint64_t noise_stream = 0, jitter_stream = 0, dropout_stream = 0;
 };
 
 /// What every backend keeps of a routing call from forward to backward, in its own memory.

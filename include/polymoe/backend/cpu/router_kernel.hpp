@@ -19,12 +19,14 @@ class router_kernel<Spec, cpu_with<Maths>> {
   using Balance = typename traits::Balance;
   using config = routing_config<Spec>;
   using parameters = routing_parameters<M>;
+  using product_type = router_products<T, Maths, perturbs_input<Router>>;
   /// The library of dense products, for describe().
-  static const char* products() { return router_products<T, Maths>::name(); }
+  static const char* products() { return product_type::name(); }
   static constexpr bool all_experts = traits::all_experts, learned_noise = traits::learned_noise;
 
   struct memory : route_memory<C> {
-    view<C> pieces;  ///< partial weight gradients, one row per row range
+    view<C> pieces;       ///< partial weight gradients, one row per row range
+    input_noise factors;  ///< on the router's view of its input, in this call
   };
 
   router_kernel() = default;
@@ -78,9 +80,11 @@ class router_kernel<Spec, cpu_with<Maths>> {
     s.route.bias = Balance::has_bias ? p.bias : nullptr;
     s.balanced = c.training() && r.rows > 0;
     s.balance_scale = step.balance;
-    products_.multiply(c, r, packed_, s.logits, p.weight_bias.value);
+    if constexpr (perturbs_input<Router>)
+      s.factors = {input_shares_of(g.router), s.route.noise, c.draw(p.jitter_stream), c.draw(p.dropout_stream)};
+    products_.multiply(c, r, packed_, s.logits, p.weight_bias.value, s.factors);
     if constexpr (learned_noise)
-      products_.multiply(c, r, packed_ + products_.packed_bytes(), s.raw, p.noise_bias.value);
+      products_.multiply(c, r, packed_ + products_.packed_bytes(), s.raw, p.noise_bias.value, s.factors);
     if constexpr (Balance::adapts) {
       Balance balance = g.balance;
       balance.adaptive().coefficient = *p.coefficient;
@@ -120,9 +124,10 @@ class router_kernel<Spec, cpu_with<Maths>> {
     weight_gradient(c, s, r, s.d_logits, p.weight.grad, p.weight_bias.grad);
     if constexpr (learned_noise) weight_gradient(c, s, r, s.d_raw, p.noise_weight.grad, p.noise_bias.grad);
     if (!dr.ptr[0]) return;
-    products_.input_gradient(c, s.plan.tokens, s.d_logits, packed_back_, dr, accumulate);
+    products_.input_gradient(c, s.plan.tokens, s.d_logits, packed_back_, dr, accumulate, s.factors);
     if constexpr (learned_noise)
-      products_.input_gradient(c, s.plan.tokens, s.d_raw, packed_back_ + products_.packed_back_bytes(), dr, true);
+      products_.input_gradient(c, s.plan.tokens, s.d_raw, packed_back_ + products_.packed_back_bytes(), dr, true,
+                               s.factors);
   }
   void commit(context<cpu_with<Maths>>& c, const parameters& p, float rate) const {
     if (c.halted && *c.halted) return;
@@ -152,13 +157,13 @@ class router_kernel<Spec, cpu_with<Maths>> {
   void weight_gradient(context<cpu_with<Maths>>& c, memory& s, view<const T> r, view<const C> d, view<M> grad,
                        view<M> bias_grad) const {
     products_.weight_gradient(c, s.plan.tokens, *s.plan.bad_count > 0 ? s.plan.bad : nullptr, s.pieces, r, d, grad,
-                              bias_grad);
+                              bias_grad, s.factors);
   }
 
   index dim_ = 0, experts_ = 0;
   std::byte* packed_ = nullptr;
   std::byte* packed_back_ = nullptr;
-  router_products<T, Maths> products_;
+  product_type products_;
 };
 
 }  // namespace backend

@@ -1,10 +1,12 @@
 // The products of a router with its weights W [columns, D] on the CPU: logits, input gradient, weight gradient.
 //
+// A router that perturbs its input (router/input_noise.hpp) has it multiplied by the factors in tiles, as it is read.
 // Rows of units that are not finite count as zeros in the weight gradient.  Partial weight gradients of row ranges are
 // added in order, so that bits do not depend on the number of threads.
 #pragma once
 
 #include "../../core/param.hpp"
+#include "../../router/input_noise.hpp"
 #include "logits.hpp"
 
 namespace polymoe::inline v0 {
@@ -25,13 +27,16 @@ void clear_numbers(context<cpu_with<Maths>>& c, view<C> v, index n) {
   });
 }
 
-template <class T, class Maths>
+/// `Perturbed`: calls may come with factors on x, which are exact in compute precision: products then take their input in
+/// it.
+template <class T, class Maths, bool Perturbed = false>
 class router_products {
  public:
   using M = master_t<T>;
   using C = compute_t<T>;
+  using input_type = std::conditional_t<Perturbed, C, T>;
   /// The library of dense products, for describe().
-  static const char* name() { return maths::resolved<real_t<T>, Maths>::name; }
+  static const char* name() { return maths::resolved<real_t<input_type>, Maths>::name; }
 
   router_products() = default;
   router_products(index dim, index columns)
@@ -46,40 +51,45 @@ class router_products {
   /// Row ranges with partial weight gradients of their own, [pieces, columns * D], and columns more where a bias has one.
   static index pieces(index units) { return std::clamp<index>(ceil_div(units, piece_rows), 1, 16); }
   void need_workers(binder<cpu_with<Maths>>& b) const {
-    b.need_worker(logits_.worker_bytes());
+    b.need_worker(logits_.worker_bytes() + (Perturbed ? row_buffer_bytes() : 0));
     b.need_worker(std::max(back_.worker_bytes(), outer_.worker_bytes()) + row_buffer_bytes());
   }
 
   /// y = x W^T + bias; `bias` [1, columns] may be empty.
   void multiply(context<cpu_with<Maths>>& c, view<const T> x, const std::byte* packed, view<C> y,
-                view<const M> bias = {}) const {
+                view<const M> bias = {}, const input_noise& noise = {}) const {
     parallel_rows(c.stream, x.rows, 256, [&](index first, index n, worker& w) {
-      logits_.run(w, x.rows_at(first, n), packed, y.rows_at(first, n));
+      if constexpr (Perturbed) {
+        worker lib = library_worker(w);
+        logits_.run(lib, rows_as_compute(w, x.rows_at(first, n), nullptr, noise, first), packed, y.rows_at(first, n));
+      } else {
+        logits_.run(w, x.rows_at(first, n), packed, y.rows_at(first, n));
+      }
       if (!bias.ptr[0]) return;
       for (index t = first; t < first + n; ++t)
         for (index e = 0; e < columns_; ++e) y.add(t, e, bias.get(0, e));
     });
   }
-  /// dr = d W, or += with `add`.
+  /// dr = d W times the factors, or += with `add`.
   void input_gradient(context<cpu_with<Maths>>& c, index units, view<const C> d, const std::byte* packed, view<T> dr,
-                      bool add) const {
+                      bool add, const input_noise& noise = {}) const {
     parallel_rows(c.stream, units, 256, [&](index first, index n, worker& w) {
       worker lib = library_worker(w);
-      if constexpr (std::is_same_v<T, C>) {
-        back_.run(lib, d.rows_at(first, n), packed, {}, dr.rows_at(first, n), add);
-      } else {
-        view<C> tile(reinterpret_cast<real_t<C>*>(w.scratch), n, dr.cols);
-        back_.run(lib, d.rows_at(first, n), packed, {}, tile);
-        for (index t = 0; t < n; ++t)
-          for (index j = 0; j < dr.cols; ++j)
-            dr.set(first + t, j, tile.get(t, j) + (add ? dr.get(first + t, j) : C(0)));
-      }
+      if constexpr (std::is_same_v<T, C>)
+        if (!noise.active()) return back_.run(lib, d.rows_at(first, n), packed, {}, dr.rows_at(first, n), add);
+      const view<C> tile = row_buffer(w, n);
+      back_.run(lib, d.rows_at(first, n), packed, {}, tile);
+      multiply_factors(tile, noise, first);
+      for (index t = 0; t < n; ++t)
+        for (index j = 0; j < dr.cols; ++j)
+          dr.set(first + t, j, tile.get(t, j) + (add ? dr.get(first + t, j) : C(0)));
     });
   }
   /// grad += d^T r over `rows` units, bias_grad (where it is not empty) += the sum of d; `bad` marks units to leave out of
   /// r (their d is zero), or is null; `partial` has room for pieces(rows).
   void weight_gradient(context<cpu_with<Maths>>& c, index rows, const unsigned char* bad, view<C> partial,
-                       view<const T> r, view<const C> d, view<M> grad, view<M> bias_grad = {}) const {
+                       view<const T> r, view<const C> d, view<M> grad, view<M> bias_grad = {},
+                       const input_noise& noise = {}) const {
     const index n = pieces(rows), per = round_up(ceil_div(std::max<index>(rows, 1), n), 256);
     parallel_for(c.stream, n, [&](index piece, worker& w) {
       view<C> part = partial.rows_at(piece, 1).reshaped(columns_, dim_);
@@ -87,7 +97,7 @@ class router_products {
       worker lib = library_worker(w);
       for (index first = piece * per; first < std::min(rows, (piece + 1) * per); first += 256) {
         const index m = std::min({index{256}, rows - first, (piece + 1) * per - first});
-        const view<const C> x = rows_as_compute(w, r.rows_at(first, m), bad ? bad + first : nullptr);
+        const view<const C> x = rows_as_compute(w, r.rows_at(first, m), bad ? bad + first : nullptr, noise, first);
         for (index block = 0; block < outer_.blocks(); ++block) outer_.run(lib, block, d.rows_at(first, m), x, part);
       }
       if (!bias_grad.ptr[0]) return;
@@ -115,14 +125,32 @@ class router_products {
     return {w.id, w.scratch + row_buffer_bytes(), w.bytes - row_buffer_bytes()};
   }
 
-  /// At most 256 rows of the input as compute numbers; rows of bad units become zero when `mask` is given.
-  view<const C> rows_as_compute(worker& w, view<const T> x, const unsigned char* mask) const {
-    if constexpr (std::is_same_v<T, C>)
-      if (!mask) return x;
+  /// Room for at most 256 rows of compute numbers, at the start of a worker's scratch.
+  view<C> row_buffer(worker& w, index rows) const {
     view<C> out;
     auto* base = reinterpret_cast<real_t<C>*>(w.scratch);
-    for (int i = 0; i < view<C>::planes; ++i) out.ptr[i] = base + i * x.rows * x.cols;
-    out.rows = x.rows, out.cols = x.cols, out.stride = x.cols;
+    for (int i = 0; i < view<C>::planes; ++i) out.ptr[i] = base + i * rows * dim_;
+    out.rows = rows, out.cols = dim_, out.stride = dim_;
+    return out;
+  }
+  /// Row t of `x` is unit first + t.
+  void multiply_factors(view<C> x, const input_noise& noise, index first) const {
+    if (!noise.active()) return;
+    for (index t = 0; t < x.rows; ++t) {
+      input_noise::draws draws;
+      for (index j = 0, i = (first + t) * dim_; j < dim_; ++j, ++i) {
+        if (j == 0 || i % 4 == 0) draws = noise.at(i / 4);
+        x.set(t, j, x.get(t, j) * noise.template factor<C>(draws, i));
+      }
+    }
+  }
+  /// At most 256 rows of the input as compute numbers, times their factors; rows of bad units become zero when `mask` is
+  /// given.  Row t is unit first + t.
+  view<const C> rows_as_compute(worker& w, view<const T> x, const unsigned char* mask, const input_noise& noise,
+                                index first) const {
+    if constexpr (std::is_same_v<T, C>)
+      if (!mask && !noise.active()) return x;
+    const view<C> out = row_buffer(w, x.rows);
     for (index t = 0; t < x.rows; ++t) {
       const bool bad = mask && mask[t];
       for (int i = 0; i < view<C>::planes; ++i) {
@@ -136,11 +164,12 @@ class router_products {
           widen(from, to, x.cols);
       }
     }
+    multiply_factors(out, noise, first);
     return out;
   }
 
   index dim_ = 0, columns_ = 0;
-  logits_product<T, Maths> logits_;
+  logits_product<input_type, Maths> logits_;
   planar_product<C, Maths> back_;
   planar_outer_product<C, Maths> outer_;
 };

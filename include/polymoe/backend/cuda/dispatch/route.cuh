@@ -192,7 +192,7 @@ void route_backward_cuda(device::stream_handle stream, const Router& router, con
                   .block = route_tuning::threads,
                   .shared = product_shape::bytes(sizeof(C)),
                   .stream = stream},
-                 route_products_kernel<matrices, T>, b, products);
+                 route_products_kernel<matrices, perturbs_input<Router>, T>, b, products);
   const index cells = matrices * index{E} * b.width();
   device::launch(
       {.kernel = "route_pieces",

@@ -76,7 +76,7 @@ class router_kernel<Spec, cuda_device> {
 
   void forward(context<cuda_device>& c, const config& g, const parameters& p, view<const T> r, memory& s) const {
     route_forward_cuda<Router, Capacity, Balance, Combine, most_experts>(c.stream.handle, g.router, g.balance, g.combine,
-                                                                         arguments(c, p, r, s), sort());
+                                                                         arguments(c, g, p, r, s), sort());
   }
   void clear(context<cuda_device>& c, view<C> v, index n) const {
     if (v.ptr[0]) device::clear(v.ptr[0], static_cast<std::size_t>(n) * sizeof(C), c.stream.handle);
@@ -84,7 +84,7 @@ class router_kernel<Spec, cuda_device> {
   void backward(context<cuda_device>& c, const config& g, const parameters& p, view<const T> r, view<T> dr, memory& s,
                 bool accumulate) const {
     route_backward_args<T> b;
-    b.forward = arguments(c, p, r, s);
+    b.forward = arguments(c, g, p, r, s);
     b.d_gate = s.d_gate.ptr[0], b.d_skip = s.d_skip.ptr[0];
     b.d_logits = s.d_logits.ptr[0], b.d_raw = s.d_raw.ptr[0];
     b.pieces = s.pieces;
@@ -139,7 +139,8 @@ class router_kernel<Spec, cuda_device> {
       return sort_for(schedule{});
     }
   }
-  route_args<T> arguments(const context<cuda_device>& c, const parameters& p, view<const T> r, const memory& s) const {
+  route_args<T> arguments(const context<cuda_device>& c, const config& g, const parameters& p, view<const T> r,
+                          const memory& s) const {
     route_args<T> a;
     a.input = r.ptr[0], a.input_stride = r.stride, a.dim = dim_;
     a.weight = p.weight.value.ptr[0], a.noise_weight = p.noise_weight.value.ptr[0];
@@ -153,6 +154,7 @@ class router_kernel<Spec, cuda_device> {
     a.gate_mass = s.stats.gate_mass, a.wished = s.stats.wished, a.served = s.stats.served;
     a.bias = p.bias, a.load = p.load;
     a.step = c.step, a.mode = c.mode, a.random = c.random, a.noise_stream = p.noise_stream;
+    a.shares = input_shares_of(g.router), a.jitter_stream = p.jitter_stream, a.dropout_stream = p.dropout_stream;
     a.workspace = s.workspace, a.workspace_bytes = s.workspace_bytes;
     a.barrier = c.stream.barrier;
     a.cooperative_blocks = c.stream.barrier.words ? s.cooperative_blocks : 0;

@@ -79,11 +79,13 @@ POLYMOE_DEVICE void with_product_columns(int n, F f) {
     f(std::integral_constant<int, product_shape::most_columns>{});
 }
 
-/// logits[t, e] = <input row t, weight row e> + bias[e] for units [first, end) and all experts; bias may be null.
-template <class T>
+/// logits[t, e] = <input row t, weight row e> + bias[e] for units [first, end) and all experts; bias may be null, and
+/// `noise` is what the router does to its input.
+template <class T, class Noise>
 POLYMOE_NOINLINE POLYMOE_DEVICE void logits_tile(compute_t<T>* shared, const T* input, index input_stride, index dim,
                                                  const master_t<T>* weight, const master_t<T>* bias,
-                                                 compute_t<T>* logits, int experts, index first, index end) {
+                                                 const Noise& noise, compute_t<T>* logits, int experts, index first,
+                                                 index end) {
   using C = compute_t<T>;
   const int units = static_cast<int>(end - first);
   with_product_columns(experts, [&]<class N>(N) {
@@ -91,7 +93,10 @@ POLYMOE_NOINLINE POLYMOE_DEVICE void logits_tile(compute_t<T>* shared, const T* 
     for (int e0 = 0; e0 < experts; e0 += columns)
       product_tile<C, N::value, true, true>(
           shared, dim,
-          [&](int m, index k) { return m < units ? static_cast<C>(input[(first + m) * input_stride + k]) : C(0); },
+          [&](int m, index k) {
+            return m < units ? noise.apply(static_cast<C>(input[(first + m) * input_stride + k]), (first + m) * dim + k)
+                             : C(0);
+          },
           [&](index k, int n) { return e0 + n < experts ? static_cast<C>(weight[index{e0 + n} * dim + k]) : C(0); },
           [&](int m, int n, C x) {
             if (m < units && e0 + n < experts)

@@ -70,13 +70,14 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
       if (device::thread_rank() == 0) *w.moved = 0;
     }
     const route_values values = route_values_of(a);
+    const auto noise = input_noise_of<perturbs_input<Router>>(a);
     for (int tile = device::block_index().x; tile < w.tiles; tile += device::grid_size().x) {
       const unit_tile u = this->tile_of(tile);
-      logits_tile<T>(shared_numbers(), a.input, a.input_stride, a.dim, a.weight, a.weight_bias, a.logits, E, u.first,
-                     u.end);
+      logits_tile<T>(shared_numbers(), a.input, a.input_stride, a.dim, a.weight, a.weight_bias, noise, a.logits, E,
+                     u.first, u.end);
       if constexpr (projections < Router >> 1)
-        logits_tile<T>(shared_numbers(), a.input, a.input_stride, a.dim, a.noise_weight, a.noise_bias, a.raw, E, u.first,
-                       u.end);
+        logits_tile<T>(shared_numbers(), a.input, a.input_stride, a.dim, a.noise_weight, a.noise_bias, noise, a.raw, E,
+                       u.first, u.end);
       device::sync_block();
       rows_of_tile(values, tile, u);
       if constexpr (!schedule::mixture && !schedule::ordered) {

@@ -6,6 +6,7 @@
 #include "../../../core/context.hpp"
 #include "../../../layer/stats.hpp"
 #include "../../../plan/sparse_plan.hpp"
+#include "../../../router/input_noise.hpp"
 #include "../../../router/order_key.hpp"
 #include "../../../router/reload_row.hpp"
 #include "../block_group.cuh"
@@ -57,6 +58,8 @@ struct route_args {
   run_mode mode = run_mode::train;
   random_root random{};
   std::uint64_t noise_stream = 0;  ///< id of the noise stream
+  input_shares shares{};           ///< of routers that perturb their input, and the ids of their streams
+  std::uint64_t jitter_stream = 0, dropout_stream = 0;
 
   // Scratch, see route_workspace_bytes.
   void* workspace = nullptr;
@@ -77,6 +80,23 @@ struct route_sort {
               std::uint64_t* keys_out, const int* ids, int* ids_out, int n, int bits) = nullptr;
 };
 
+/// Stream `id` at the step and micro-batch of the call.
+template <class T>
+POLYMOE_HD random_stream stream_of_call(const route_args<T>& a, const step_state& s, std::uint64_t id) {
+  return a.random.stream(id, static_cast<std::uint64_t>(s.step) << 20 | static_cast<std::uint64_t>(s.micro));
+}
+/// What the router does to its input in this call.
+template <bool Perturbed, class T>
+POLYMOE_HD auto input_noise_of([[maybe_unused]] const route_args<T>& a) {
+  if constexpr (Perturbed) {
+    const step_state s = a.step ? *a.step : step_state{};
+    return input_noise(a.shares, a.mode == run_mode::train ? s.noise : 0.0f, stream_of_call(a, s, a.jitter_stream),
+                       stream_of_call(a, s, a.dropout_stream));
+  } else {
+    return no_input_noise{};
+  }
+}
+
 /// The values of a call that are the same for all rows, read from the step in device memory.  A temperature that is not
 /// positive makes every row a bad one: a kernel cannot refuse it, and nothing may be routed by it.
 template <class T>
@@ -85,8 +105,7 @@ POLYMOE_HD route_values route_values_of(const route_args<T>& a) {
   route_values v;
   v.inverse_temperature = s.temperature > 0 ? 1.0f / s.temperature : __builtin_nanf("");
   v.noise = a.mode == run_mode::train ? s.noise : 0.0f;
-  v.draw =
-      a.random.stream(a.noise_stream, static_cast<std::uint64_t>(s.step) << 20 | static_cast<std::uint64_t>(s.micro));
+  v.draw = stream_of_call(a, s, a.noise_stream);
   v.bias = a.bias;
   return v;
 }

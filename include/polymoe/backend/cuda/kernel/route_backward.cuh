@@ -154,7 +154,7 @@ struct route_products {
   index blocks() const { return weight_blocks + input_blocks; }
 };
 
-template <int Matrices, class T>
+template <int Matrices, bool Perturbed, class T>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads)
     route_products_kernel(route_backward_args<T> b, route_products n) {
   using C = compute_t<T>;
@@ -162,6 +162,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads)
   const int E = a.plan.experts;
   const index units = a.plan.tokens, dim = a.dim, width = b.width(), block = device::block_index().x;
   C* const shared = device::shared<C>();
+  const auto noise = input_noise_of<Perturbed>(a);
   if (block < n.weight_blocks) {
     // Width runs along the rows of the tile: it is the longer side, and neighbours in memory.
     const index d0 = block % n.width_rows * n.rows, at = block / n.width_rows;
@@ -177,7 +178,8 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads)
           [&](int m, index k) {
             const index t = first + k;
             if (d0 + m >= width || a.plan.bad[t]) return C(0);
-            return d0 + m < dim ? static_cast<C>(a.input[t * a.input_stride + d0 + m]) : C(1);
+            if (d0 + m == dim) return C(1);
+            return noise.apply(static_cast<C>(a.input[t * a.input_stride + d0 + m]), t * dim + d0 + m);
           },
           [&](index k, int e) { return e0 + e < E ? d[(first + k) * E + e0 + e] : C(0); },
           [&](int m, int e, C x) {
@@ -202,6 +204,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads)
       [&](int m, int d, C x) {
         if (t0 + m >= units || d0 + d >= dim) return;
         T& to = b.d_input[(t0 + m) * b.d_input_stride + d0 + d];
+        x = noise.apply(x, (t0 + m) * dim + d0 + d);
         store(to, b.accumulate ? x + static_cast<C>(to) : x);
       });
 }
