@@ -204,6 +204,35 @@ TEST_CASE("steps that run ahead of the host are the steps one by one; one that i
   }
 }
 
+TEST_CASE("a temperature schedule with an entropy floor: steps that run ahead in a graph have the bits of eager ones") {
+  const temp_folder folder;
+  const train_test data = tiny::images(8, 2);
+  train_options o = tiny::options(2);
+  o.batch = 2, o.graph = false;
+  o.temperature = temperature_schedule{};
+  o.temperature->how = temperature_schedule::shape::linear, o.temperature->least = 0.1, o.temperature->total = 8;
+  o.temperature->entropy_floor = 1e-9, o.temperature->entropy_lag = 2;
+  std::vector<double> entropy;
+  {
+    cuda_trainer look(tiny::moe_model<float, cuda>(), o, data);
+    while (look.step_count() < 4) entropy.push_back(look.step().entropy);
+  }
+  o.temperature->entropy_floor = 0.5 * (entropy[2] + entropy[3]);
+  cuda_trainer one(tiny::moe_model<float, cuda>(), o, data);
+  std::vector<double> tau;
+  while (!one.finished()) tau.push_back(one.step().temperature);
+  CHECK(tau[7] > tau[6] - 1e-12);  // it was stopped
+  o.graph = true;
+  const late_streams late(false);
+  cuda_trainer many(tiny::moe_model<float, cuda>(), o, data);
+  many.advance(100);
+  many.save(folder.file("middle"));
+  cuda_trainer resumed(tiny::moe_model<float, cuda>(), o, data);
+  resumed.load(folder.file("middle"));
+  resumed.advance(100);
+  CHECK(tiny::difference(tiny::everything(one, folder.file("one")), tiny::everything(resumed, folder.file("many"))) == "");
+}
+
 TEST_CASE("a batch made on the device has the bits of the CPU's loader: shifts, mirrors, cut-outs, a short last batch") {
   const train_test data = tiny::images(50, 20);
   context<cpu> host;

@@ -57,6 +57,37 @@ TEST_CASE("the descent stops at the first entropy below the floor, and a checkpo
   CHECK(a.held() == 0);
 }
 
+TEST_CASE("a loop that looks late: the entropy of step s decides at step s + lag, however many steps were read together") {
+  const temperature_schedule s{.how = shape::linear, .start = 1.0, .least = 0.1, .total = 90, .entropy_floor = 0.5, .entropy_lag = 5};
+  const auto entropy = [](index step) { return 1.0 - 0.03 * static_cast<double>(step); };  // below 0.5 first at step 17
+  std::vector<double> want;
+  for (index step = 0; step < 60; ++step) want.push_back(step < 17 + 5 ? s(step) : std::max(s(step), s(17)));
+  for (const index chunk : {1, 2, 5}) {
+    temperature_control c(s);
+    CHECK(c.ahead() == 5);
+    for (index first = 0; first < 60; first += chunk) {
+      for (index i = first; i < first + chunk; ++i) CHECK(c(i) == want[static_cast<std::size_t>(i)]);
+      for (index i = first; i < first + chunk; ++i) c.record(i, entropy(i));
+      CHECK(c.at(first) == want[static_cast<std::size_t>(first)]);
+      // From a checkpoint, in the middle of what has not been looked at.
+      temperature_control later(s);
+      later.restore(c.packed());
+      CHECK(later.at(first) == c.at(first));
+      c = later;
+    }
+    CHECK(c.annealing().held_at() == 17);
+  }
+  temperature_control free({.how = shape::linear, .start = 1.0, .least = 0.1, .total = 90});
+  CHECK((free.ahead() == 0 && free.packed().empty() && free(90) == doctest::Approx(0.1)));
+  temperature_control c(s);
+  CHECK_THROWS_AS(c.restore({0.0}), error);
+  std::vector<double> wrong = c.packed();
+  wrong[0] = 7;
+  CHECK_THROWS_AS(c.restore(wrong), error);
+  wrong = c.packed(), wrong[1] = 0.5;
+  CHECK_THROWS_AS(c.restore(wrong), error);
+}
+
 TEST_CASE("impossible schedules are refused with both numbers") {
   using s = temperature_schedule;
   CHECK_THROWS_WITH_AS(temperature_annealing(s{.start = 0.2, .least = 0.3}),

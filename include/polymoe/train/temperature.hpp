@@ -7,6 +7,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <sstream>
+#include <string>
+#include <vector>
 
 #include "../core/error.hpp"
 
@@ -21,6 +25,7 @@ struct temperature_schedule {
   index total = 1;         ///< steps of the descent
   double steepness = 10;   ///< sigmoid only: how fast it falls around total / 2
   double entropy_floor = 0;///< below this mean entropy of the scores, in nats, the descent stops; 0: never
+  index entropy_lag = 32;  ///< in a trainer: at step s the entropy of step s - entropy_lag is looked at
 
   /// tau of step `s`, s >= 0, had nothing been observed.
   double operator()(index s) const {
@@ -46,6 +51,8 @@ struct temperature_schedule {
     require(how != shape::sigmoid || (steepness >= 1e-3 && steepness <= 200), "temperature: steepness is ",
             steepness, ", it must be in [0.001, 200]");
     require(entropy_floor >= 0, "temperature: entropy_floor is ", entropy_floor, ", it must not be negative");
+    require(entropy_lag >= 1 && entropy_lag <= 65536, "temperature: entropy_lag is ", entropy_lag,
+            ", it must lie in [1, 65536]");
   }
 };
 
@@ -80,6 +87,67 @@ class temperature_annealing {
   temperature_schedule schedule_{};
   double held_ = 0;
   index held_at_ = -1;
+};
+
+/// The same for a loop that starts steps before it has read what earlier ones did: the entropy of step s is looked at when
+/// step s + entropy_lag begins, however many steps were read in between, so that the temperature of a step never depends on
+/// when the host looked, nor on where a run was interrupted.
+class temperature_control {
+ public:
+  explicit temperature_control(const temperature_schedule& s) : annealing_(s) {
+    if (s.entropy_floor > 0)
+      entropy_.assign(static_cast<std::size_t>(s.entropy_lag), std::numeric_limits<double>::quiet_NaN());
+  }
+  /// Steps that may be started before record() is told of the first of them; 0: any number.
+  index ahead() const { return static_cast<index>(entropy_.size()); }
+  /// tau of `step`, every step before `step` - entropy_lag + 1 having been recorded.
+  double operator()(index step) {
+    if (!entropy_.empty() && step >= lag()) annealing_.observe(step - lag(), entropy_[slot(step)]);
+    return at(step);
+  }
+  /// tau of a step that has begun before.
+  double at(index step) const {
+    const bool stopped = annealing_.held() > 0 && annealing_.held_at() + lag() <= step;
+    return stopped ? annealing_(step) : annealing_.schedule()(step);
+  }
+  /// Tells the mean entropy of a step that was done; steps come in order.
+  void record(index step, double entropy) {
+    if (!entropy_.empty()) entropy_[slot(step)] = entropy;
+  }
+  const temperature_annealing& annealing() const { return annealing_; }
+
+  /// What a checkpoint has to keep: where the descent stopped, and the entropies not yet looked at.  Empty without a floor.
+  std::vector<double> packed() const {
+    if (entropy_.empty()) return {};
+    std::vector<double> v{annealing_.held(), static_cast<double>(annealing_.held_at())};
+    v.insert(v.end(), entropy_.begin(), entropy_.end());
+    return v;
+  }
+  void restore(const std::vector<double>& v) {
+    require(v.size() == packed().size(), "temperature: the checkpoint has ", v.size(), " numbers, the schedule keeps ",
+            packed().size());
+    if (v.empty()) return;
+    require(v[1] >= -1 && v[1] < 9007199254740992.0 && v[1] == std::floor(v[1]), "temperature: the checkpoint stopped at step ",
+            v[1]);
+    annealing_.restore(v[0], static_cast<index>(v[1]));
+    entropy_.assign(v.begin() + 2, v.end());
+  }
+  /// The schedule in words, for what has to be equal between a run and its checkpoint.
+  std::string text() const {
+    const temperature_schedule& s = annealing_.schedule();
+    std::ostringstream text;
+    text.precision(17);
+    text << "temperature " << static_cast<int>(s.how) << " from " << s.start << " to " << s.least << " in " << s.total
+         << " steps, steepness " << s.steepness << ", entropy floor " << s.entropy_floor << ", lag " << s.entropy_lag;
+    return text.str();
+  }
+
+ private:
+  index lag() const { return annealing_.schedule().entropy_lag; }
+  std::size_t slot(index step) const { return static_cast<std::size_t>(step % lag()); }
+
+  temperature_annealing annealing_;
+  std::vector<double> entropy_;  ///< [entropy_lag] of step s at s % entropy_lag; empty without a floor
 };
 
 }  // namespace polymoe

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "../nn/cross_entropy.hpp"
 #include "running_sums.hpp"
 #include "schedule.hpp"
+#include "temperature.hpp"
 #include "training.hpp"
 
 namespace polymoe::inline v0 {
@@ -40,6 +42,9 @@ struct train_options {
   /// balance::supervised learns them; a router told by a table (fixed) reads them at trainer::targets().
   std::vector<int> expert_of_class{};
   index units_per_image = 1;  ///< targets of an image: 1 where whole images are routed, its tokens where tokens are
+  /// Of the routers, step by step; empty: step_state::temperature stays what the caller made it.  Evaluation uses that of
+  /// the last step.
+  std::optional<temperature_schedule> temperature{};
   index accumulate = 1;    ///< micro-batches per step; their gradients are averaged
   double ema = 0.0;        ///< decay of the averaged weights for evaluate_average; 0: none are kept
   augment_options augment{};
@@ -53,6 +58,7 @@ struct train_options {
 struct train_step {
   double loss = 0, balance_loss = 0, accuracy = 0, learning_rate = 0, grad_norm = 0;
   double drop_rate = 0, max_over_mean = 0, load_cv = 0;
+  double entropy = 0, temperature = 1;  ///< mean over layers of the routers' entropy, in nats; the routers' temperature
   index images = 0;
   bool has_experts = false;
 };
@@ -128,6 +134,7 @@ class trainer {
     d_logits_ = real.saved.template take<T>(o.batch, classes_);
     rule_.weight_decay = o.weight_decay;
     work_.step().noise = static_cast<float>(o.noise);
+    if (o.temperature) temperature_.emplace(*o.temperature), set_temperature(temperature_->at(0));
     each_expert_layer(work_.module(), work_.saved(), [&](auto& layer, auto& saved) { records_.watch(layer, saved); });
     records_.ready(work_.ctx(), loss_saved_.report, optimiser_.report());
     work_.ctx().halted = &optimiser_.report()->skipped;
@@ -160,7 +167,8 @@ class trainer {
     train_step last;
     for (index left = std::min(steps, steps_per_epoch() - step_in_epoch()); left > 0;) {
       const auto begin = std::chrono::steady_clock::now();
-      const index n = std::min(left, records::most);
+      index n = std::min(left, records::most);
+      if (temperature_ && temperature_->ahead() > 0) n = std::min(n, temperature_->ahead());
       for (index i = 0; i < n; ++i) start_step(step_ + i);
       index done = 0;
       const std::vector<step_record> all = records_.read(work_.ctx(), step_, n);
@@ -233,6 +241,8 @@ class trainer {
     const std::vector<double> sums = epoch_sums_.packed();
     tensors.push_back(make_tensor("trainer.sums", {static_cast<index>(sums.size())}, sums.data()));
     tensors.push_back(make_tensor("trainer.seconds", {1}, &epoch_sums_.seconds));
+    const std::vector<double> tau = temperature_numbers();
+    if (!tau.empty()) tensors.push_back(make_tensor("trainer.temperature", {static_cast<index>(tau.size())}, tau.data()));
     extra["polymoe.step"] = std::to_string(step_);
     extra["polymoe.identity"] = identity();
     write_safetensors(path, tensors, extra);
@@ -251,7 +261,16 @@ class trainer {
     const auto end = std::from_chars(digits.data(), digits.data() + digits.size(), step);
     require(end.ec == std::errc() && end.ptr == digits.data() + digits.size() && step >= 0 && step <= total_steps(),
             path, ": polymoe.step is ", digits, ", this run has the steps 0..", total_steps());
-    std::size_t known = 2;
+    std::vector<double> tau = temperature_numbers();
+    std::optional<temperature_control> temperature = temperature_;
+    std::size_t known = tau.empty() ? 2 : 3;
+    if (!tau.empty()) {
+      const tensor_ref* t = file.find("trainer.temperature");
+      require(t && t->elements() == static_cast<index>(tau.size()), path, ": trainer.temperature does not have the ",
+              tau.size(), " numbers of this run's schedule");
+      file.copy_to("trainer.temperature", std::span<double>(tau));
+      temperature->restore(tau);
+    }
     host_image image = copied_to_host();
     for_each_tensor(image, [&](const std::string& name, const std::vector<index>& dims, auto* data) {
       const auto* t = file.find(name);
@@ -274,7 +293,9 @@ class trainer {
       file.copy_to(name, std::span(data, static_cast<std::size_t>(n)));
     });
     epoch_sums_ = std::move(sums);
+    temperature_ = std::move(temperature);
     step_ = step;
+    if (temperature_) set_temperature(temperature_->at(std::max<index>(step_ - 1, 0)));
     work_.set_values(image.values), work_.set_state(image.state);
     for (int i = 0; i < Rule::moments; ++i) to_backend(optimiser_.moment(i), image.moments[i]);
     if (options_.ema > 0) to_backend(optimiser_.average(), image.average);
@@ -295,6 +316,7 @@ class trainer {
     for (const int e : options_.expert_of_class) s << " >" << e;
     s << (options_.decay_all ? ", all decay" : "") << ", accumulate " << options_.accumulate << ", ema " << options_.ema << ", pad " << a.pad << ", border "
       << static_cast<int>(a.outside) << ", flip " << static_cast<int>(a.mirror) << ", cutout " << a.cutout;
+    if (temperature_) s << ", " << temperature_->text();
     return s.str();
   }
   view<const T> images() const { return x_; }
@@ -378,6 +400,8 @@ class trainer {
     for (std::size_t i = 0; i < dims.size(); ++i) s += (i ? ", " : "") + std::to_string(dims[i]);
     return s + "]";
   }
+  void set_temperature(double tau) { work_.step().temperature = static_cast<float>(tau); }
+  std::vector<double> temperature_numbers() const { return temperature_ ? temperature_->packed() : std::vector<double>{}; }
   double rate(index step) const {
     learning_rate_schedule schedule;
     schedule.how = options_.schedule, schedule.gamma = options_.gamma;
@@ -422,6 +446,7 @@ class trainer {
     s.step = step, s.micro = 0;
     s.learning_rate = static_cast<float>(rate(step));
     s.balance = static_cast<float>(1.0 / static_cast<double>(options_.accumulate));
+    if (temperature_) s.temperature = static_cast<float>((*temperature_)(step));
     runner_.push(work_.ctx(), work_.step_of_backend(), s);
     work_.step_pushed();
     runner_.run(work_.ctx(), [this] { step_work(); });
@@ -465,6 +490,9 @@ class trainer {
     if (r.has_experts) r.load_cv = x.load_cv / static_cast<double>(x.layer_calls);
     r.drop_rate = x.experts.drop_rate(), r.max_over_mean = x.experts.max_over_mean();
     r.grad_norm = x.update.norm;
+    r.entropy = x.experts.entropy();
+    r.temperature = temperature_ ? temperature_->at(step_) : static_cast<double>(work_.step().temperature);
+    if (temperature_ && r.has_experts) temperature_->record(step_, r.entropy);
     ++step_;
     epoch_sums_.add(x);
     return r;
@@ -517,6 +545,7 @@ class trainer {
   backend::optimizer_memory<Rule, M, B> optimiser_;
   backend::step_runner<B> runner_;
   records records_;
+  std::optional<temperature_control> temperature_;
   index classes_ = 0, step_ = 0;
   block memory_, scratch_, class_table_, targets_;
   view<T> x_, logits_, d_logits_;
