@@ -26,6 +26,7 @@
 #include "router/positive.hpp"
 #include "router/soft_slots.hpp"
 #include "router/with_bias.hpp"
+#include "score/balanced_assignment.hpp"
 #include "score/gate_dropout.hpp"
 #include "score/gate_jitter.hpp"
 #include "score/largest_softmax.hpp"

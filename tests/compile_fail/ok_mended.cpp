@@ -372,3 +372,10 @@ struct my_moe : polymoe::spec {
 };
 }  // namespace m034
 template class polymoe::layer<m034::my_moe, polymoe::cpu>;
+
+namespace m035 {
+struct my_moe : polymoe::spec {
+  using router = polymoe::top_k<1, polymoe::score::balanced_assignment<>>;
+};
+}  // namespace m035
+template class polymoe::layer<m035::my_moe, polymoe::cpu>;

@@ -388,6 +388,13 @@ struct bad : polymoe::spec {
 static_assert(support<bad, cpu>() == verdict::M034_bias_of_slots);
 }  // namespace m034
 
+namespace m035 {
+struct bad : polymoe::spec {
+  using router = polymoe::top_k<2, polymoe::score::balanced_assignment<>>;
+};
+static_assert(support<bad, cpu>() == verdict::M035_assignment_of_one);
+}  // namespace m035
+
 // Compositions that exist.
 namespace accepted {
 struct defaults : polymoe::spec {};

@@ -41,6 +41,7 @@ enum class verdict {
   M028_convolution_of_backend,
   M029_convolution_needs_maps,
   M034_bias_of_slots = 34,
+  M035_assignment_of_one = 35,
 };
 
 namespace detail {
@@ -132,6 +133,12 @@ namespace detail {
 /// Routers with phases over columns: experts that pick, and scores that plan groups.
 template <class R>
 inline constexpr bool in_columns = R::k == picked_by_experts || plans_groups<R>;
+/// Scores whose plan gives every unit one expert, in routers that ask for another number.
+template <class R>
+inline constexpr bool assigns_another_number = [] {
+  if constexpr (requires { { R::assigns_one } -> std::convertible_to<bool>; }) return R::assigns_one && R::k != 1;
+  else return false;
+}();
 template <class Backend>
 inline constexpr bool has_column_routers = [] {
   if constexpr (requires { Backend::column_routers; }) return bool(Backend::column_routers);
@@ -182,6 +189,7 @@ consteval verdict support() {
   if constexpr (detail::router_has_k<R>()) {
     if (R::k != every_expert && R::k != picked_by_experts && (R::k < 1 || R::k > 16)) return verdict::M005_k_out_of_range;
     if (detail::in_columns<R> && !detail::has_column_routers<Backend>) return verdict::M022_router_of_backend;
+    if (detail::assigns_another_number<R>) return verdict::M035_assignment_of_one;
     if (!detail::router_has_select<R>()) return verdict::M004_router_select;
     if (!detail::router_noise_complete<R>()) return verdict::M018_noise_vjp;
   }
@@ -280,6 +288,8 @@ consteval bool explain() {
                 "polymoe M029: a convolution expert computes on whole feature maps; Spec::unit must be polymoe::unit::feature_map (or another block). See docs/errors.md#M029");
   static_assert(v != verdict::M034_bias_of_slots,
                 "polymoe M034: soft_slots has no linear map from units to experts that a bias could be added to: its logits are products with slots. Leave with_bias out. See docs/errors.md#M034");
+  static_assert(v != verdict::M035_assignment_of_one,
+                "polymoe M035: score::balanced_assignment gives every unit one expert, so its router is polymoe::top_k<1, score::balanced_assignment<>>. For several experts a unit use score::sinkhorn. See docs/errors.md#M035");
   return true;
 }
 }  // namespace detail

@@ -20,6 +20,7 @@ struct group_cells {
   float inverse_temperature = 1;
   view<C> scores;                      ///< [n, E] of the rows
   bool picked = false;                 ///< experts pick units; false: units choose experts
+  bool training = true;
   index limit = 0;                     ///< C where experts pick, K where units choose, E in mixtures
   const unsigned char* bad = nullptr;  ///< [n]
   view<C> plan;                        ///< [n, E]

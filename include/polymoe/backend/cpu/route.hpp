@@ -26,6 +26,7 @@ struct route_memory : routing_memory<C> {
   int* kept_steps = nullptr;  ///< [G]
   place_memory place;
   route_values route;
+  bool training = true;
   bool balanced = false;  ///< balance losses take part in this call
   float balance_scale = 1;
 };
@@ -212,6 +213,7 @@ group_cells<C> cells_of(const route_memory<C>& m, index g, int* bins) {
   a.bad = p.bad + first;
   a.scores = m.scores.rows_at(first, n);
   a.picked = Router::k == picked_by_experts;
+  a.training = m.training;
   a.limit = Router::k >= 1 ? Router::k : a.picked ? p.capacity : p.experts;
   a.bins = bins;
   a.plan = m.affinity.rows_at(first, n);

@@ -78,6 +78,7 @@ class router_kernel<Spec, cpu_with<Maths>> {
     s.route.noise = c.training() ? step.noise : 0.0f;
     s.route.draw = c.draw(p.noise_stream);
     s.route.bias = Balance::has_bias ? p.bias : nullptr;
+    s.training = c.training();
     s.balanced = c.training() && r.rows > 0;
     s.balance_scale = step.balance;
     if constexpr (perturbs_input<Router>)

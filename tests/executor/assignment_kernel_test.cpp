@@ -1,0 +1,64 @@
+// The auction of score::balanced_assignment on the threads of a CUDA block, run by the host executor: the assignment of one
+// thread, whatever the number of threads and their order.
+#include "host_executor.hpp"
+
+#include <doctest/doctest.h>
+#include <polymoe/backend/cuda/block_lanes.cuh>
+#include <polymoe/core/rng.hpp>
+#include <polymoe/score/balanced_assignment.hpp>
+
+namespace {
+
+namespace device = polymoe::device;
+using polymoe::index;
+using polymoe::view;
+
+template <class C>
+POLYMOE_KERNEL void assignment_kernel(polymoe::score::balanced_assignment<> score, polymoe::group_cells<C> cells) {
+  auto* bytes = device::shared<unsigned char>();
+  const device::block_lanes b{reinterpret_cast<double*>(bytes)};
+  cells.bins = reinterpret_cast<int*>(bytes + device::block_lanes::bytes);
+  score.plan_group(b, cells);
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("blocks of 32 to 256 threads find the assignment of one thread, in training and greedily", C, float, double) {
+  for (const int n : {0, 1, 17, 64, 100})
+    for (const int E : {1, 3, 8})
+      for (const bool training : {true, false}) {
+        const auto draw = polymoe::random_root{9}.stream(static_cast<std::uint64_t>(n * 16 + E), 0);
+        std::vector<C> logits(static_cast<std::size_t>(n * E + 1));
+        for (std::size_t i = 0; i < logits.size(); ++i)  // few different values: ties
+          logits[i] = static_cast<C>(std::round(4 * draw.normal(i))) / C(4);
+        std::vector<unsigned char> bad(static_cast<std::size_t>(n + 1), 0);
+        for (int t = 4; t < n; t += 11) bad[static_cast<std::size_t>(t)] = 1;
+        polymoe::score::balanced_assignment<> score;
+        std::vector<C> kept(static_cast<std::size_t>(score.kept(n, E)));
+        int bins[polymoe::phase::select_bins], steps = -1;
+        const auto run = [&](int threads, const polymoe::executor::settings& how) {
+          std::vector<C> plan(logits.size(), C(-7));
+          std::memset(kept.data(), 0xFF, kept.size() * sizeof(C));
+          polymoe::group_cells<C> cells;
+          cells.logits = view<C>(logits.data(), n, E), cells.plan = view<C>(plan.data(), n, E);
+          cells.kept = view<C>(kept.data(), 1, static_cast<index>(kept.size()));
+          cells.bad = bad.data(), cells.steps = &steps, cells.bins = bins, cells.training = training;
+          if (threads == 0) {
+            score.plan_group(polymoe::scalar_block{}, cells);
+          } else {
+            const polymoe::executor::scope with{how};
+            device::launch({.kernel = "assignment test",
+                            .grid = 1,
+                            .block = threads,
+                            .shared = device::block_lanes::bytes + polymoe::phase::select_bins * sizeof(int)},
+                           assignment_kernel<C>, score, cells);
+          }
+          plan.push_back(static_cast<C>(steps));
+          return plan;
+        };
+        const auto want = run(0, {});
+        CHECK(run(32, {.seed = 1}) == want);
+        CHECK(run(64, {.seed = 2, .threads = polymoe::executor::order::descending}) == want);
+        CHECK(run(256, {.seed = 3}) == want);
+      }
+}
