@@ -25,6 +25,7 @@
 #include "router/fixed.hpp"
 #include "router/positive.hpp"
 #include "router/soft_slots.hpp"
+#include "router/strictly_balanced.hpp"
 #include "router/with_bias.hpp"
 #include "score/balanced_assignment.hpp"
 #include "score/gate_dropout.hpp"

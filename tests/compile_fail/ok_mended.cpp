@@ -379,3 +379,12 @@ struct my_moe : polymoe::spec {
 };
 }  // namespace m035
 template class polymoe::layer<m035::my_moe, polymoe::cpu>;
+
+namespace m036 {
+struct my_moe : polymoe::spec {
+  using router = polymoe::strictly_balanced<>;
+  using capacity = polymoe::capacity::bounded<>;
+  using combine = polymoe::combine::renormalised<polymoe::combine::over_kept>;
+};
+}  // namespace m036
+template class polymoe::layer<m036::my_moe, polymoe::cpu>;

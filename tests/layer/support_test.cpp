@@ -395,6 +395,18 @@ struct bad : polymoe::spec {
 static_assert(support<bad, cpu>() == verdict::M035_assignment_of_one);
 }  // namespace m035
 
+namespace m036 {
+struct bad : polymoe::spec {
+  using router = polymoe::strictly_balanced<>;
+};
+static_assert(support<bad, cpu>() == verdict::M036_thresholds_of_rows);
+struct of_groups : polymoe::spec {
+  using router = polymoe::strictly_balanced<polymoe::score::sinkhorn<>>;
+  using capacity = polymoe::capacity::bounded<>;
+};
+static_assert(support<of_groups, cpu>() == verdict::M036_thresholds_of_rows);
+}  // namespace m036
+
 // Compositions that exist.
 namespace accepted {
 struct defaults : polymoe::spec {};

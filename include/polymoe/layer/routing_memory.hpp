@@ -7,6 +7,7 @@
 #include "../plan/sparse_plan.hpp"
 #include "../router/input_noise.hpp"
 #include "../router/route_row.hpp"
+#include "../router/strictly_balanced.hpp"
 #include "spec.hpp"
 #include "stats.hpp"
 
@@ -58,6 +59,8 @@ struct routing_parameters {
   float* load = nullptr;          ///< [E]
   float* coefficient = nullptr;   ///< [1] of a balance loss that adapts, else null
   float* active = nullptr;        ///< [2] sum over training calls of the share of scores above zero, and their number
+  float* threshold = nullptr;     ///< [E] of a router that learns them, else null
+  float* threshold_gap = nullptr; ///< [E + 1] sums over training calls of (above - picked) / units; last: their number
   std::uint64_t noise_stream = 0, jitter_stream = 0, dropout_stream = 0;
 };
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "../router/route_row.hpp"
+#include "../router/strictly_balanced.hpp"
 #include "spec.hpp"
 
 namespace polymoe::inline v0 {
@@ -42,6 +43,7 @@ enum class verdict {
   M029_convolution_needs_maps,
   M034_bias_of_slots = 34,
   M035_assignment_of_one = 35,
+  M036_thresholds_of_rows = 36,
 };
 
 namespace detail {
@@ -209,6 +211,7 @@ consteval verdict support() {
     constexpr auto over = Cap::overflow_policy::value;
     if (Bal::adapts && !picks_positive<R>) return verdict::M026_l1_needs_positive;
     if (detail::in_columns<R> && (Bal::needs_choice || Bal::has_bias)) return verdict::M024_balance_of_columns;
+    if (learns_thresholds<R> && (!Cap::limited || plans_groups<R>)) return verdict::M036_thresholds_of_rows;
     if (R::k == picked_by_experts && Cap::limited && over != overflow::kind::drop && over != overflow::kind::drop_to_zero)
       return verdict::M023_overflow_of_picks;
     if (mixture && Cap::limited) return verdict::M013_mixture_bounded;
@@ -290,6 +293,8 @@ consteval bool explain() {
                 "polymoe M034: soft_slots has no linear map from units to experts that a bias could be added to: its logits are products with slots. Leave with_bias out. See docs/errors.md#M034");
   static_assert(v != verdict::M035_assignment_of_one,
                 "polymoe M035: score::balanced_assignment gives every unit one expert, so its router is polymoe::top_k<1, score::balanced_assignment<>>. For several experts a unit use score::sinkhorn. See docs/errors.md#M035");
+  static_assert(v != verdict::M036_thresholds_of_rows,
+                "polymoe M036: strictly_balanced needs capacity::bounded, whose factor says how many units each expert takes in training, and a score of single rows (softmax, sigmoid): thresholds that a unit alone is compared with cannot be learned for the plan of a group. See docs/errors.md#M036");
   return true;
 }
 }  // namespace detail

@@ -21,18 +21,25 @@ void for_each_pick(const sparse_plan<C>& p, index t, F f) {
   }
 }
 
+/// Whether a score is above its expert's threshold, or above 0 where there are none.
+template <class C>
+bool is_above(const view<C>& scores, index t, index e, const float* threshold) {
+  using R = decltype(value_of(C(0)));
+  return value_of(scores.get(t, e)) > (threshold ? static_cast<R>(threshold[e]) : R(0));
+}
+
 /// Every expert takes the p.capacity largest of its column of `scores` [T, E] in every group, units that are not finite
-/// left out, and with PositiveOnly those without a positive score.  Fills p.count, p.begin, p.run_begin, p.token,
+/// left out, and with PositiveOnly those whose score is not above zero, or above `threshold` [E] of the expert.  Fills p.count, p.begin, p.run_begin, p.token,
 /// p.slots_begin and p.slot_of.
 template <bool PositiveOnly = false, class C, class Stream>
-void pick(const Stream& stream, sparse_plan<C>& p, const view<C>& scores) {
+void pick(const Stream& stream, sparse_plan<C>& p, const view<C>& scores, const float* threshold = nullptr) {
   const int G = p.groups, E = p.experts;
   parallel_for(stream, G, [&](index g, worker&) {
     const int t0 = static_cast<int>(g) * p.group_size, t1 = std::min(p.tokens, t0 + p.group_size);
     if constexpr (PositiveOnly) {
       for (int e = 0; e < E; ++e) p.count[e * G + g] = 0;
       for (int t = t0; t < t1; ++t)
-        for (int e = 0; e < E && !p.bad[t]; ++e) p.count[e * G + g] += value_of(scores.get(t, e)) > 0;
+        for (int e = 0; e < E && !p.bad[t]; ++e) p.count[e * G + g] += is_above(scores, t, e, threshold);
       for (int e = 0; e < E; ++e) p.count[e * G + g] = std::min(p.count[e * G + g], p.capacity);
     } else {
       int present = 0;

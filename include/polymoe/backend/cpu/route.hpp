@@ -27,6 +27,7 @@ struct route_memory : routing_memory<C> {
   place_memory place;
   route_values route;
   bool training = true;
+  const float* threshold = nullptr;  ///< [E] of an evaluation that picks by thresholds, else null
   bool balanced = false;  ///< balance losses take part in this call
   float balance_scale = 1;
 };
@@ -272,10 +273,11 @@ void route_statistics(route_memory<C>& m) {
       for (int g = 0; g < p.groups; ++g) s.served[e] += p.count[e * p.groups + g];
       s.wished[e] = s.served[e], s.placed += s.served[e];
     }
-    if constexpr (picks_positive<Router> && Capacity::limited) {  // without a limit every wish is served
+    // Without a limit every wish is served.
+    if ((picks_positive<Router> && Capacity::limited) || m.threshold) {
       for (int e = 0; e < E; ++e) s.wished[e] = 0;
       for (index t = 0; t < p.tokens; ++t)
-        for (int e = 0; e < E && !p.bad[t]; ++e) s.wished[e] += value_of(m.scores.get(t, e)) > 0;
+        for (int e = 0; e < E && !p.bad[t]; ++e) s.wished[e] += is_above(m.scores, t, e, m.threshold);
     }
     for (int e = 0; e < E; ++e) s.choices += s.wished[e];
     s.unpicked = s.most_experts = 0;

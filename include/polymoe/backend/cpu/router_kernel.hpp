@@ -100,6 +100,14 @@ class router_kernel<Spec, cpu_with<Maths>> {
     }
     if constexpr (Router::k >= 1) {
       place<typename Spec::capacity>(c.stream, s.plan, selection_scores<Router>(s), s.place);
+    } else if constexpr (learns_thresholds<Router>) {
+      s.threshold = s.training ? nullptr : p.threshold;
+      if (s.training) {
+        pick(c.stream, s.plan, s.scores);
+        compare_thresholds(p, s);
+      } else {
+        pick<true>(c.stream, s.plan, s.scores, p.threshold);
+      }
     } else if constexpr (traits::picked) {
       pick<picks_positive<Router>>(c.stream, s.plan, selection_scores<Router>(s));
     } else {
@@ -142,6 +150,11 @@ class router_kernel<Spec, cpu_with<Maths>> {
     }
   }
 
+  void move_thresholds(context<cpu_with<Maths>>& c, const parameters& p, float rate) const {
+    const float calls = c.halted && *c.halted ? 0.0f : p.threshold_gap[experts_];
+    for (index e = 0; e < experts_ && calls > 0; ++e) p.threshold[e] += rate * p.threshold_gap[e] / calls;
+    for (index e = 0; e <= experts_; ++e) p.threshold_gap[e] = 0;
+  }
   void adapt(context<cpu_with<Maths>>& c, const parameters& p, const config& g) const {
     if (p.active[1] > 0 && !(c.halted && *c.halted)) {
       const double share = static_cast<double>(p.active[0]) / static_cast<double>(p.active[1]);
@@ -155,6 +168,19 @@ class router_kernel<Spec, cpu_with<Maths>> {
   sparse_plan<C> plan(context<cpu_with<Maths>>&, const memory& s) const { return s.plan; }
 
  private:
+  /// Adds how far the units above each threshold are from those picked, as shares of the finite units.
+  void compare_thresholds(const parameters& p, const memory& s) const {
+    index finite = 0;
+    for (index t = 0; t < s.plan.tokens; ++t) finite += !s.plan.bad[t];
+    if (finite == 0) return;
+    for (index e = 0; e < experts_; ++e) {
+      index gap = 0;
+      for (index g = 0; g < s.plan.groups; ++g) gap -= s.plan.count[e * s.plan.groups + g];
+      for (index t = 0; t < s.plan.tokens; ++t) gap += !s.plan.bad[t] && is_above(s.scores, t, e, p.threshold);
+      p.threshold_gap[e] += static_cast<float>(static_cast<double>(gap) / static_cast<double>(finite));
+    }
+    p.threshold_gap[experts_] += 1;
+  }
   void weight_gradient(context<cpu_with<Maths>>& c, memory& s, view<const T> r, view<const C> d, view<M> grad,
                        view<M> bias_grad) const {
     products_.weight_gradient(c, s.plan.tokens, *s.plan.bad_count > 0 ? s.plan.bad : nullptr, s.pieces, r, d, grad,
