@@ -60,12 +60,6 @@ struct group {
     return s;
   }
 };
-matrix random_matrix(int n, int E, double scale, std::uint64_t seed) {
-  matrix a(static_cast<std::size_t>(n), std::vector<double>(static_cast<std::size_t>(E)));
-  for (int t = 0; t < n; ++t)
-    for (int e = 0; e < E; ++e) a[t][e] = scale * noise(seed, static_cast<std::uint64_t>(t * E + e));
-  return a;
-}
 double spread_of(const matrix& z) {
   double s = 0;
   for (const auto& r : z) s = std::max(s, *std::max_element(r.begin(), r.end()) - *std::min_element(r.begin(), r.end()));

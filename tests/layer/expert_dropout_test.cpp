@@ -25,7 +25,7 @@ struct dropping : polymoe::spec {
 struct all_of_them : polymoe::spec {
   using scalar = double;
   using router = polymoe::mixture<>;
-  using expert = expert::head<>;
+  using expert = polymoe::expert::head<>;
 };
 template <class Spec>
 typename layer<Spec, cpu>::config config_of(double dropout, index hidden = 6) {

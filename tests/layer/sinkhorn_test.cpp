@@ -97,12 +97,6 @@ struct cells {
     return s;
   }
 };
-matrix random_matrix(int n, int E, double scale, std::uint64_t seed) {
-  matrix a(static_cast<std::size_t>(n), std::vector<double>(static_cast<std::size_t>(E)));
-  for (int t = 0; t < n; ++t)
-    for (int e = 0; e < E; ++e) a[t][e] = scale * noise(seed, static_cast<std::uint64_t>(t * E + e));
-  return a;
-}
 
 template <class Layer>
 typename Layer::config config_of(int experts, double factor, index group = 0, int iterations = 20) {

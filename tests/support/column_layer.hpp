@@ -23,6 +23,13 @@ matrix logits_of(Case& c) {
   }
   return z;
 }
+/// [n, E] numbers in (-scale, scale).
+inline matrix random_matrix(int n, int E, double scale, std::uint64_t seed) {
+  matrix a(static_cast<std::size_t>(n), std::vector<double>(static_cast<std::size_t>(E)));
+  for (int t = 0; t < n; ++t)
+    for (int e = 0; e < E; ++e) a[t][e] = scale * noise(seed, static_cast<std::uint64_t>(t * E + e));
+  return a;
+}
 inline matrix softmax_rows(matrix z) {
   for (auto& row : z) {
     const double top = *std::max_element(row.begin(), row.end());

@@ -11,6 +11,7 @@
 #include <span>
 
 #include "../core/rng.hpp"
+#include "../core/view.hpp"
 #include "symmetric_eigen.hpp"
 
 namespace polymoe::inline v0::analysis {

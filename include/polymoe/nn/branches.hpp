@@ -30,15 +30,15 @@ class branches {
   };
 
   branches() = default;
-  explicit branches(config c) : config_(c), main_(std::move(c.main)), side_(std::move(c.side)) {
+  explicit branches(config c) : main_(std::move(c.main)), side_(std::move(c.side)) {
     require(main_.in_cols() == side_.in_cols() && main_.out_cols() == side_.out_cols(), "branches: one maps width ",
             main_.in_cols(), " to ", main_.out_cols(), ", the other ", side_.in_cols(), " to ", side_.out_cols());
   }
 
-  const config& settings() const { return config_; }
   index in_cols() const { return main_.in_cols(); }
   index out_cols() const { return main_.out_cols(); }
   static constexpr index out_rows(const config& c, index rows) { return rows_after<Main>(c.main, rows); }
+  index rows_out(index rows) const { return rows_after(main_, rows); }
 
   void visit(visitor<M>& v) {
     main_.visit(v);
@@ -46,7 +46,7 @@ class branches {
   }
   saved bind(binder<B>& b, index max_rows) const {
     arena_scope all(b.scratch);
-    const index out = rows_after<Main>(config_.main, max_rows);
+    const index out = rows_after(main_, max_rows);
     b.scratch.template take<T>(1, std::max(out * out_cols(), max_rows * in_cols()));
     return {main_.bind(b, max_rows), side_.bind(b, max_rows), 0};
   }
@@ -56,7 +56,7 @@ class branches {
   }
 
   void forward(context<B>& c, view<const T> x, view<T> y, saved& s) const {
-    const index out = rows_after<Main>(config_.main, x.rows), beside = rows_after<Side>(config_.side, x.rows);
+    const index out = rows_after(main_, x.rows), beside = rows_after(side_, x.rows);
     require(out == beside, "branches: ", x.rows, " rows become ", out, " in one branch and ", beside, " in the other");
     check_shapes("branches", *this, x, y);
     arena_scope all(c.scratch);
@@ -89,7 +89,6 @@ class branches {
   Side& side() { return side_; }
 
  private:
-  config config_;
   Main main_;
   Side side_;
 };

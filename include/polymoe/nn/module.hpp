@@ -13,6 +13,7 @@
 //   static constexpr cost count(config, rows)
 // and may have
 //   static constexpr index out_rows(config, rows), with settings()   when output rows differ from input rows
+//   rows_out(rows)              containers: the same of an object, asked of its children
 //   forward_add(context&, x, skip, y, saved&)      y = f(x) + skip in one pass
 //   backward_add(context&, dy, skip, dx, saved&)   dx = f'(dy) + skip in one pass; dx is not empty
 //   static constexpr bool parameters = false   it has none, so that backward may be left out where nobody wants dx
@@ -68,7 +69,9 @@ constexpr index rows_after(const typename M::config& c, index rows) {
 /// The same for a module.
 template <class M>
 index rows_after(const M& m, index rows) {
-  if constexpr (requires { M::out_rows(m.settings(), rows); })
+  if constexpr (requires { m.rows_out(rows); })
+    return m.rows_out(rows);
+  else if constexpr (requires { M::out_rows(m.settings(), rows); })
     return M::out_rows(m.settings(), rows);
   else
     return rows;

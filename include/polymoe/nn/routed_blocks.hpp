@@ -31,7 +31,7 @@ class routed_blocks {
   static_assert(!Spec::expert::head_of_classes, "polymoe: experts of routed_blocks keep the width of their rows; a head has classes");
   using routing_type = routing<Spec, B>;
   using apply_type = apply<Spec, B>;
-  using attending = residual<sequential<named<"norm1", layer_norm<T, B>>, named<"attn", attention<T, B>>>>;
+  using attention_half = residual<sequential<named<"norm1", layer_norm<T, B>>, named<"attn", attention<T, B>>>>;
 
   struct config {
     typename attention<T, B>::config attention;
@@ -41,7 +41,7 @@ class routed_blocks {
     double eps = 1e-6;
   };
   struct block_saved {
-    typename attending::saved attending;
+    typename attention_half::saved attending;
     typename layer_norm<T, B>::saved norm;
     typename apply_type::saved apply;
     view<T> attended, normed, out;  ///< [rows, D]; the last block writes its output elsewhere
@@ -176,7 +176,7 @@ class routed_blocks {
       attending_.visit(v);
       v.child("norm2", norm_), v.child("moe", apply_);
     }
-    attending attending_;
+    attention_half attending_;
     layer_norm<T, B> norm_;
     apply_type apply_;
   };

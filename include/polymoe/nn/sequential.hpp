@@ -51,6 +51,10 @@ class sequential {
     }
     (std::make_index_sequence<size>{});
   }
+  index rows_out(index rows) const {
+    walk([&]<std::size_t I>() { rows = rows_after(std::get<I>(parts_), rows); });
+    return rows;
+  }
   template <std::size_t I>
   auto& get() {
     return std::get<I>(parts_);

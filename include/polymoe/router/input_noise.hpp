@@ -67,8 +67,8 @@ struct input_noise {
 
  private:
   POLYMOE_HD static float uniform(const words4& w, index i) {
-    const std::uint32_t words[4] = {w.a, w.b, w.c, w.d};
-    return static_cast<float>(words[i % 4] >> 8) * 0x1p-24f;
+    const std::uint32_t first = i & 1 ? w.b : w.a, second = i & 1 ? w.d : w.c;
+    return static_cast<float>((i & 2 ? second : first) >> 8) * 0x1p-24f;
   }
 };
 
