@@ -40,16 +40,18 @@ struct group {
   /// The expert of every unit, -1 for bad ones; each row has one 1 and zeros.
   std::vector<int> experts() const {
     std::vector<int> of;
+    bool sound = true;
     for (index t = 0; t < plan.rows; ++t) {
       int found = -1, ones = 0;
       for (index e = 0; e < plan.cols; ++e) {
         const double x = plan.at(t, e);
-        REQUIRE((x == 0 || x == 1));
+        sound = sound && (x == 0 || x == 1);
         if (x == 1) found = static_cast<int>(e), ++ones;
       }
-      REQUIRE(ones == (bad[static_cast<std::size_t>(t)] ? 0 : 1));
+      sound = sound && ones == (bad[static_cast<std::size_t>(t)] ? 0 : 1);
       of.push_back(found);
     }
+    REQUIRE(sound);
     return of;
   }
   double sum() const {
@@ -103,7 +105,7 @@ void check_balanced(const std::vector<int>& of, int E) {
 TEST_CASE_TEMPLATE("the sum is within (n + E / 2) epsilon of the best of all assignments, for every remainder", C, double, float) {
   int exact = 0, cases = 0;
   for (int E = 1; E <= 5; ++E)
-    for (int n = 0; n <= (E <= 3 ? 10 : E == 4 ? 9 : 8); ++n)
+    for (int n = 0; n <= (E <= 3 ? 9 : 7); ++n)
       for (std::uint64_t seed = 0; seed < 4; ++seed) {
         // Random logits; few different ones, so that many assignments are equally good; everybody likes expert 0.
         matrix z = random_matrix(n, E, 3, seed + 1);
@@ -119,7 +121,7 @@ TEST_CASE_TEMPLATE("the sum is within (n + E / 2) epsilon of the best of all ass
           s.tolerance = tolerance;
           group<C> g(z, E);
           g.run(s);
-          CAPTURE(n), CAPTURE(E), CAPTURE(seed), CAPTURE(tolerance);
+          INFO("n ", n, ", E ", E, ", seed ", seed, ", tolerance ", tolerance);
           check_balanced(g.experts(), E);
           CHECK(g.steps < s.rounds);
           CHECK((g.sum() <= best + 1e-9 || n == 0));

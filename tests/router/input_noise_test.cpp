@@ -18,6 +18,10 @@ struct plain : polymoe::spec {
   using scalar = T;
   using router = Router;
 };
+template <class T>
+struct through : plain<top_k<1, score::gate_jitter<score::gate_dropout<>>>, T> {
+  using expert = polymoe::expert::identity;
+};
 using jittered = score::gate_jitter<>;
 using dropped = score::gate_dropout<>;
 using both = score::gate_jitter<score::gate_dropout<>>;
@@ -49,10 +53,7 @@ double factor(const polymoe::random_root& root, std::uint64_t at, double jitter,
 }  // namespace
 
 TEST_CASE_TEMPLATE("logits are products of the input times its factors; experts see the input", T, double, float, polymoe::bf16) {
-  struct through : plain<top_k<1, both>, T> {
-    using expert = polymoe::expert::identity;
-  };
-  using Layer = layer<through, cpu>;
+  using Layer = layer<through<T>, cpu>;
   const double jitter = static_cast<double>(0.4f), p = static_cast<double>(0.3f);
   const double accuracy = std::is_same_v<T, double> ? 1e-12 : 3e-6;
   auto config = small<Layer>();

@@ -2,6 +2,8 @@
 // same bits.
 #include <doctest/doctest.h>
 
+#include <polymoe/plan/expand.hpp>
+
 #include "temp_folder.hpp"
 #include "tiny_vit.hpp"
 
@@ -54,15 +56,18 @@ TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, traini
   const train_summary test = t.evaluate([&](index, index n) {
     std::size_t l = 0;
     each_expert_layer(t.work().module(), t.work().saved(), [&](auto& layer, auto& saved) {
-      const auto owned = expand(layer.plan(t.work().ctx(), saved));
-      const auto& plan = owned.plan;
-      for (index u = 0; u < plan.tokens; ++u)
-        for (index s = 0; s < plan.combine.cols; ++s) {
-          const double weight = static_cast<double>(plan.combine.get(u, s));
-          const auto label = static_cast<std::size_t>(data.test.labels[static_cast<std::size_t>(at + u / (plan.tokens / n))]);
-          want_counts[(l * data.test.class_names.size() + label) * tiny::experts + static_cast<std::size_t>(s / plan.capacity)] +=
-              std::is_same_v<Spec, slots> ? weight : weight != 0;
-        }
+      const auto add = [&](const auto& plan) {
+        for (index u = 0; u < plan.tokens; ++u)
+          for (index s = 0; s < plan.combine.cols; ++s) {
+            const double weight = static_cast<double>(plan.combine.get(u, s));
+            const auto label = static_cast<std::size_t>(data.test.labels[static_cast<std::size_t>(at + u / (plan.tokens / n))]);
+            want_counts[(l * data.test.class_names.size() + label) * tiny::experts + static_cast<std::size_t>(s / plan.capacity)] +=
+                std::is_same_v<Spec, slots> ? weight : weight != 0;
+          }
+      };
+      const auto plan = layer.plan(t.work().ctx(), saved);
+      if constexpr (std::is_same_v<Spec, slots>) add(plan);
+      else add(expand(plan).plan);
       ++l;
     });
     at += n;

@@ -44,8 +44,8 @@ struct balanced_assignment : Inner {
             ", it must lie in [1e-5, 1]");
     require(rounds >= 0, "balanced_assignment: rounds is ", rounds, ", it must not be negative");
   }
-  /// Three numbers of each unit and stand-in, and four of each expert.
-  index kept(index units, index experts) const { return 3 * (units + experts) + 4 * experts; }
+  /// Four numbers of each unit and stand-in, and four of each expert.
+  index kept(index units, index experts) const { return 4 * (units + experts) + 4 * experts; }
 
   template <class Block, class Cells>
   POLYMOE_HD void plan_group(const Block& b, const Cells& a) const {
@@ -95,10 +95,11 @@ struct balanced_assignment : Inner {
       const R spread = phase::max<R>(b, n, [&](index t) {
         R high = -largest, low = largest;
         for (int e = 0; e < E && !a.bad[t]; ++e) {
-          const R z = worth(static_cast<int>(t), e);
+          const R z = logit(t, e);
           if (z > high) high = z;
           if (z < low) low = z;
         }
+        put(3, static_cast<int>(t), high);
         return high - low;  // of a bad unit below any other
       });
       // Equal logits: any epsilon.
@@ -133,12 +134,12 @@ struct balanced_assignment : Inner {
     const Cells& a;
     int n, E, present = 0, slots = 0, stand_ins = 0, bidders = 0;
 
-    // Numbers of bidder i: the expert it has a slot of, the expert it asks for, and the price of either.  Of expert e: its
-    // price, its price when the phase began, what its stand-in pays, and whether somebody asks for it.
+    // Numbers of bidder i: the expert it has a slot of, the expert it asks for, the price of either, and its largest logit.
+    // Of expert e: its price, its price when the phase began, what its stand-in pays, and whether somebody asks for it.
     POLYMOE_HD R number(int row, int i) const { return value_of(a.kept.get(0, index{row} * (n + E) + i)); }
     POLYMOE_HD void put(int row, int i, R x) const { a.kept.set(0, index{row} * (n + E) + i, S(x)); }
-    POLYMOE_HD R of_expert(int row, int e) const { return value_of(a.kept.get(0, index{3} * (n + E) + row * E + e)); }
-    POLYMOE_HD void put_expert(int row, int e, R x) const { a.kept.set(0, index{3} * (n + E) + row * E + e, S(x)); }
+    POLYMOE_HD R of_expert(int row, int e) const { return value_of(a.kept.get(0, index{4} * (n + E) + row * E + e)); }
+    POLYMOE_HD void put_expert(int row, int e, R x) const { a.kept.set(0, index{4} * (n + E) + row * E + e, S(x)); }
 
     POLYMOE_HD int owner(int i) const { return static_cast<int>(number(0, i)); }
     POLYMOE_HD void set_owner(int i, int e) const { put(0, i, R(e)); }
@@ -153,12 +154,13 @@ struct balanced_assignment : Inner {
     POLYMOE_HD bool asked(int e) const { return of_expert(3, e) != 0; }
 
     POLYMOE_HD bool waits(int i) const { return owner(i) == nobody && !(i < n && a.bad[i]); }
-    /// What expert e is worth to bidder i, before its price.  Scaled logits may overflow where scores do not.
-    POLYMOE_HD R worth(int i, int e) const {
-      if (i >= n) return R(0);
-      const R z = value_of(a.scaled(i, e));
+    /// Scaled logits may overflow where scores do not.
+    POLYMOE_HD R logit(index t, index e) const {
+      const R z = value_of(a.scaled(t, e));
       return z > largest ? largest : (z < -largest ? -largest : z);
     }
+    /// What expert e is worth to bidder i, before its price: relative to its best, beside which a price would be lost.
+    POLYMOE_HD R worth(int i, int e) const { return i < n ? logit(i, e) - number(3, i) : R(0); }
     POLYMOE_HD R cost(int i, int e) const {
       return i >= n && stand_in(e) < no_stand_in ? stand_in(e) : least(e);
     }
