@@ -133,8 +133,8 @@ TEST_CASE_TEMPLATE("the sum is within (n + E / 2) epsilon of the best of all ass
 }
 
 TEST_CASE("large groups: balanced, better than greedy filling, near the bound from prices") {
-  for (const int n : {256, 1000, 1001})
-    for (const int E : {7, 16, 64}) {
+  for (const int n : {256, 301, 640})
+    for (const int E : {7, 16, 32}) {
       const matrix z = random_matrix(n, E, 2, static_cast<std::uint64_t>(n + E));
       score::balanced_assignment<> s;
       group<double> g(z, E);
@@ -154,7 +154,7 @@ TEST_CASE("large groups: balanced, better than greedy filling, near the bound fr
       CHECK(g.sum() <= free);
       CHECK(g.sum() >= greedy - (n + E / 2.0) * 1e-3 * spread_of(z));
       // A finer epsilon gains no more than the coarser one promised.
-      s.tolerance = 1e-5f;
+      s.tolerance = 1e-4f;
       group<double> fine(z, E);
       fine.run(s);
       CHECK(std::abs(fine.sum() - g.sum()) <= (n + E / 2.0) * 1e-3 * spread_of(z));

@@ -76,7 +76,8 @@ struct balanced_assignment : Inner {
     using S = std::remove_cvref_t<decltype(std::declval<Cells>().scaled(0, 0))>;
     using R = decltype(value_of(S(0)));
     using U = decltype(descending_key(R(0)));
-    static constexpr int nobody = -1, accepted = -2;
+    static constexpr int nobody = -1, accepted = -2, rejected = -3;
+    static constexpr int few = 4;  ///< up to so many bidders too many are looked for one by one
     static constexpr R largest = R(1e30f), no_stand_in = R(3e38f);
     static constexpr R least_share = sizeof(R) == 4 ? R(0x1p-21f) : R(0x1p-50);
 
@@ -204,6 +205,18 @@ struct balanced_assignment : Inner {
         put_expert(3, best, R(1));  // by whoever asks, always the same number
       });
     }
+    /// Marks the candidate with the lowest price, of equal ones the last.
+    template <class Counts>
+    POLYMOE_HD void reject_worst(const Counts& counts) const {
+      R lowest = no_stand_in;
+      int at = nobody;
+      for (int i = b.rank(); i < bidders; i += b.width())
+        if (counts(i) && want(i) != rejected && price(i) <= lowest) lowest = price(i), at = i;
+      const R of_all = -b.max(-lowest);
+      at = b.max(at != nobody && lowest == of_all ? at : nobody);
+      if (b.rank() == 0) set_want(at, rejected);
+      b.sync();
+    }
     /// The owners and bidders of expert e who get its slots.
     POLYMOE_HD void decide(int e) const {
       const auto candidate = [&](int i) { return owner(i) == e || want(i) == e; };
@@ -219,22 +232,30 @@ struct balanced_assignment : Inner {
           chosen = n + stand_ins - last;
         }
       }
-      const int taken = phase::select_first(
-          b, bidders, slots, a.bins,
-          [&](int i) { return candidate(i) && (i < n || i == chosen) ? descending_key(price(i)) : ~U(0); },
-          [&](int i, int) { set_want(i, accepted); });
-      phase::each(b, bidders, [&](index at) {
-        const int i = static_cast<int>(at);
-        if (want(i) == accepted)
-          set_owner(i, e), set_want(i, nobody);
-        else if (candidate(i))
-          set_owner(i, nobody), set_want(i, nobody);
-      });
-      const R cheapest = -phase::max<R>(b, bidders, [&](index i) {
-        return owner(static_cast<int>(i)) == e ? -price(static_cast<int>(i)) : -no_stand_in;
-      });
+      const auto counts = [&](int i) { return candidate(i) && (i < n || i == chosen); };
+      int held = 0;
+      for (int i = b.rank(); i < bidders; i += b.width()) held += counts(i);
+      held = b.sum(held);
+      const int surplus = held - slots;
+      if (surplus > few) {
+        phase::select_first(
+            b, bidders, slots, a.bins, [&](int i) { return counts(i) ? descending_key(price(i)) : ~U(0); },
+            [&](int i, int) { set_want(i, accepted); });
+      } else {
+        for (int k = 0; k < surplus; ++k) reject_worst(counts);
+      }
+      // One pass, each thread over its own bidders: who has a slot now, and the cheapest of them.
+      R cheapest = no_stand_in;
+      for (int i = b.rank(); i < bidders; i += b.width()) {
+        const int w = want(i);
+        if (w != accepted && w != rejected && !candidate(i)) continue;
+        const bool in = w == accepted || (w != rejected && surplus <= few && counts(i));
+        set_owner(i, in ? e : nobody), set_want(i, nobody);
+        if (in && price(i) < cheapest) cheapest = price(i);
+      }
+      cheapest = -b.max(-cheapest);
       if (b.rank() == 0) {
-        set_least(e, taken < slots ? start(e) : cheapest);
+        set_least(e, held < slots ? start(e) : cheapest);
         put_expert(2, e, chosen != nobody && owner(chosen) == e ? price(chosen) : no_stand_in);
       }
       b.sync();
