@@ -13,7 +13,7 @@ struct parameters {
   using scalar = T;
   using backend = B;
   struct saved {};
-  param<T> p[6];
+  param<T> p[7];
 
   static index in_cols() { return 1; }
   static index out_cols() { return 1; }
@@ -25,6 +25,10 @@ struct parameters {
     v.add(p[4], "xavier", {1, 1}, init_rule::xavier(3, 5));
     v.add_stack(
         p[5], 3, [](index i) { return std::to_string(i) + ".weight"; }, {2, 9}, init_rule::normal(1));
+    v.equal_stacks(true);
+    v.add_stack(
+        p[6], 2, [](index i) { return std::to_string(i) + ".equal"; }, {3, 5}, init_rule::normal(1));
+    v.equal_stacks(false);
   }
   saved bind(binder<B>&, index) const { return {}; }
   void refresh(context<B>&) {}
@@ -51,6 +55,13 @@ void compare(std::uint64_t seed) {
   CHECK(first("normal", 0.02) != 0);
   CHECK(std::abs(first("normal", 0.02) - first("0.weight", 1)) > 1e-6);
   CHECK(std::abs(first("1.weight", 1) - first("0.weight", 1)) > 1e-6);
+  // Equal stacks repeat their first tensor, others do not.
+  const auto& list = host.entries();
+  const auto tensor_of = [&](std::size_t i) {
+    return std::vector<T>(want.begin() + list[i].offset, want.begin() + list[i].offset + list[i].size);
+  };
+  CHECK(tensor_of(5) != tensor_of(6));
+  CHECK(tensor_of(8) == tensor_of(9));
 }
 
 std::uint64_t mixed(std::uint64_t h, std::uint64_t x) { return (h ^ x) * 0x100000001b3ull; }

@@ -36,4 +36,10 @@ TEST_CASE("flops: rho_static does not depend on K, rho_capacity grows with the s
   CHECK(s.rho_capacity(2) == doctest::Approx(s.rho_active(2)));
   CHECK(s.rho_capacity(2.5) > s.rho_active(2));
   CHECK(s.rho_active(2) > s.rho_active(1));
+  // A shared expert as wide as a routed one is computed like it, and counts as not routed.
+  const auto shared = vit_shape{.layers = 8, .dim = 512, .mlp = 2048, .patch = 32, .routed_layers = 2, .shared_hidden = 2048}.share();
+  CHECK(shared.shared == shared.expert);
+  CHECK(shared.rho_static() == s.rho_static());
+  CHECK(shared.rho_active(1) == doctest::Approx(s.expert / (s.rest + s.router + 2 * s.expert)));
+  CHECK(shared.rho_capacity(2) == doctest::Approx(shared.rho_active(2)));
 }

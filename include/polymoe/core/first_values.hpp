@@ -59,9 +59,12 @@ struct first_value {
   random_stream draw;
 
   first_value() = default;
-  /// Each tensor has a stream of its own, so no two are alike and none depends on the order of declarations.
+  /// Each tensor has a stream of its own, so no two are alike and none depends on the order of declarations; except
+  /// those that are asked to be alike (param_entry::draws_as).
   first_value(const param_entry& e, std::uint64_t seed)
-      : how(e.init.how), scale(e.init.scale), draw(random_root{seed}.stream(stream_id(e.name), 0)) {}
+      : how(e.init.how),
+        scale(e.init.scale),
+        draw(random_root{seed}.stream(stream_id(e.draws_as.empty() ? e.name : e.draws_as), 0)) {}
 
   POLYMOE_HD double operator()(std::uint64_t i) const {
     switch (how) {

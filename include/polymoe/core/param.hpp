@@ -53,6 +53,7 @@ struct param_entry {
   index size = 0;
   init_rule init;
   decay decays = decay::yes;
+  std::string draws_as{};  ///< the tensor whose first values it has; empty: its own
 };
 
 template <class M>
@@ -80,7 +81,8 @@ class visitor {
     param_elements_ = round_up(param_elements_, 16);
     const index start = param_elements_;
     for (index i = 0; i < count; ++i)
-      params_.push_back({path_ + name(i), dims, start + i * size, size, init, d});
+      params_.push_back(
+          {path_ + name(i), dims, start + i * size, size, init, d, equal_stacks_ ? path_ + name(0) : std::string{}});
     param_elements_ += checked_mul(count, size, "parameters");
     if (attached_) {
       p.value = slice(view<const M>(values_), start, count * rows, cols);
@@ -88,6 +90,8 @@ class visitor {
     }
     p.block_rows = rows;
   }
+  /// Whether all tensors of the stacks that follow start as the first one does; else each draws its own values.
+  void equal_stacks(bool on) { equal_stacks_ = on; }
   /// `n` floats that no gradient trains, first set to `first`.
   void add_state(float*& p, const std::string& name, index n, float first) {
     states_.push_back({path_ + name, {n}, state_elements_, n, init_rule::constant(first), decay::no});
@@ -135,7 +139,7 @@ class visitor {
   view<M> values_, grads_;
   float* state_ = nullptr;
   std::byte* derived_ = nullptr;
-  bool attached_ = false;
+  bool attached_ = false, equal_stacks_ = false;
   std::string path_;
   std::vector<param_entry> params_, states_;
   index param_elements_ = 0, state_elements_ = 0;

@@ -26,6 +26,7 @@ struct apply_config {
   bool even = false;    ///< plans are padded and have no fallback expert: every expert owns as many slots
   index map_height = 0; ///< rows of pixels of a unit that is a feature map; 0: a square one
   double dropout = 0;   ///< of the experts' hidden rows
+  bool equal_experts = false; ///< all experts start with the values of the first
 };
 
 namespace detail {
@@ -85,7 +86,9 @@ class apply {
 
   template <class V>
   void visit(V& v) {
+    v.equal_stacks(config_.equal_experts);
     v.child("experts", expert_);
+    v.equal_stacks(false);
   }
   void refresh(context<Backend>& c) { expert_.refresh(c); }
   /// How the products of experts run, where there is a choice; else empty.  Complete after bind.

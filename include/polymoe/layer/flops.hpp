@@ -1,8 +1,9 @@
 // Compute shares of Mixture-of-Experts models, as constexpr functions of sizes: the three rho of papers A to D.
 //
 //   rho_static      dense block that the experts replace, over the whole dense model; does not depend on K
-//   rho_active      K experts per unit, over rest + router + K experts (or the measured mean number of served choices)
-//   rho_capacity    all slots, filled or not, over rest + router + all slots: what padded buffers really compute
+//   rho_active      K experts per unit, over rest + shared + router + K experts (or the measured mean number of served
+//                   choices)
+//   rho_capacity    all slots, filled or not, over rest + shared + router + all slots: what padded buffers really compute
 // All in multiply-accumulates per image.
 #pragma once
 
@@ -15,12 +16,13 @@ struct compute_share {
   double router = 0;  ///< MACs of the routers
   double block = 0;   ///< MACs of the dense blocks that the experts replace
   double expert = 0;  ///< MACs of one expert for every unit (all routed layers together)
+  double shared = 0;  ///< MACs of the experts that every unit meets (nn::shared_experts): computed, not routed
 
   constexpr double rho_static() const { return block / (rest + block); }
-  constexpr double rho_active(double k) const { return k * expert / (rest + router + k * expert); }
+  constexpr double rho_active(double k) const { return k * expert / (rest + shared + router + k * expert); }
   /// `slots_per_unit` is E * C / n: slots computed per routed unit.
   constexpr double rho_capacity(double slots_per_unit) const {
-    return slots_per_unit * expert / (rest + router + slots_per_unit * expert);
+    return slots_per_unit * expert / (rest + shared + router + slots_per_unit * expert);
   }
 };
 
@@ -32,6 +34,7 @@ struct vit_shape {
   index routed_layers = 0;  ///< MLP blocks that become Mixture-of-Experts layers
   index experts = 8;
   index expert_hidden = 0;  ///< 0: the same as mlp
+  index shared_hidden = 0;  ///< of all shared experts of a routed layer together
   bool router_per_layer = true;
 
   constexpr index tokens() const { return (image / patch) * (image / patch) + extra_tokens; }
@@ -45,6 +48,7 @@ struct vit_shape {
     s.rest = all * attention + (all - routed) * block + patches + d * static_cast<double>(classes);
     s.router = (router_per_layer ? routed : (routed > 0 ? 1.0 : 0.0)) * n * d * static_cast<double>(experts);
     s.block = routed * block;
+    s.shared = routed * 2 * d * static_cast<double>(shared_hidden) * n;
     s.expert = routed * 2 * d * static_cast<double>(expert_hidden ? expert_hidden : mlp) * n;
     return s;
   }

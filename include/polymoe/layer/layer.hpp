@@ -24,6 +24,7 @@ struct layer_config {
   index group_size = 0;  ///< units that compete for slots together; 0: all of a call
   bool padded = false;   ///< padded plan layout (bounded capacity only)
   double expert_dropout = 0;  ///< share of an expert's hidden numbers that are 0 in training (V-MoE 0.2, paper B 0.1)
+  bool equal_experts = false;  ///< all experts start with the values of the first; else each draws its own
   typename Spec::router router{};
   typename Spec::capacity capacity{};
   typename Spec::combine combine{};
@@ -65,7 +66,7 @@ class working_layer {
       : config_(checked(c)),
         routing_(routing_of(c)),
         apply_({c.dim, c.hidden, outputs(c), routing_.plan_experts(), c.unit_rows, routing_.group_slots(),
-                c.padded && !routing_type::has_fallback, c.map_height, c.expert_dropout}) {}
+                c.padded && !routing_type::has_fallback, c.map_height, c.expert_dropout, c.equal_experts}) {}
 
   index in_cols() const { return config_.dim; }
   index out_cols() const { return outputs(config_); }
