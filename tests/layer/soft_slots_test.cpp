@@ -305,13 +305,108 @@ TEST_CASE("no units, fewer units, and what is refused") {
   CHECK(refuses([] { batch_layer{config_of<batch_layer>(3, 1, 4)}; }, {"take group_size 0, it is 4"}));
 }
 
+TEST_CASE("a batch in pieces is one group: outputs and gradients of the image axis, and the definition") {
+  // 2100 units are 9 pieces of 256, the last short; as one image they are one piece.
+  const index units = 2100;
+  layer_case<batch_layer> b(config_of<batch_layer>(3, 2, 0), units, 15, 2);
+  layer_case<soft_layer> i(config_of(3, 2, units), units, 15);
+  for (const index t : {index{0}, index{300}, index{2099}}) b.x.put(t, 2, not_a_number), i.x.put(t, 2, not_a_number);
+  b.forward(), i.forward();
+  b.backward(), i.backward();
+  std::vector<double> one, other;
+  for (index t = 0; t < units; ++t)
+    for (index j = 0; j < 5; ++j) {
+      CHECK(std::isnan(b.y.at(t, j)) == std::isnan(i.y.at(t, j)));
+      if (std::isnan(b.y.at(t, j))) continue;
+      one.push_back(b.y.at(t, j)), other.push_back(i.y.at(t, j));
+      one.push_back(b.dx.at(t, j)), other.push_back(i.dx.at(t, j));
+    }
+  CHECK(norm_ratio(one, other) < 1e-13);
+  const auto ga = grads_of(b.w), gb = grads_of(i.w);
+  for (const auto& [name, g] : ga) CHECK_MESSAGE(norm_ratio(g, gb.at(name)) < 1e-12, name);
+  CHECK(b.stats().bad_rows == 3);
+  CHECK(b.stats().entropy == doctest::Approx(i.stats().entropy));
+  CHECK(b.stats().margin == doctest::Approx(i.stats().margin));
+  layer_case<batch_layer> c(config_of<batch_layer>(3, 2, 0), 700, 16, 2);
+  check_by_hand(c, 700);
+}
+
+TEST_CASE("a piece whose units are all bad adds nothing") {
+  layer_case<batch_layer> b(config_of<batch_layer>(3, 2, 0), 600, 17, 2), rest(config_of<batch_layer>(3, 2, 0), 344, 17);
+  for (index t = 0; t < 256; ++t) b.x.put(t, 0, not_a_number);
+  for (index t = 256; t < 600; ++t)
+    for (index j = 0; j < 5; ++j) rest.x.put(t - 256, j, b.x.at(t, j)), rest.dy.put(t - 256, j, b.dy.at(t, j));
+  b.forward(), rest.forward();
+  b.backward(), rest.backward();
+  double worst = 0;
+  for (index t = 256; t < 600; ++t)
+    for (index j = 0; j < 5; ++j)
+      worst = std::max({worst, std::abs(b.y.at(t, j) - rest.y.at(t - 256, j)), std::abs(b.dx.at(t, j) - rest.dx.at(t - 256, j))});
+  CHECK(worst < 1e-12);
+}
+
+namespace {
+/// Bytes asked for at bind.
+struct asked {
+  double saved, scratch;
+};
+template <class Module>
+asked bytes_of(const Module& m, index units, int threads) {
+  polymoe::binder<cpu> b;
+  b.threads = threads;
+  (void)m.bind(b, units);
+  return {static_cast<double>(b.saved.peak()), static_cast<double>(b.scratch.peak())};
+}
+}  // namespace
+
+TEST_CASE("memory: an image adds what units and slots need, never units times slots; scratch grows with threads alone") {
+  constexpr index T = 512, E = 256, S = 512, D = 16;
+  constexpr double whole_matrix = 8.0 * T * S;
+  using routing = soft_layer::routing_type;
+  const routing r({.dim = D, .experts = E, .group_size = T, .router = {.slots = S / E}, .capacity = {}, .combine = {}, .balance = {}});
+  // Beyond 16 images the sums for parameters are as many as they will be.
+  const asked a = bytes_of(r, 16 * T, 1), b = bytes_of(r, 32 * T, 1), c = bytes_of(r, 32 * T, 3);
+  CHECK((b.saved - a.saved) / 16 < 40.0 * (T + S));
+  CHECK((b.saved - a.saved) / 16 < whole_matrix / 20);
+  CHECK((a.scratch == b.scratch && c.saved == b.saved));
+  CHECK(c.scratch == doctest::Approx(3 * b.scratch).epsilon(1e-3));
+  CHECK(b.scratch < whole_matrix);  // 128 of its 512 rows
+  // What moves rows keeps nothing.
+  using mover = soft_layer::apply_type::Mover;
+  const mover m({.in = D, .out = D, .group_slots = S, .group_size = T});
+  const auto moving = [&](index images, int threads) {
+    polymoe::binder<cpu> own;
+    own.threads = threads;
+    m.bind(own, images * T, images);
+    CHECK(own.saved.peak() == 0);
+    return static_cast<double>(own.scratch.peak());
+  };
+  CHECK(moving(1, 1) == moving(64, 1));
+  CHECK(moving(64, 3) == doctest::Approx(3 * moving(64, 1)).epsilon(1e-3));
+  CHECK(moving(64, 1) < 2 * whole_matrix);  // four matrices of 128 rows, and the slots
+  // The whole layer: slots of an image are E rows for experts, and still far from a matrix.
+  auto config = config_of(E, S / E, T);
+  config.dim = D, config.hidden = 4;
+  const soft_layer whole(config);
+  const asked d = bytes_of(whole, 16 * T, 2), e = bytes_of(whole, 32 * T, 2);
+  CHECK((e.saved - d.saved + e.scratch - d.scratch) / 16 < whole_matrix / 4);
+  // Over the batch: one group, cut into at most 16 pieces.
+  config.group_size = 0;
+  layer<soft<double, axis::batch>, cpu>::config batch;
+  batch.dim = D, batch.hidden = 4, batch.experts = E, batch.router.slots = S / E;
+  const batch_layer all(batch);
+  const asked f = bytes_of(all, 16 * T, 2), g = bytes_of(all, 32 * T, 2);
+  CHECK(g.saved - f.saved < 40.0 * 16 * T);
+  CHECK(f.scratch == g.scratch);
+}
+
 TEST_CASE("counting and describing") {
   const auto config = config_of(3, 2, 6);
   const auto one = soft_layer::count(config, 12);
   CHECK(one.params == 3 * (5 * 4 + 4 + 4 * 5 + 5) + 6 * 5 + 1);
   CHECK(one.macs == 3 * 6 * 5 * 12 + 12 * 2 * 5 * 4);
   const std::string text = soft_layer(config).describe();
-  for (const char* part : {"K=all through slots", "router soft slots", "plan dense [T, E*C]"})
+  for (const char* part : {"K=all through slots", "router soft slots", "plan of slots, dispatch and combine [T, E*C]"})
     CHECK_MESSAGE(text.find(part) != std::string::npos, text);
 }
 

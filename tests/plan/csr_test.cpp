@@ -322,8 +322,7 @@ TEST_CASE("units with 0 to E experts: output and every gradient against the dens
       // y = combine * experts(dispatch * x), with experts of the reference.
       reference r;
       r.dim = r.out = D, r.hidden = H, r.experts = E;
-      const auto owned = polymoe::expand(p);
-      const auto& d = owned.plan;
+      const auto d = polymoe::expand(p);
       const auto params = values_of(w);
       double worst = 0;
       for (int t = 0; t < T; ++t)

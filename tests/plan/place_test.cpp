@@ -229,8 +229,7 @@ TEST_CASE("expand spells a plan out: one cell per place, in the right column") {
     for (int t = 0; t < s.T; ++t) wish.push_back(best_k(score[t], s.K));
     placed<capacity::bounded<overflow::fallback>> got(score, wish, s.E, s.K, s.group_size, s.C, padded);
     for (int i = 0; i < got.plan.max_slots; ++i) got.gate.put(0, i, 1 + i);
-    const auto owned = polymoe::expand(got.plan);
-    const auto& dense = owned.plan;
+    const auto dense = polymoe::expand(got.plan);
     int cells = 0;
     for (int t = 0; t < s.T; ++t)
       for (index c = 0; c < dense.dispatch.cols; ++c) {

@@ -8,9 +8,9 @@
 // Several applies may use one plan (one router shared by several layers).
 #pragma once
 
-#include "../backend/cpu/dense_move.hpp"
 #include "../backend/cpu/expert_rows.hpp"
 #include "../backend/cpu/move.hpp"
+#include "../backend/cpu/slot_move.hpp"
 #include "mover.hpp"
 #include "routing.hpp"
 
@@ -22,11 +22,12 @@ struct apply_config {
   index out = 0;        ///< columns of the output: D, or the number of classes
   index experts = 0;    ///< with the fallback expert
   index unit_rows = 1;  ///< payload rows per routed unit
-  index group_slots = 0;  ///< slots of a group, for dense plans only
-  bool even = false;    ///< plans are padded and have no fallback expert: every expert owns as many slots
+  index group_slots = 0;  ///< slots of a group, for plans of slots only
+  bool even = false;    ///< plans of slots, or padded without a fallback expert: every expert owns as many slots
   index map_height = 0; ///< rows of pixels of a unit that is a feature map; 0: a square one
   double dropout = 0;   ///< of the experts' hidden rows
   bool equal_experts = false; ///< all experts start with the values of the first
+  index group_size = 0; ///< units of a group, for plans of slots only; 0: all of a call
 };
 
 namespace detail {
@@ -50,9 +51,10 @@ class apply {
   using T = scalar;
   using C = compute_t<T>;
   using Expert = typename detail::expert_module_of<Spec, Backend>::type;
-  using Plan = typename routing_traits<Spec>::Plan;
+  using Plan = typename plan_of<Spec, Backend>::type;
   using Mover = mover<Plan, T, Backend>;
   static constexpr bool identity_plan = Spec::router::k == every_expert;
+  static constexpr bool mixes = Spec::router::k == mixed_into_slots;  ///< slots are no copies of rows
   /// False: the rows that experts read are gathered again in backward.
   static constexpr bool keeps_input = [] {
     if constexpr (requires { Expert::keeps_input; }) return Expert::keeps_input;
@@ -77,11 +79,12 @@ class apply {
     view<const T> x;     ///< payload, kept alive by the caller
     typename Expert::saved expert;
     typename Backend::expert_work work;
+    typename Mover::bound mover;
     index max_units = 0;
   };
 
   explicit apply(apply_config c)
-      : config_(checked(c)), expert_(sizes(c)), mover_({c.unit_rows * c.dim, c.unit_rows * c.out, c.group_slots}) {}
+      : config_(checked(c)), expert_(sizes(c)), mover_({c.unit_rows * c.dim, c.unit_rows * c.out, c.group_slots, c.group_size}) {}
   const apply_config& settings() const { return config_; }
 
   template <class V>
@@ -102,7 +105,7 @@ class apply {
     saved s;
     const index r = config_.unit_rows, rows = checked_mul(slots, r, "apply: slot rows");
     s.max_units = units;
-    const index gathered = identity_plan ? units * r : reads_slots() ? rows : 0;
+    const index gathered = identity_plan ? units * r : mixes || reads_slots() ? rows : 0;
     if (keeps_input) s.gathered = b.saved.template take<T>(gathered, config_.dim);
     else s.gathered.rows = gathered, s.gathered.cols = s.gathered.stride = config_.dim;
     if (keeps_output) s.out = b.saved.template take<T>(rows, config_.out);
@@ -112,7 +115,7 @@ class apply {
     b.scratch.template take<T>(rows, config_.out);
     b.scratch.template take<T>(rows, config_.dim);
     take_gathered(b.scratch, s);
-    mover_.bind(b, units, groups);
+    s.mover = mover_.bind(b, units, groups);
     s.expert = expert_.bind(b, rows);
     return s;
   }
@@ -133,8 +136,8 @@ class apply {
     s.work.list(p, r);
     arena_scope call(c.scratch);
     const view<T> out = keeps_output ? s.out : c.scratch.template take<T>(s.out.rows, config_.out);
-    expert_.forward(c, s.work, mover_.input(c, p, x, r, take_gathered(c.scratch, s)), out, s.expert);
-    mover_.combine(c, p, out, x, r, y);
+    expert_.forward(c, s.work, mover_.input(c, s.mover, p, x, r, take_gathered(c.scratch, s)), out, s.expert);
+    mover_.combine(c, s.mover, p, out, x, r, y);
   }
 
   /// dx = ; expert gradients += ; gradients of the plan +=.
@@ -146,11 +149,12 @@ class apply {
     arena_scope call(c.scratch);
     const view<T> d_out = c.scratch.template take<T>(s.out.rows, config_.out);
     const view<T> d_slots = c.scratch.template take<T>(s.out.rows, config_.dim);
-    mover_.combine_vjp(c, p, dy, keeps_output ? s.out : view<T>{}, s.x, r, d_out, d_plan);
-    if constexpr (!keeps_input) s.expert.x = mover_.input(c, p, s.x, r, take_gathered(c.scratch, s));
+    mover_.combine_vjp(c, s.mover, p, dy, keeps_output ? s.out : view<T>{}, s.x, r, d_out, d_plan);
+    const view<T> gathered = take_gathered(c.scratch, s);
+    if constexpr (!keeps_input) s.expert.x = mover_.input(c, s.mover, p, s.x, r, gathered);
     if constexpr (keeps_output) expert_.backward(c, s.work, d_out, d_slots, s.expert, !identity_plan);
     else expert_.backward(c, s.work, d_out, d_slots, s.expert, !identity_plan, expert_gates<T>{p, d_out, d_plan.gate, r});
-    mover_.input_vjp(c, p, d_slots, dy, s.x, r, dx, d_plan);
+    mover_.input_vjp(c, s.mover, p, {d_slots, gathered, keeps_output ? s.out : view<T>{}}, dy, s.x, r, dx, d_plan);
   }
   /// The same with the gradients of a sparse plan one by one.
   void backward(context<Backend>& c, view<const T> dy, const Plan& p, view<C> d_gate, view<C> d_skip, view<T> dx,

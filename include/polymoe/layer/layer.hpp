@@ -66,7 +66,8 @@ class working_layer {
       : config_(checked(c)),
         routing_(routing_of(c)),
         apply_({c.dim, c.hidden, outputs(c), routing_.plan_experts(), c.unit_rows, routing_.group_slots(),
-                c.padded && !routing_type::has_fallback, c.map_height, c.expert_dropout, c.equal_experts}) {}
+                (c.padded || apply_type::mixes) && !routing_type::has_fallback, c.map_height, c.expert_dropout,
+                c.equal_experts, c.group_size}) {}
 
   index in_cols() const { return config_.dim; }
   index out_cols() const { return outputs(config_); }
@@ -174,14 +175,13 @@ void working_layer<Spec, Backend>::forward(context<Backend>& c, view<const T> x,
 
 template <class Spec, class Backend>
 void working_layer<Spec, Backend>::backward(context<Backend>& c, view<const T> dy, view<T> dx, saved& s) const {
-  routing_.open_backward(c, s.routing);
+  view<T> dr = dx;
+  if constexpr (Unit::block) dr = dx.ptr[0] ? s.d_pooled.rows_at(0, s.routing.plan.tokens) : view<T>{};
+  routing_.open_backward(c, s.routing, dr, !Unit::block);
   apply_.backward(c, dy, s.routing.plan, s.routing.d_plan(), dx, s.apply);
+  routing_.backward(c, dr, s.routing, !Unit::block);
   if constexpr (Unit::block) {
-    const view<T> d = s.d_pooled.rows_at(0, s.routing.plan.tokens);
-    routing_.backward(c, dx.ptr[0] ? d : view<T>{}, s.routing);
-    if (dx.ptr[0]) spread_units<Unit, T>(c, d, config_.unit_rows, dx);
-  } else {
-    routing_.backward(c, dx, s.routing, true);
+    if (dx.ptr[0]) spread_units<Unit, T>(c, dr, config_.unit_rows, dx);
   }
 }
 

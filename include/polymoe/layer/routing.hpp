@@ -157,8 +157,9 @@ class routing : public routing_traits<Spec> {
     kernel_.forward(c, config_, own_, r, s);
   }
 
-  /// Clears d_gate; every apply that used the plan then adds to it.
-  void open_backward(context<Backend>& c, saved& s) const {
+  /// Clears d_gate; every apply that used the plan then adds to it.  The last two arguments, those of backward, are
+  /// there for routers of slots (soft_routing.hpp).
+  void open_backward(context<Backend>& c, saved& s, view<T> = {}, bool = false) const {
     kernel_.clear(c, s.d_gate, s.plan.max_slots), kernel_.clear(c, s.d_skip, s.plan.tokens);
   }
 

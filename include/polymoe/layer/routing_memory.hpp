@@ -3,7 +3,6 @@
 #pragma once
 
 #include "../core/param.hpp"
-#include "../plan/dense_plan.hpp"
 #include "../plan/sparse_plan.hpp"
 #include "../router/input_noise.hpp"
 #include "../router/route_row.hpp"
@@ -34,7 +33,6 @@ struct routing_traits {
   using Router = typename Spec::router;
   using Capacity = typename Spec::capacity;
   using Balance = balance::as_sum<typename Spec::balance>;
-  using Plan = std::conditional_t<Router::k == mixed_into_slots, dense_plan<C>, sparse_plan<C>>;
   static constexpr bool all_experts = Router::k == every_expert;
   static constexpr bool picked = Router::k == picked_by_experts;
   static constexpr int held = choices_of<Router>;  ///< choices kept per unit; 1 where K experts are not chosen
@@ -48,6 +46,16 @@ struct routing_traits {
   static constexpr auto overflow_kind = Capacity::overflow_policy::value;
   static constexpr bool has_fallback = Capacity::limited && overflow_kind == overflow::kind::fallback && Router::k >= 1;
   static constexpr bool has_skip = Capacity::limited && overflow_kind == overflow::kind::identity && Router::k >= 1;
+};
+
+/// The plan that a spec's router makes on a backend.  That of routers of slots has the backend's own form.
+template <class Spec, class Backend>
+struct plan_of {
+  using type = sparse_plan<compute_t<typename Spec::scalar>>;
+};
+template <class Spec, class Backend>
+requires(Spec::router::k == mixed_into_slots) struct plan_of<Spec, Backend> {
+  using type = typename Backend::template slot_plan<typename Spec::scalar>;
 };
 
 /// Trained and balanced quantities of a router, in the backend's memory.

@@ -1,13 +1,16 @@
-// routing<Spec, Backend> for routers that mix units into slots (Soft MoE): from router input to a dense plan.
+// routing<Spec, Backend> for routers that mix units into slots (Soft MoE): from router input to a plan of slots.
 //
-//   forward   r [T, D_r] -> dispatch and combine matrices [T, E*C], statistics
-//   backward  their gradients summed over all users of the plan -> d_r, gradients of phi and of the scale
+//   forward   r [T, D_r] -> what dispatch and combine [T, E*C] are made of, in the backend's form; statistics
+//   backward  what the users of the plan added up -> d_r, gradients of phi and of the scale
 //
-// The same members as the routing of sparse plans, so that a layer is one text.  Parameters: `phi` [E*C, D_r], slot
+// The same members as the routing of sparse plans, so that a layer is one text.  Where the matrices are never whole,
+// neither are their gradients: every apply then adds straight to d_r, and open_backward says where that is.  r and the
+// routing itself stay where they are from forward to backward.  Parameters: `phi` [E*C, D_r], slot
 // e*C + c belonging to expert e, and `scale` [1, 1] where the router normalises.
 #pragma once
 
 #include "../core/cost.hpp"
+#include "../plan/dense_plan.hpp"
 #include "../router/soft_slots.hpp"
 #include "routing.hpp"
 
@@ -20,18 +23,11 @@ struct slot_parameters {
 };
 
 /// What every backend keeps of a call from forward to backward.
-template <class C>
+template <class Plan>
 struct slot_memory {
-  dense_plan<C> plan;
-  view<C> cosine;       ///< [T, S] U of soft_slots.hpp
-  view<C> unit_norm;    ///< [1, T] 1 / |x_t|, normalised only
-  view<C> slot_norm;    ///< [1, S] 1 / |phi_s|, normalised only
-  view<C> d_dispatch;   ///< [T, S]
-  view<C> d_combine;    ///< [T, S]
-  view<C> values;       ///< [1, 1] no balance loss: zero
-  routing_stats stats;  ///< load is the mass of the combine matrix
-
-  plan_grad<dense_plan<C>> d_plan() const { return {d_dispatch, d_combine}; }
+  Plan plan;
+  view<typename Plan::gate_type> values;  ///< [1, 1] no balance loss: zero
+  routing_stats stats;                    ///< load is the mass of the combine matrix
 };
 
 template <class Spec, class Backend>
@@ -61,7 +57,7 @@ requires(Spec::router::k == mixed_into_slots) class routing<Spec, Backend> : pub
   int plan_experts() const { return static_cast<int>(config_.experts); }
   /// E * C, the columns of the plan.
   index group_slots() const { return slots_of(config_); }
-  static const char* plan_text(bool) { return "plan dense [T, E*C], dispatch and combine by products"; }
+  static const char* plan_text(bool) { return Kernel::plan_text(); }
 
   template <class V>
   void visit(V& v) {
@@ -86,20 +82,9 @@ requires(Spec::router::k == mixed_into_slots) class routing<Spec, Backend> : pub
             "routing: ", max_units, " units with ", max_slots(max_units),
             " slots exceed the 32-bit ids of a plan (2147483647)");
     s.max_units = max_units;
-    dense_plan<C>& p = s.plan;
+    slot_layout& p = s.plan;
     p.tokens = static_cast<int>(max_units), p.groups = static_cast<int>(G), p.group_size = static_cast<int>(group);
     p.experts = p.all_experts = static_cast<int>(E), p.capacity = static_cast<int>(S / E);
-    p.dispatch = b.saved.template take<C>(max_units, S);
-    p.combine = b.saved.template take<C>(max_units, S);
-    p.bad = b.saved.template take_raw<unsigned char>(max_units);
-    p.bad_count = b.saved.template take_raw<int>(1);
-    s.cosine = b.saved.template take<C>(max_units, S);
-    if constexpr (Router::normalised) {
-      s.unit_norm = b.saved.template take<C>(1, max_units);
-      s.slot_norm = b.saved.template take<C>(1, S);
-    }
-    s.d_dispatch = b.saved.template take<C>(max_units, S);
-    s.d_combine = b.saved.template take<C>(max_units, S);
     s.values = b.saved.template take<C>(1, 1);
     s.stats.gate_mass = b.saved.template take_raw<double>(E);
     s.stats.wished = b.saved.template take_raw<index>(E);
@@ -116,29 +101,31 @@ requires(Spec::router::k == mixed_into_slots) class routing<Spec, Backend> : pub
     require(!per_image || r.rows % config_.group_size == 0, "routing: ", r.rows, " units are no whole images of ",
             config_.group_size, " tokens");
     s.input = r;
-    dense_plan<C>& p = s.plan;
+    slot_layout& p = s.plan;
     p.tokens = static_cast<int>(r.rows);
     p.group_size = static_cast<int>(group_of(r.rows));
     p.groups = static_cast<int>(r.rows ? ceil_div(r.rows, p.group_size) : 0);
     p.max_slots = static_cast<int>(max_slots(r.rows));
-    for (view<C>* v : {&p.dispatch, &p.combine, &s.cosine, &s.d_dispatch, &s.d_combine}) v->rows = r.rows;
     kernel_.forward(c, config_, own_, r, s);
   }
-  /// Clears the gradients of the plan; every apply that used the plan then adds to them.
-  void open_backward(context<Backend>& c, saved& s) const {
-    kernel_.clear(c, s.d_dispatch, s.d_dispatch.size()), kernel_.clear(c, s.d_combine, s.d_combine.size());
+  /// Clears the gradients of the plan; every apply that used the plan then adds to them.  `dr` and `accumulate` are
+  /// those that backward will get.  dr may be the dx of an apply, which writes it before the router's part is added:
+  /// then `accumulate` is true.
+  void open_backward(context<Backend>& c, saved& s, view<T> dr, bool accumulate = false) const {
+    check_input_gradient(dr, s);
+    kernel_.open_backward(c, s, dr, accumulate);
   }
   /// Uses (and overwrites) the gradients of the plan; parameter gradients +=; dr = (or += when `accumulate`).
   void backward(context<Backend>& c, view<T> dr, saved& s, bool accumulate = false) const {
-    require(!dr.ptr[0] || (dr.rows == s.plan.tokens && dr.cols == config_.dim), "routing: dr is ", shape_text(dr),
-            ", the router input was ", shape_text(s.input));
+    check_input_gradient(dr, s);
     kernel_.backward(c, config_, own_, s.input, dr, s, accumulate);
   }
   void commit(context<Backend>&) {}
 
   routing_stats stats(context<Backend>& c, const saved& s) const { return kernel_.stats(c, s); }
   view<C> balance_values(context<Backend>& c, const saved& s) const { return kernel_.values(c, s); }
-  dense_plan<C> plan(context<Backend>& c, const saved& s) const { return kernel_.plan(c, s); }
+  /// Both matrices of the last call, spelled out; allocates.
+  owned_dense_plan<C> plan(context<Backend>& c, const saved& s) const { return kernel_.plan(c, s); }
 
   /// Slots that `units` units are mixed into.
   static constexpr index served(const config& c, index units) {
@@ -152,6 +139,10 @@ requires(Spec::router::k == mixed_into_slots) class routing<Spec, Backend> : pub
   }
 
  private:
+  void check_input_gradient(view<T> dr, const saved& s) const {
+    require(!dr.ptr[0] || (dr.rows == s.plan.tokens && dr.cols == config_.dim), "routing: dr is ", shape_text(dr),
+            ", the router input was ", shape_text(s.input));
+  }
   static constexpr index slots_of(const config& c) { return c.experts * c.router.slots; }
   static const config& checked(const config& c) {
     require(c.dim >= 1, "routing: dim is ", c.dim, ", it must be at least 1");

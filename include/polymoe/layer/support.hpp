@@ -147,6 +147,12 @@ inline constexpr bool has_column_routers = [] {
   else return false;
 }();
 
+template <class Backend>
+inline constexpr bool has_slot_routers = [] {
+  if constexpr (requires { Backend::slot_routers; }) return bool(Backend::slot_routers);
+  else return false;
+}();
+
 /// The verdict on a layer of slots (Soft MoE): the plan is fixed, so most axes are.
 template <class Spec, class Backend>
 consteval verdict support_of_slots() {
@@ -158,7 +164,7 @@ consteval verdict support_of_slots() {
                 })
     return verdict::M017_wrong_plan;
   if (has_projection_bias<R>) return verdict::M034_bias_of_slots;
-  if (!has_column_routers<Backend>) return verdict::M022_router_of_backend;
+  if (!has_slot_routers<Backend>) return verdict::M022_router_of_backend;
   if (!expert_has_module<Spec, Backend>()) return verdict::M019_expert_module;
   using Save = typename Spec::save;
   if (!save_policy<Save> || (!std::is_same_v<Save, save::everything> && !saves<Spec, Backend>)) return verdict::M027_save;

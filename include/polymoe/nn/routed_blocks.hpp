@@ -185,7 +185,8 @@ class routed_blocks {
     return {c.dim, c.experts, c.group_size, c.router, c.capacity, c.combine, c.balance, c.padded};
   }
   static constexpr apply_config sizes(const layer_config<Spec>& c, index experts, index group_slots) {
-    return {c.dim, c.hidden, c.dim, experts, c.unit_rows, group_slots, c.padded && !routing_type::has_fallback, c.map_height, c.expert_dropout, c.equal_experts};
+    return {c.dim, c.hidden, c.dim, experts, c.unit_rows, group_slots, (c.padded || apply_type::mixes) && !routing_type::has_fallback, c.map_height, c.expert_dropout,
+            c.equal_experts, c.group_size};
   }
   static const config& checked(const config& c) {
     require(c.count >= 1, "routed_blocks: count is ", c.count, ", it must be at least 1");

@@ -14,10 +14,7 @@
 //                (paper A, section 1.5 of which calls it the main failure of Soft MoE in per-sample settings)
 #pragma once
 
-#include "../core/block.hpp"
 #include "../core/error.hpp"
-#include "../core/math.hpp"
-#include "../core/view.hpp"
 #include "top_k.hpp"
 
 namespace polymoe::inline v0 {
@@ -45,44 +42,5 @@ struct soft_slots {
 
   void validate() const { require(slots >= 1, "soft_slots: slots is ", slots, ", it must be at least 1"); }
 };
-
-/// dispatch = softmax of factor * u down each column, bad units left out.  All views are [n, columns of this call];
-/// `work` is [2, columns].
-template <class Block, class C>
-POLYMOE_HD void slot_softmax(const Block& b, const view<C>& u, C factor, const unsigned char* bad,
-                             const view<C>& dispatch, const view<C>& work) {
-  phase::ranges(b, u.cols, [&](index first, index count) {
-    const index end = first + count;
-    for (index s = first; s < end; ++s) work.set(0, s, C(-__builtin_inff())), work.set(1, s, C(0));
-    for (index t = 0; t < u.rows; ++t) {
-      if (bad[t]) continue;
-      for (index s = first; s < end; ++s) {
-        const C x = factor * u.get(t, s), most = work.get(0, s);
-        work.set(0, s, x > most ? x : most);
-      }
-    }
-    for (index t = 0; t < u.rows; ++t)
-      for (index s = first; s < end; ++s) {
-        const C p = bad[t] ? C(0) : math::exp(factor * u.get(t, s) - work.get(0, s));
-        dispatch.set(t, s, p);
-        work.set(1, s, work.get(1, s) + p);
-      }
-    for (index s = first; s < end; ++s) work.set(1, s, value_of(work.get(1, s)) > 0 ? C(1) / work.get(1, s) : C(0));
-    for (index t = 0; t < u.rows; ++t)
-      for (index s = first; s < end; ++s) dispatch.set(t, s, dispatch.get(t, s) * work.get(1, s));
-  });
-}
-/// dot[s] = sum_t dispatch_ts d_ts over the units that are not bad: what the backward of the softmax subtracts.
-template <class Block, class C>
-POLYMOE_HD void slot_softmax_dots(const Block& b, const view<C>& dispatch, const view<C>& d, const unsigned char* bad,
-                                  const view<C>& dot) {
-  phase::ranges(b, d.cols, [&](index first, index count) {
-    for (index s = first; s < first + count; ++s) dot.set(0, s, C(0));
-    for (index t = 0; t < d.rows; ++t) {
-      if (bad[t]) continue;
-      for (index s = first; s < first + count; ++s) dot.set(0, s, dot.get(0, s) + dispatch.get(t, s) * d.get(t, s));
-    }
-  });
-}
 
 }  // namespace polymoe

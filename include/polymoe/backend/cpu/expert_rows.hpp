@@ -66,9 +66,8 @@ struct expert_work {
     }
     finish();
   }
-  /// The same for a dense plan: every expert owns the slots of all groups.
-  template <class C>
-  void list(const dense_plan<C>& p, index unit_rows) {
+  /// The same for a plan of slots: every expert owns the slots of all groups.
+  void list(const slot_layout& p, index unit_rows) {
     clear();
     const index rows = index{p.groups} * p.capacity * unit_rows;
     for (int e = 0; e < p.experts; ++e) add({e, e * rows, e * rows, rows});

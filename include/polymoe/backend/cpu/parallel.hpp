@@ -44,6 +44,9 @@ struct worker {
 struct expert_work;
 
 namespace backend {
+template <class T, class Maths>
+struct slot_plan;
+
 /// CPU backend whose dense products come from `Maths` (maths::automatic, onednn, cblas, builtin).
 template <class Maths>
 struct cpu_with {
@@ -56,6 +59,9 @@ struct cpu_with {
   template <class T>
   static constexpr bool computes = true;  ///< whether layers of scalar T exist
   static constexpr bool column_routers = true;  ///< routers with phases over a group (core/block.hpp)
+  static constexpr bool slot_routers = true;    ///< routers that mix units into slots (Soft MoE)
+  template <class T>
+  using slot_plan = backend::slot_plan<T, Maths>;  ///< the plan they make
   static constexpr bool convolves = true;  ///< whether it has convolutions
   static constexpr const char* name = "cpu";
   struct stream {

@@ -70,6 +70,20 @@ class router_products {
         for (index e = 0; e < columns_; ++e) y.add(t, e, bias.get(0, e));
     });
   }
+  /// The same for at most 256 rows, as part of a caller's task.
+  void multiply_rows(worker& w, view<const T> x, const std::byte* packed, view<C> y) const {
+    logits_.run(w, x, packed, y);
+  }
+  /// d W of at most 256 rows -> dr, in compute numbers, as part of a caller's task.
+  void input_gradient_rows(worker& w, view<const C> d, const std::byte* packed, view<C> dr) const {
+    back_.run(w, d, packed, {}, dr);
+  }
+  /// part [columns, D] += d^T r of at most 256 rows, as part of a caller's task; rows whose `bad` is set count as zeros.
+  void weight_gradient_rows(worker& w, view<const T> r, const unsigned char* bad, view<const C> d, view<C> part) const {
+    worker lib = library_worker(w);
+    const view<const C> x = rows_as_compute(w, r, bad);
+    for (index block = 0; block < outer_.blocks(); ++block) outer_.run(lib, block, d, x, part);
+  }
   /// dr = d W times the factors, or += with `add`.
   void input_gradient(context<cpu_with<Maths>>& c, index units, view<const C> d, const std::byte* packed, view<T> dr,
                       bool add, const input_noise& noise = {}) const {
@@ -94,7 +108,6 @@ class router_products {
     parallel_for(c.stream, n, [&](index piece, worker& w) {
       view<C> part = partial.rows_at(piece, 1).reshaped(columns_, dim_);
       for (int i = 0; i < view<C>::planes; ++i) std::fill_n(part.ptr[i], part.size(), real_t<C>(0));
-      worker lib = library_worker(w);
       for (index first = piece * per; first < std::min(rows, (piece + 1) * per); first += 256) {
         const index m = std::min({index{256}, rows - first, (piece + 1) * per - first});
         const view<const C> x = rows_as_compute(w, r.rows_at(first, m), bad ? bad + first : nullptr, noise, first);

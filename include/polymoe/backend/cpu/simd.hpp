@@ -80,24 +80,29 @@ struct vector_of<double> {
   typedef double type __attribute__((vector_size(vector_bytes)));
 };
 
+/// e^x for x <= 0, arguments below -87 counting as -87: V is float and I int32, or both vectors of them.
+template <class V, class I>
+POLYMOE_ALWAYS_INLINE V exp_nonpositive_float(V x) {
+  const V z = x < -87.0f ? V{} + -87.0f : x;
+  const V shifted = z * 1.44269504f + 12582912.0f;
+  const V n = shifted - 12582912.0f;
+  V r = z - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  V p = 1.3981999507e-3f * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const I bits = (bit_cast<I>(shifted) + 127) << 23;
+  return p * bit_cast<V>(bits);
+}
 /// e^x lane by lane for x <= 0; in float, arguments below -87 count as -87.
 template <class R>
 POLYMOE_ALWAYS_INLINE typename vector_of<R>::type exp_nonpositive(typename vector_of<R>::type x) {
   using V = typename vector_of<R>::type;
   if constexpr (std::is_same_v<R, float>) {
     typedef std::int32_t I __attribute__((vector_size(vector_bytes)));
-    const V z = x < -87.0f ? V{} + -87.0f : x;
-    const V shifted = z * 1.44269504f + 12582912.0f;
-    const V n = shifted - 12582912.0f;
-    V r = z - n * 0.693359375f;
-    r = r - n * -2.12194440e-4f;
-    V p = 1.3981999507e-3f * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    const I bits = (bit_cast<I>(shifted) + 127) << 23;
-    return p * bit_cast<V>(bits);
+    return exp_nonpositive_float<V, I>(x);
   } else {
     for (index i = 0; i < lanes<R>; ++i) x[i] = math::exp(x[i]);
     return x;
@@ -160,6 +165,15 @@ void product_columns(index m, index k, const R* a, index a_row, index a_col, con
 }
 
 }  // namespace detail
+
+/// e^x for x <= 0; in float, arguments below -87 count as -87, and loops over it become vector code.
+template <class R>
+POLYMOE_ALWAYS_INLINE R exp_nonpositive(R x) {
+  if constexpr (std::is_same_v<R, float>)
+    return detail::exp_nonpositive_float<float, std::int32_t>(x);
+  else
+    return math::exp(x);
+}
 
 /// C[m, n] = A[m, k] B[k, n], or += .  Element (i, p) of A is a[i * a_row + p * a_col], so A may be read transposed.  B
 /// and C are row-major with rows padded to a multiple of `lanes<R>`; the padding of C is written.

@@ -1,11 +1,12 @@
 // The router of slots (Soft MoE) on the CPU.
 //
-// Rows (combine softmax, norms, statistics) go in tiles of 64 units; columns (dispatch softmax) in tasks of one group
-// and 64 slots, each a block of one lane.
+// Forward finds, group by group, what the plan keeps of the two softmaxes: largest logit and sum of every unit and of
+// every slot (slot_plan.hpp).  A slot's are carried from tile to tile of units, old sums scaled to the new largest.
+// Backward is the mover's, which has what the logits' gradients are made of (slot_move.hpp); here are its sums.
 #pragma once
 
 #include "../../layer/soft_routing.hpp"
-#include "router_products.hpp"
+#include "slot_plan.hpp"
 
 namespace polymoe::inline v0 {
 namespace backend {
@@ -16,21 +17,27 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with
   using traits = routing_traits<Spec>;
   using T = typename traits::T;
   using C = typename traits::C;
+  using R = real_t<C>;
   using M = master_t<T>;
   using Router = typename traits::Router;
   using config = routing_config<Spec>;
   using parameters = slot_parameters<M>;
+  using plan_type = slot_plan<T, Maths>;
   using ctx = context<cpu_with<Maths>>;
   static const char* products() { return router_products<T, Maths>::name(); }
+  static const char* plan_text() { return "plan of slots, dispatch and combine [T, E*C] formed by tiles of a group"; }
   static constexpr bool normalised = Router::normalised;
 
-  struct memory : slot_memory<C> {
-    view<C> columns;               ///< [2 G, S] largest and sum of a column, then its dot product
-    view<C> unit_dot;              ///< [1, T] sum over slots of d_L U
-    view<C> tile_dots;             ///< [tiles, S] sum over a tile's units of d_L U
-    view<C> pieces;                ///< partial weight gradients
-    double* tile_stats = nullptr;  ///< [tiles, E + 2]
+  struct memory : slot_memory<plan_type> {
+    view<R> slot_top;              ///< [tasks, S] largest of a column in the units of a task
+    view<C> slot_sum;              ///< [tasks, S] its sum; those of a group's first task become the plan's
+    view<C> phi_sums;              ///< [sums, S * D]
+    view<C> scale_sums;            ///< [sums, S]
+    double* task_stats = nullptr;  ///< [tasks, E + 2] mass of the experts, entropy, margin
+    view<T> d_input;               ///< of the backward that is open
     float inverse_temperature = 1;
+
+    plan_grad<plan_type> d_plan() const { return {d_input, phi_sums, scale_sums}; }
   };
 
   router_kernel() = default;
@@ -42,112 +49,116 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with
     v.add_derived(packed_back_, products_.packed_back_bytes());
   }
   void bind(binder<cpu_with<Maths>>& b, memory& s, index max_units, const config& g) const {
-    const index tiles = ceil_div(max_units, tile_rows);
-    s.columns = b.saved.template take<C>(2 * s.plan.groups, slots_);
-    s.unit_dot = b.saved.template take<C>(1, max_units);
-    s.tile_dots = b.saved.template take<C>(tiles, slots_);
-    s.pieces = b.saved.template take<C>(products_.pieces(max_units), slots_ * g.dim);
-    s.tile_stats = b.saved.template take_raw<double>(tiles * (g.experts + 2));
+    plan_type& p = s.plan;
+    const index pieces = g.group_size ? 1 : plan_type::pieces_of(max_units), tasks = p.groups * pieces;
+    p.bad = b.saved.template take_raw<unsigned char>(max_units);
+    p.bad_count = b.saved.template take_raw<int>(1);
+    p.unit_top = b.saved.template take<R>(1, max_units), p.unit_share = b.saved.template take<C>(1, max_units);
+    if constexpr (normalised) {
+      p.unit_length = b.saved.template take<C>(1, max_units);
+      p.slot_length = b.saved.template take<C>(1, slots_);
+    }
+    s.slot_top = b.saved.template take<R>(tasks, slots_), s.slot_sum = b.saved.template take<C>(tasks, slots_);
+    s.phi_sums = b.saved.template take<C>(std::min(tasks, plan_type::most_pieces), slots_ * g.dim);
+    s.scale_sums = b.saved.template take<C>(std::min(tasks, plan_type::most_pieces), slots_);
+    s.task_stats = b.saved.template take_raw<double>(tasks * (g.experts + 2));
     products_.need_workers(b);
+    arena_scope call(b.scratch);
+    private_memory::take(b.scratch, b.threads, tile_bytes(std::min<index>(plan_type::tile, p.group_size)));
   }
   void refresh(ctx& c, const parameters& p) {
     worker w = c.stream.at(0);
     products_.pack(p.phi.value, packed_, packed_back_, w);
   }
 
-  void forward(ctx& c, const config&, const parameters& p, view<const T> r, memory& s) const {
+  void forward(ctx& c, const config& g, const parameters& own, view<const T> r, memory& s) const {
     const step_state step = c.step ? *c.step : step_state{};
     s.inverse_temperature = inverse_temperature_of(step);
-    products_.multiply(c, r, packed_, s.cosine);
-    if constexpr (normalised) {
-      parallel_rows(c.stream, slots_, tile_rows, [&](index first, index n, worker&) {
-        for (index i = first; i < first + n; ++i) s.slot_norm.set(0, i, inverse_norm(p.phi.value, i));
+    plan_type& p = s.plan;
+    p.input = r, p.products = &products_, p.phi = packed_, p.phi_back = packed_back_, p.factor = factor_of(own, s);
+    p.pieces = static_cast<int>(g.group_size ? 1 : plan_type::pieces_of(r.rows));
+    if constexpr (normalised)
+      parallel_rows(c.stream, slots_, 64, [&](index first, index n, worker&) {
+        for (index i = first; i < first + n; ++i) p.slot_length.set(0, i, inverse_length(own.phi.value, i));
       });
-    }
-    const C factor = factor_of(p, s);
-    const index E = s.plan.experts, per = s.plan.capacity;
-    parallel_rows(c.stream, r.rows, tile_rows, [&](index first, index n, worker&) {
-      double* stats = s.tile_stats + first / tile_rows * (E + 2);
-      std::fill_n(stats, E + 2, 0.0);
-      for (index t = first; t < first + n; ++t) {
-        if constexpr (normalised) {
-          const C norm = inverse_norm(r, t);
-          s.unit_norm.set(0, t, norm);
-          for (index i = 0; i < slots_; ++i) s.cosine.set(t, i, s.cosine.get(t, i) * norm * s.slot_norm.get(0, i));
-        }
-        combine_row(s, t, factor, stats, E, per);
-      }
+    arena_scope call(c.scratch);
+    const auto own_rows = private_memory::take(c.scratch, c.stream.threads, tile_bytes(p.tile_rows()));
+    parallel_for(c.stream, p.tasks(), [&](index task, worker& w) {
+      double* stats = s.task_stats + task * (p.experts + 2);
+      std::fill_n(stats, p.experts + 2, 0.0);
+      const view<R> top = s.slot_top.rows_at(task, 1);
+      const view<C> sum = s.slot_sum.rows_at(task, 1);
+      for (index i = 0; i < slots_; ++i) top.set(0, i, -infinity), sum.set(0, i, C(0));
+      arena mine = own_rows.of(w);
+      const tiles m = cut(mine, p.tile_rows());
+      p.over_tiles(p.units_of(task), [&](index first, index n) {
+        if constexpr (normalised)
+          for (index t = first; t < first + n; ++t) p.unit_length.set(0, t, inverse_length(r, t));
+        p.cosines(w, first, n, m.logits);
+        for (index t = 0; t < n; ++t) unit_softmax(p, first + t, m.logits.rows_at(t, 1), m.weights, stats);
+        slot_sums(p, first, n, m.logits, m.weights, top, sum);
+      });
     });
-    dense_plan<C>& plan = s.plan;
-    over_columns(c, plan, [&](index g, index first, index units, index column, index columns) {
-      slot_softmax(scalar_block{}, s.cosine.rows_at(first, units).cols_at(column, columns), factor, plan.bad + first,
-                   plan.dispatch.rows_at(first, units).cols_at(column, columns),
-                   s.columns.rows_at(2 * g, 2).cols_at(column, columns));
-    });
+    join_slots(c, s);
     statistics(s);
     s.values.set(0, 0, C(0));
   }
-  void clear(ctx& c, view<C> v, index n) const { clear_numbers(c, v, n); }
 
-  void backward(ctx& c, const config&, const parameters& p, view<const T> r, view<T> dr, memory& s,
-                bool accumulate) const {
-    dense_plan<C>& plan = s.plan;
-    over_columns(c, plan, [&](index g, index first, index units, index column, index columns) {
-      slot_softmax_dots(scalar_block{}, plan.dispatch.rows_at(first, units).cols_at(column, columns),
-                        s.d_dispatch.rows_at(first, units).cols_at(column, columns), plan.bad + first,
-                        s.columns.rows_at(2 * g, 1).cols_at(column, columns));
-    });
-    const C factor = factor_of(p, s);
-    // Gradients of the logits, made into gradients of x phi^T in d_combine's place.
-    parallel_rows(c.stream, plan.tokens, tile_rows, [&](index first, index n, worker&) {
-      const index tile = first / tile_rows;
-      for (index i = 0; i < slots_; ++i) s.tile_dots.set(tile, i, C(0));
-      for (index t = first; t < first + n; ++t) {
-        C dot(0), with_u(0);
-        if (plan.bad[t]) {
-          for (index i = 0; i < slots_; ++i) s.d_combine.set(t, i, C(0));
-          s.unit_dot.set(0, t, C(0));
-          continue;
-        }
-        const index column_row = 2 * (t / plan.group_size);
-        for (index i = 0; i < slots_; ++i) dot += plan.combine.get(t, i) * s.d_combine.get(t, i);
-        for (index i = 0; i < slots_; ++i) {
-          const C d = plan.combine.get(t, i) * (s.d_combine.get(t, i) - dot) +
-                      plan.dispatch.get(t, i) * (s.d_dispatch.get(t, i) - s.columns.get(column_row, i));
-          if constexpr (normalised) {
-            const C du = d * s.cosine.get(t, i);
-            with_u += du;
-            s.tile_dots.set(tile, i, s.tile_dots.get(tile, i) + du);
-            s.d_combine.set(t, i, d * factor * s.unit_norm.get(0, t) * s.slot_norm.get(0, i));
-          } else {
-            s.d_combine.set(t, i, d * factor);
-          }
-        }
-        s.unit_dot.set(0, t, with_u);
+  /// Where the movers add what is of the router: `dr`, cleared unless `accumulate`, and sums for the parameters.
+  void open_backward(ctx& c, memory& s, view<T> dr, bool accumulate) const {
+    s.d_input = dr;
+    const index n = s.plan.sums();
+    if (dr.ptr[0] && !accumulate) clear(c, dr);
+    clear(c, s.phi_sums.rows_at(0, n)), clear(c, s.scale_sums.rows_at(0, n));
+  }
+  void backward(ctx& c, const config&, const parameters& own, view<const T>, view<T> dr, memory& s, bool) const {
+    require(dr.ptr[0] == s.d_input.ptr[0], "routing: backward of slots got another dr than open_backward");
+    const index sums = s.plan.sums(), dim = own.phi.value.cols;
+    parallel_for(c.stream, slots_, [&](index i, worker&) {
+      C dot(0), share(0);
+      if constexpr (normalised) {
+        for (index n = 0; n < sums; ++n) dot += s.scale_sums.get(n, i);
+        if (sums) s.scale_sums.set(0, i, dot);
+        const C length = s.plan.slot_length.get(0, i);
+        share = s.plan.factor * dot * length * length;
+      }
+      for (index j = 0; sums > 0 && j < dim; ++j) {
+        C sum(0);
+        for (index n = 0; n < sums; ++n) sum += s.phi_sums.get(n, i * dim + j);
+        if constexpr (normalised) sum -= share * own.phi.value.get(i, j);
+        own.phi.grad.add(i, j, sum);
       }
     });
-    products_.weight_gradient(c, plan.tokens, *plan.bad_count > 0 ? plan.bad : nullptr, s.pieces, r, s.d_combine,
-                              p.phi.grad);
-    if constexpr (normalised) norm_gradients_of_parameters(p, s, factor);
-    if (!dr.ptr[0]) return;
-    products_.input_gradient(c, plan.tokens, s.d_combine, packed_back_, dr, accumulate);
-    if constexpr (normalised)
-      parallel_rows(c.stream, plan.tokens, tile_rows, [&](index first, index n, worker&) {
-        for (index t = first; t < first + n; ++t) {
-          if (plan.bad[t]) continue;
-          const C norm = s.unit_norm.get(0, t), share = factor * s.unit_dot.get(0, t) * norm * norm;
-          for (index j = 0; j < dr.cols; ++j) dr.set(t, j, dr.get(t, j) - share * C(r.get(t, j)));
-        }
-      });
+    if constexpr (normalised) {
+      C all(0);
+      for (index i = 0; sums > 0 && i < slots_; ++i) all += s.scale_sums.get(0, i);
+      own.scale.grad.add(0, 0, all * C(s.inverse_temperature));
+    }
   }
 
   routing_stats stats(ctx&, const memory& s) const { return s.stats; }
   view<C> values(ctx&, const memory& s) const { return s.values; }
-  dense_plan<C> plan(ctx&, const memory& s) const { return s.plan; }
+  /// Both matrices, on request.
+  owned_dense_plan<C> plan(ctx& c, const memory& s) const { return s.plan.spelled(c.stream, c.scratch); }
 
  private:
-  static constexpr index tile_rows = 64, column_block = 64;
+  static constexpr R infinity = R(__builtin_inff());
 
+  /// Memory of a worker.
+  struct tiles {
+    view<C> logits;   ///< [n, S]
+    view<C> weights;  ///< [1, S]
+  };
+  tiles cut(arena& a, index n) const {
+    tiles m;
+    m.logits = a.take<C>(n, slots_), m.weights = a.take<C>(1, slots_);
+    return m;
+  }
+  std::size_t tile_bytes(index n) const {
+    arena a;
+    cut(a, n);
+    return a.used();
+  }
   static C factor_of(const parameters& p, const memory& s) {
     if constexpr (normalised)
       return p.scale.value.get(0, 0) * C(s.inverse_temperature);
@@ -156,56 +167,100 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with
   }
   /// 1 / sqrt(v.v + 1e-6) of row i.
   template <class V>
-  static C inverse_norm(const V& v, index i) {
+  static C inverse_length(const V& v, index i) {
     C sum(1e-6f);
     for (index j = 0; j < v.cols; ++j) sum += C(v.get(i, j)) * C(v.get(i, j));
     return C(1) / math::sqrt(sum);
   }
-  /// f(group, first unit, units, first column, columns) for every task of the column phases.
-  template <class F>
-  void over_columns(ctx& c, const dense_plan<C>& p, F f) const {
-    const index blocks = ceil_div(slots_, column_block);
-    parallel_for(c.stream, p.groups * blocks, [&](index task, worker&) {
-      const index g = task / blocks, column = task % blocks * column_block, first = g * p.group_size;
-      f(g, first, std::min<index>(p.group_size, p.tokens - first), column, std::min(column_block, slots_ - column));
+  template <class U>
+  static void clear(ctx& c, view<U> v) {
+    parallel_rows(c.stream, v.rows, simd::rows_per_tile(v.cols), [&](index first, index n, worker&) {
+      for (index r = first; r < first + n; ++r)
+        for (int i = 0; i < view<U>::planes; ++i) std::fill_n(v.row(r, i), v.cols, real_t<U>(0.0f));
     });
   }
-  /// The softmax of a unit over all slots; whether the unit is bad; its share of the statistics.
-  void combine_row(const memory& s, index t, C factor, double* stats, index E, index per) const {
-    const dense_plan<C>& p = s.plan;
-    C most(-__builtin_inff()), second(-__builtin_inff()), sum(0), weighted(0);
-    bool finite = true;
-    for (index i = 0; i < slots_; ++i) {
-      const C x = factor * s.cosine.get(t, i);
-      finite = finite && math::is_finite(x);
-      if (x > most)
-        second = most, most = x;
-      else if (x > second)
-        second = x;
-    }
-    p.bad[t] = !finite;
-    if (!finite) {
-      for (index i = 0; i < slots_; ++i) p.combine.set(t, i, C(0));
-      return;
-    }
-    for (index i = 0; i < slots_; ++i) {
-      const C x = math::exp(factor * s.cosine.get(t, i) - most);
-      p.combine.set(t, i, x);
-      sum += x;
-    }
-    const C inverse = C(1) / sum;
-    for (index i = 0; i < slots_; ++i) {
-      const C x = p.combine.get(t, i) * inverse;
-      p.combine.set(t, i, x);
-      weighted += x * (factor * s.cosine.get(t, i) - most);
-    }
+
+  /// The softmax of a unit over all slots: whether the unit is bad, what the plan keeps, its share of the statistics.
+  /// Its row of U becomes logits.
+  void unit_softmax(const plan_type& p, index unit, view<C> row, view<C> weight, double* stats) const {
+    const C factor = p.factor;
+    const index S = slots_;
+    simd::each(S, [&](index i) { row.set(0, i, factor * row.get(0, i)); });
+    // x - x is zero for numbers and NaN for everything else.
+    const C spread = simd::sum<C>(S, [&](index i) { return row.get(0, i) - row.get(0, i); });
+    p.bad[unit] = !math::is_finite(spread);
+    if (p.bad[unit]) return;
+    const R top = simd::largest(-infinity, S, [&](index i) { return value_of(row.get(0, i)); });
+    simd::each(S, [&](index i) { weight.set(0, i, shifted_exp(row.get(0, i), top)); });
+    const C sum = simd::sum<C>(S, [&](index i) { return weight.get(0, i); }), share = C(1) / sum;
+    p.unit_top.set(0, unit, top), p.unit_share.set(0, unit, share);
+    const R part = value_of(share),
+            mean =
+                simd::sum<R>(S, [&](index i) { return value_of(weight.get(0, i)) * (value_of(row.get(0, i)) - top); });
+    const index E = p.experts, per = p.capacity;
     for (index e = 0; e < E; ++e)
-      for (index i = e * per; i < (e + 1) * per; ++i) stats[e] += static_cast<double>(value_of(p.combine.get(t, i)));
-    stats[E] += static_cast<double>(value_of(math::log(sum) - weighted));
-    if (slots_ > 1) stats[E + 1] += static_cast<double>(value_of(inverse * (C(1) - math::exp(second - most))));
+      for (index i = e * per; i < (e + 1) * per; ++i)
+        stats[e] += static_cast<double>(value_of(weight.get(0, i)) * part);
+    stats[E] += static_cast<double>(std::log(value_of(sum)) - mean * part);
+    if (S < 2) return;
+    // The second largest is the largest where that is there twice.
+    const index tops = simd::sum<index>(S, [&](index i) { return index{value_of(row.get(0, i)) == top}; });
+    const R second = tops > 1 ? top : simd::largest(-infinity, S, [&](index i) {
+      const R x = value_of(row.get(0, i));
+      return x < top ? x : -infinity;
+    });
+    stats[E + 1] += static_cast<double>(part * (R(1) - std::exp(second - top)));
+  }
+  /// Adds a tile of logits to the columns' largest numbers and sums; `next` has room for a row.
+  void slot_sums(const plan_type& p, index first, index n, view<const C> logits, view<C> next, view<R> top,
+                 view<C> sum) const {
+    const auto each_finite = [&](auto f) {
+      for (index t = 0; t < n; ++t)
+        if (!p.bad[first + t]) f(logits.rows_at(t, 1));
+    };
+    const view<R> most = next.plane(0);
+    simd::each(slots_, [&](index i) { most.set(0, i, top.get(0, i)); });
+    index finite = 0;
+    each_finite([&](const view<const C> row) {
+      ++finite;
+      simd::each(slots_, [&](index i) {
+        const R x = value_of(row.get(0, i)), y = most.get(0, i);
+        most.set(0, i, x > y ? x : y);
+      });
+    });
+    if (finite == 0) return;
+    simd::each(slots_, [&](index i) {
+      sum.set(0, i, sum.get(0, i) * C(simd::exp_nonpositive(top.get(0, i) - most.get(0, i))));
+      top.set(0, i, most.get(0, i));
+    });
+    each_finite([&](const view<const C> row) {
+      simd::each(slots_, [&](index i) { sum.set(0, i, sum.get(0, i) + shifted_exp(row.get(0, i), top.get(0, i))); });
+    });
+  }
+  /// The columns of a group from those of its pieces, in order; sums become shares.
+  void join_slots(ctx& c, memory& s) const {
+    plan_type& p = s.plan;
+    p.slot_top = s.slot_top.rows_at(0, p.groups), p.slot_share = s.slot_sum.rows_at(0, p.groups);
+    parallel_rows(c.stream, p.groups, 16, [&](index first, index n, worker&) {
+      for (index g = first; g < first + n; ++g)
+        for (index i = 0; i < slots_; ++i) {
+          R top = s.slot_top.get(g, i);
+          C sum = s.slot_sum.get(g, i);
+          for (index piece = 1; piece < p.pieces; ++piece) {  // then the call is one group
+            const R more = s.slot_top.get(piece, i);
+            if (more == -infinity) continue;
+            const R most = more > top ? more : top;
+            sum = sum * C(simd::exp_nonpositive(top - most)) +
+                  s.slot_sum.get(piece, i) * C(simd::exp_nonpositive(more - most));
+            top = most;
+          }
+          p.slot_top.set(g, i, top);
+          p.slot_share.set(g, i, value_of(sum) > 0 ? C(1) / sum : C(0));
+        }
+    });
   }
   void statistics(memory& s) const {
-    const dense_plan<C>& p = s.plan;
+    const plan_type& p = s.plan;
     const index E = p.experts;
     routing_stats& o = s.stats;
     o.experts = p.experts, o.units = p.tokens, o.mixture = true;
@@ -216,24 +271,12 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with
     *p.bad_count = static_cast<int>(o.bad_rows);
     o.choices = o.placed = finite * E;
     for (index e = 0; e < E; ++e) o.gate_mass[e] = 0, o.wished[e] = o.served[e] = finite;
-    for (index tile = 0; tile < ceil_div(p.tokens, tile_rows); ++tile) {
-      const double* x = s.tile_stats + tile * (E + 2);
+    for (index task = 0; task < p.tasks(); ++task) {
+      const double* x = s.task_stats + task * (E + 2);
       for (index e = 0; e < E; ++e) o.gate_mass[e] += x[e];
       o.entropy += x[E], o.margin += x[E + 1];
     }
     if (finite) o.entropy /= static_cast<double>(finite), o.margin /= static_cast<double>(finite);
-  }
-  /// d_scale, and what flows to phi through its norms.
-  void norm_gradients_of_parameters(const parameters& p, memory& s, C factor) const {
-    C all(0);
-    for (index i = 0; i < slots_; ++i) {
-      C sum(0);
-      for (index tile = 0; tile < ceil_div(s.plan.tokens, tile_rows); ++tile) sum += s.tile_dots.get(tile, i);
-      all += sum;
-      const C norm = s.slot_norm.get(0, i), share = factor * sum * norm * norm;
-      for (index j = 0; j < p.phi.value.cols; ++j) p.phi.grad.add(i, j, -(share * p.phi.value.get(i, j)));
-    }
-    p.scale.grad.add(0, 0, all * C(s.inverse_temperature));
   }
 
   index slots_ = 0;
