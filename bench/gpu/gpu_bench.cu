@@ -18,6 +18,7 @@ template <int K, bool Bounded>
 void measure_row(const row_shape&, bool padded, const std::vector<std::string>&, const ceilings&, double,
                  const std::function<void(block)>&);
 block measure_libraries(const row_shape&, const ceilings&, double);  // library_rows.cu
+block measure_routers(const row_shape&, const ceilings&, double);    // router_rows.cu
 
 namespace {
 
@@ -140,15 +141,19 @@ int run(const options& o) {
         write_json(all, o.json);
       }
     }
-  for (const row_shape& r : o.rows)
-    try {
-      all.libraries.push_back(measure_libraries(r, all.start, 0.25 * o.seconds));
-      print(all.libraries.back());
-      write_json(all, o.json);
-    } catch (const std::exception& e) {
-      all.failures.push_back(r.name + ", libraries: " + e.what());
-      std::cerr << "gpu_bench: " << all.failures.back() << "\n";
-    }
+  const auto beside = [&](const char* what, auto measure, double seconds, std::vector<block>& to) {
+    for (const row_shape& r : o.rows)
+      try {
+        to.push_back(measure(r, all.start, seconds));
+        print(to.back());
+        write_json(all, o.json);
+      } catch (const std::exception& e) {
+        all.failures.push_back(r.name + ", " + what + ": " + e.what());
+        std::cerr << "gpu_bench: " << all.failures.back() << "\n";
+      }
+  };
+  beside("routers", measure_routers, o.seconds, all.routers);
+  beside("libraries", measure_libraries, 0.25 * o.seconds, all.libraries);
   try {
     all.end = measure_ceilings(stream);
     print("ceilings at the end", *all.end);

@@ -38,6 +38,7 @@ struct report {
   ceilings start;
   std::optional<ceilings> end;
   std::vector<block> blocks;
+  std::vector<block> routers;    ///< one per row: routers that look at columns
   std::vector<block> libraries;  ///< one per row: CUB and Thrust
   std::vector<std::string> failures;
 };
@@ -49,6 +50,8 @@ inline void print_head() {
 inline void print(const block& b) {
   if (b.capacity == "libraries")
     std::printf("# %s: CUB and Thrust\n", b.row.name.c_str());
+  else if (b.capacity == "routers")
+    std::printf("# %s: routers on columns\n", b.row.name.c_str());
   else
     std::printf("# %s: T %lld D %lld H %lld E %lld K %d, %s, %s: fullest/mean %.2f, without rows %d, dropped %.2f %%\n",
               b.row.name.c_str(), static_cast<long long>(b.row.tokens), static_cast<long long>(b.row.dim),
@@ -93,13 +96,18 @@ inline std::string json(const report& r) {
     put_figures(b);
     w.end_object();
   }
-  w.end_array().key("libraries").begin_array();
-  for (const block& b : r.libraries) {
-    w.begin_object().field("row", b.row.name);
-    put_figures(b);
-    w.end_object();
-  }
-  w.end_array().key("failures").begin_array();
+  w.end_array();
+  const auto put_blocks = [&](const char* key, const std::vector<block>& blocks) {
+    w.key(key).begin_array();
+    for (const block& b : blocks) {
+      w.begin_object().field("row", b.row.name);
+      put_figures(b);
+      w.end_object();
+    }
+    w.end_array();
+  };
+  put_blocks("routers", r.routers), put_blocks("libraries", r.libraries);
+  w.key("failures").begin_array();
   for (const std::string& f : r.failures) w.value(f);
   w.end_array().end_object();
   return w.str();

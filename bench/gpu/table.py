@@ -120,6 +120,10 @@ def main():
         print("## Stages\n")
         stages(blocks, FORWARD, "Forward")
         stages(blocks, BACKWARD, "Backward")
+    if ours.get("routers"):
+        print("## Routers that look at columns\n")
+        print("Routing alone (bench/gpu/router_rows.cu); the floor is that of rows and plan, without iterations.\n")
+        libraries(ours["routers"])
     if ours.get("libraries"):
         print("## CUB and Thrust\n")
         print("Beside kernels of ours where both exist (bench/gpu/library_rows.cu); the floor moves every byte once.\n")

@@ -18,15 +18,17 @@ using polymoe::index;
 template <class S>
 struct outcome {
   S sum, most;
-  int each_total, ranges_total, taken;
+  int each_total, ranges_total, taken, left;
 };
+/// Counters that run_all asks for.
+inline constexpr int counters_needed = 3;
 
 /// Runs every primitive; chosen[p] is the index at position p.  Called by all threads of a block.
 template <class Block, class S>
 POLYMOE_HD void run_all(const Block& b, const S* score, const unsigned char* absent, int n, int count, int* bins,
                         int* counters, int* chosen, outcome<S>* out) {
   namespace phase = polymoe::phase;
-  phase::each(b, 2, [&](index i) { counters[i] = 0; });
+  phase::each(b, counters_needed, [&](index i) { counters[i] = 0; });
   phase::each(b, n, [&](index) { b.count(&counters[0]); });
   phase::ranges(b, n, [&](index first, index length) {
     for (index i = first; i < first + length; ++i) b.count(&counters[1]);
@@ -36,9 +38,28 @@ POLYMOE_HD void run_all(const Block& b, const S* score, const unsigned char* abs
   using U = decltype(polymoe::descending_key(S(0)));
   const int taken = phase::select_first(
       b, n, count, bins, [&](int i) { return absent[i] ? ~U(0) : polymoe::descending_key(score[i]); },
-      [&](int i, int position) { chosen[position] = i; });
-  if (b.rank() == 0) *out = {sum, most, counters[0], counters[1], taken};
+      [&](int i, int position) { chosen[position] = i; }, [&](int) { b.count(&counters[2]); });
+  if (b.rank() == 0) *out = {sum, most, counters[0], counters[1], taken, counters[2]};
   b.sync();
+}
+
+/// Lines of `length` numbers, long and short ones: of[line] becomes the sum of its elements' indices (a selection of all of
+/// them is made beside), short_of[line] the line, if its whole team saw it.
+template <class Block>
+POLYMOE_HD void run_lines(const Block& b, int lines, int length, int* bins, int* of, int* short_of) {
+  namespace phase = polymoe::phase;
+  phase::lines(b, lines, length, bins, [&](const auto& team, int* own_bins, index line) {
+    int sum = 0;
+    const int taken = phase::select_first(
+        team, length, length, own_bins, [&](int i) { return static_cast<unsigned>((i * 37 + line) % 251); },
+        [&](int i, int) { sum += i; });
+    sum = team.sum(sum);
+    if (team.rank() == 0) of[line] = taken == length ? sum : -1;
+  });
+  phase::short_lines(b, lines, [&](const auto& team, index line) {
+    const int threads = team.sum(1);
+    if (team.rank() == 0) short_of[line] = threads == team.width() ? static_cast<int>(line) : -1;
+  });
 }
 
 template <class S>

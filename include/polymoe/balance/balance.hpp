@@ -229,11 +229,11 @@ struct sum<First, Rest...> {
     else return rest.template get<L>();
   }
   /// The term whose coefficient is state.
-  auto& adaptive() requires adapts {
+  POLYMOE_HD auto& adaptive() requires adapts {
     if constexpr (detail::adapts<First>) return first;
     else return rest.adaptive();
   }
-  const auto& adaptive() const requires adapts {
+  POLYMOE_HD const auto& adaptive() const requires adapts {
     if constexpr (detail::adapts<First>) return first;
     else return rest.adaptive();
   }

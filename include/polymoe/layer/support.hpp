@@ -146,10 +146,15 @@ inline constexpr bool has_column_routers = [] {
   if constexpr (requires { Backend::column_routers; }) return bool(Backend::column_routers);
   else return false;
 }();
-
 template <class Backend>
 inline constexpr bool has_slot_routers = [] {
   if constexpr (requires { Backend::slot_routers; }) return bool(Backend::slot_routers);
+  else return false;
+}();
+
+template <class Backend>
+inline constexpr bool has_balanced_routers = [] {
+  if constexpr (requires { Backend::balanced_routers; }) return bool(Backend::balanced_routers);
   else return false;
 }();
 
@@ -197,6 +202,8 @@ consteval verdict support() {
   if constexpr (detail::router_has_k<R>()) {
     if (R::k != every_expert && R::k != picked_by_experts && (R::k < 1 || R::k > 16)) return verdict::M005_k_out_of_range;
     if (detail::in_columns<R> && !detail::has_column_routers<Backend>) return verdict::M022_router_of_backend;
+    if ((learns_thresholds<R> || detail::assigns_one<R>) && !detail::has_balanced_routers<Backend>)
+      return verdict::M022_router_of_backend;
     if (detail::assigns_another_number<R>) return verdict::M035_assignment_of_one;
     if (!detail::router_has_select<R>()) return verdict::M004_router_select;
     if (!detail::router_noise_complete<R>()) return verdict::M018_noise_vjp;
@@ -280,7 +287,7 @@ consteval bool explain() {
   static_assert(v != verdict::M021_scalar_of_backend,
                 "polymoe M021: this backend does not compute in Spec::scalar; dual numbers run on polymoe::cpu only. See docs/errors.md#M021");
   static_assert(v != verdict::M022_router_of_backend,
-                "polymoe M022: this backend has no kernels yet for routers that work on columns (expert_choice, positive, soft_slots, score::sinkhorn, score::sparse_transport). Use polymoe::cpu, or top_k or mixture with row scores. See docs/errors.md#M022");
+                "polymoe M022: this backend has no kernels for this router: soft_slots needs its slot_routers; expert_choice, positive, score::sinkhorn and score::sparse_transport, which work on columns, its column_routers; strictly_balanced and score::balanced_assignment its balanced_routers. Use polymoe::cpu, or top_k or mixture with row scores. See docs/errors.md#M022");
   static_assert(v != verdict::M023_overflow_of_picks,
                 "polymoe M023: where experts pick units nothing overflows, so overflow::identity, fallback and reroute have nothing to act on. Use overflow::drop or drop_to_zero: a unit that no expert picks gives zero. See docs/errors.md#M023");
   static_assert(v != verdict::M024_balance_of_columns,

@@ -44,8 +44,10 @@ struct sparse_transport : Inner {
     require(gamma > 0, "sparse_transport: gamma is ", gamma, ", it must be positive");
     require(nonzeros >= everything, "sparse_transport: nonzeros is ", nonzeros, ", it must not be below ", everything);
   }
-  /// alpha and Adam's two moments.
-  index kept(index units, index experts) const { return 3 * (units > experts ? units : experts); }
+  /// alpha and Adam's two moments, the lines of the plan one after the other, and a row of sums for every piece of units.
+  index kept(index units, index experts) const {
+    return 3 * (units > experts ? units : experts) + units * experts + ceil_div(units, piece_units) * experts;
+  }
 
   template <class Block, class Cells>
   POLYMOE_HD void plan_group(const Block& b, const Cells& a) const {
@@ -65,66 +67,93 @@ struct sparse_transport : Inner {
     const auto number = [&](int row, index i) { return value_of(a.kept.get(0, row * most + i)); };
     const auto put = [&](int row, index i, R x) { a.kept.set(0, row * most + i, S(x)); };
     enum { alpha, first, second, rows };
+    const auto cell = [&](index line, index i) { return value_of(a.kept.get(0, rows * most + line * length + i)); };
+    const auto put_cell = [&](index line, index i, R x) { a.kept.set(0, rows * most + line * length + i, S(x)); };
+    const auto of_piece = [&](index piece, index e) { return rows * most + n * E + piece * E + e; };
+    const index pieces = ceil_div(n, piece_units);
     phase::each(b, most, [&](index i) {
       for (int row = 0; row < rows; ++row) put(row, i, R(0));
     });
 
     R decay1(1), decay2(1);
     for (int step = 0;; ++step) {
-      for (index line = 0; line < lines; ++line) {
+      phase::lines(b, lines, length, a.bins, [&](const auto& team, int* bins, index line) {
         const auto unit = [&](index i) { return columns ? i : line; };
-        const auto expert = [&](index i) { return columns ? line : i; };
-        const auto x = [&](index i) { return number(alpha, i) + value_of(a.scores.get(unit(i), expert(i))); };
-        project(b, a, length, k, line_sum, unit, expert, x);
-      }
+        phase::each(team, length, [&](index i) {
+          put_cell(line, i, number(alpha, i) + value_of(a.scores.get(unit(i), columns ? line : i)));
+        });
+        project(team, bins, length, k, line_sum, [&](index i) { return a.bad[unit(i)] != 0; },
+                [&](index i) { return cell(line, i); }, [&](index i, R x) { put_cell(line, i, x); });
+      });
       if (step == iterations || present == 0) break;
       decay1 *= R(0.9f), decay2 *= R(0.999f);
-      phase::each(b, length, [&](index i) {
-        if (columns && a.bad[i]) return;
-        R sum(0);
-        for (index line = 0; line < lines; ++line) sum += value_of(columns ? a.plan.get(i, line) : a.plan.get(line, i));
+      const auto descend = [&](index i, R sum) {
         const R d = sum - wanted;
         put(first, i, R(0.9f) * number(first, i) + (R(1) - R(0.9f)) * d);
         put(second, i, R(0.999f) * number(second, i) + (R(1) - R(0.999f)) * d * d);
         const R mean = number(first, i) / (R(1) - decay1), square = number(second, i) / (R(1) - decay2);
         put(alpha, i, number(alpha, i) - R(learning_rate) * mean / (math::sqrt(square) + R(1e-8f)));
-      });
+      };
+      if (columns) {
+        phase::each(b, n, [&](index t) {
+          if (a.bad[t]) return;
+          R sum(0);
+          for (index e = 0; e < E; ++e) sum += cell(e, t);
+          descend(t, sum);
+        });
+      } else {
+        // The units of a column, piece by piece.
+        phase::short_lines(b, pieces, [&](const auto& team, index piece) {
+          const index t0 = piece * piece_units, end = t0 + piece_units < n ? t0 + piece_units : n;
+          phase::each(team, E, [&](index e) {
+            R sum(0);
+            for (index t = t0; t < end; ++t) sum += cell(t, e);
+            a.kept.set(0, of_piece(piece, e), S(sum));
+          });
+        });
+        phase::short_lines(b, E, [&](const auto& team, index e) {
+          const R sum =
+              phase::sum<R>(team, pieces, [&](index piece) { return value_of(a.kept.get(0, of_piece(piece, e))); });
+          if (team.rank() == 0) descend(e, sum);
+        });
+      }
     }
+    phase::short_lines(b, pieces, [&](const auto& team, index piece) {
+      const index t0 = piece * piece_units, end = t0 + piece_units < n ? t0 + piece_units : n;
+      for (index t = t0; t < end; ++t)
+        for (index e = team.rank(); e < E; e += team.width())
+          a.plan.set(t, e, S(columns ? cell(e, t) : cell(t, e)));
+    });
     if (b.rank() == 0) *a.steps = iterations;
   }
 
  private:
-  /// One line of the plan: line_sum times the projection of x / (gamma line_sum) on the simplex with k non-zeros.
-  template <class Block, class Cells, class Unit, class Expert, class X>
-  POLYMOE_HD void project(const Block& b, const Cells& a, index length, index k,
-                          decltype(value_of(std::declval<Cells>().scaled(0, 0))) line_sum, Unit unit, Expert expert,
-                          X x) const {
-    using S = std::remove_cvref_t<decltype(a.scaled(0, 0))>;
-    using R = decltype(value_of(S(0)));
+  /// Units whose share of a column's sum is made by one team.
+  static constexpr index piece_units = 32;
+
+  /// One line of the plan in place of x: line_sum times the projection of x / (gamma line_sum) on the simplex with k
+  /// non-zeros.
+  template <class Team, class R, class Bad, class Get, class Put>
+  POLYMOE_HD void project(const Team& b, int* bins, index length, index k, R line_sum, Bad bad, Get x, Put put) const {
     using U = decltype(descending_key(R(0)));
-    const R scale = R(1) / (R(gamma) * line_sum);
-    phase::each(b, length, [&](index i) { a.plan.set(unit(i), expert(i), S(-1)); });
-    // The k largest are marked by a value that is not negative.
+    const R scale = R(1) / (R(gamma) * line_sum), nothing(-__builtin_inff());
+    // The k largest stay.
     phase::select_first(
-        b, static_cast<int>(length), static_cast<int>(k < length ? k : length), a.bins,
-        [&](int i) { return a.bad[unit(i)] ? ~U(0) : descending_key(x(i)); },
-        [&](int i, int) { a.plan.set(unit(i), expert(i), S(0)); });
-    b.sync();
-    const auto marked = [&](index i) { return value_of(a.plan.get(unit(i), expert(i))) >= 0; };
+        b, static_cast<int>(length), static_cast<int>(k < length ? k : length), bins,
+        [&](int i) { return bad(i) ? ~U(0) : descending_key(x(i)); }, [&](int i, int) { put(i, x(i) * scale); },
+        [&](int i) { put(i, nothing); });
     // The threshold: the mean excess of those above it; every pass takes away what fell below, until nothing does.
-    R threshold(-__builtin_inff());
+    R threshold = nothing;
     for (int held = -1;;) {
-      const int above = static_cast<int>(
-          phase::sum<int>(b, length, [&](index i) { return marked(i) && x(i) * scale > threshold ? 1 : 0; }));
+      const int above = phase::sum<int>(b, length, [&](index i) { return x(i) > threshold ? 1 : 0; });
       if (above == held || above == 0) break;
-      const R sum = phase::sum<R>(b, length,
-                                  [&](index i) { return marked(i) && x(i) * scale > threshold ? x(i) * scale : R(0); });
+      const R sum = phase::sum<R>(b, length, [&](index i) { return x(i) > threshold ? x(i) : R(0); });
       threshold = (sum - R(1)) / R(above);
       held = above;
     }
     phase::each(b, length, [&](index i) {
-      const R over = marked(i) ? x(i) * scale - threshold : R(0);
-      a.plan.set(unit(i), expert(i), S(over > 0 ? line_sum * over : R(0)));
+      const R over = x(i) - threshold;
+      put(i, over > 0 ? line_sum * over : R(0));
     });
   }
 };

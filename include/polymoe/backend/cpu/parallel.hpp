@@ -59,6 +59,7 @@ struct cpu_with {
   template <class T>
   static constexpr bool computes = true;  ///< whether layers of scalar T exist
   static constexpr bool column_routers = true;  ///< routers with phases over a group (core/block.hpp)
+  static constexpr bool balanced_routers = true;  ///< learned thresholds, balanced assignment
   static constexpr bool slot_routers = true;    ///< routers that mix units into slots (Soft MoE)
   template <class T>
   using slot_plan = backend::slot_plan<T, Maths>;  ///< the plan they make

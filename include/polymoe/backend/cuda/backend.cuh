@@ -47,6 +47,7 @@ struct cuda_device {
   static constexpr bool gathers = false;
   template <class T>
   static constexpr bool computes = !is_dual<T>;
+  static constexpr bool column_routers = true;  ///< routers with phases over a group (core/block.hpp)
   static constexpr bool convolves = false;  ///< convolutions on CUDA are cuDNN's, which is not used yet
 
   /// What launches need, passed by value.

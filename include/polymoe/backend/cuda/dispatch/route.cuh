@@ -1,9 +1,11 @@
 // The router on CUDA: picks the row tier for the number of experts and launches the steps of forward and backward.
 //
-// Nothing here waits, allocates or reads a count: a call is one cooperative launch (two around the sort of an ordered
-// priority), or a launch per step, all of sizes known on the host, and can be captured in a graph.
+// Nothing here waits, allocates or reads a count: a call is one cooperative launch, or a launch per step, all of sizes
+// known on the host, and can be captured in a graph.  The cooperative launch is cut in two around the sort of an ordered
+// priority, and around what works on columns: the plan of a group, experts that pick.
 #pragma once
 
+#include "../kernel/columns.cuh"
 #include "../kernel/route.cuh"
 #include "../kernel/route_backward.cuh"
 
@@ -79,7 +81,7 @@ int route_grid(const sparse_plan<C>& p, const route_scratch<C>& s) {
   };
   index most = std::max<index>(s.tiles, G);
   most = std::max(most, lists(G * Balance::columns * E, s.tiles_per_group));
-  if (!schedule::mixture) most = std::max(most, lists(G * E, s.item_tiles));
+  if (schedule::by_unit) most = std::max(most, lists(G * E, s.item_tiles));
   return static_cast<int>(std::clamp<index>(most, 1, route_tuning::most_blocks));
 }
 }  // namespace detail
@@ -98,12 +100,15 @@ constexpr int route_launches(bool cooperative) {
   using schedule = route_schedule<Router, Capacity>;
   // Double scores of several groups take a second key.
   const int sorting = schedule::ordered && !group_in_key<C> ? 1 : 0;
-  return (cooperative ? (schedule::ordered ? 2 : 1) : schedule::steps) + sorting;
+  // The launches that the cooperative one is cut into by what stands between its steps.
+  const int parts = 1 + (schedule::plans || schedule::picked) + schedule::ordered;
+  return (cooperative ? parts : schedule::steps) + sorting + schedule::plans + schedule::picked;
 }
-/// Launches of a backward call: rows, products, sum of the pieces.
+/// Launches of a backward call: rows, products, sum of the pieces; before them the gates and the way back of a plan that
+/// gates are made of.
 template <class Router>
 constexpr int route_backward_launches() {
-  return 3;
+  return weighs_plan<Router> ? 5 : 3;
 }
 
 /// Largest grid of a cooperative forward launch on the current device.  For use at bind: it asks the driver.
@@ -116,6 +121,71 @@ int route_cooperative_blocks(const route_args<T>& args) {
   });
 }
 
+/// Largest grid of a cooperative launch of the group plan on the current device; 0 for routers without one.  For use at
+/// bind.
+template <class Router, class Capacity, class T>
+int route_plan_blocks() {
+  if constexpr (!route_schedule<Router, Capacity>::plans) {
+    return 0;
+  } else {
+    const std::size_t shared = column_shared::bytes(route_tuning::plan_threads / device::warp_size);
+    int blocks = device::max_cooperative_blocks(route_plan_kernel<false, Router, T>, route_tuning::plan_threads, shared);
+    if constexpr (weighs_plan<Router>)
+      blocks = std::min(blocks, device::max_cooperative_blocks(route_plan_kernel<true, Router, T>,
+                                                               route_tuning::plan_threads, shared));
+    return std::min(blocks, route_tuning::most_plan_blocks);
+  }
+}
+
+namespace detail {
+/// The plans of all groups, or the way back through them.
+template <bool Backward, class Router, class T>
+void launch_route_plan(device::stream_handle stream, const Router& router, const route_args<T>& a,
+                       const route_scratch<compute_t<T>>& scratch) {
+  using C = compute_t<T>;
+  const sparse_plan<C>& p = a.plan;
+  const int G = p.groups;
+  if (G == 0) return;
+  plan_teams by;
+  by.kept_cols = router.kept(p.group_size, p.experts);
+  require(by.kept_cols <= a.kept_cols, "route: the plan of a group keeps ", by.kept_cols,
+          " numbers, memory was bound for ", a.kept_cols);
+  const index cells = index{p.group_size} * p.experts;
+  if (cells > route_tuning::plan_whole && a.plan_blocks / G > 1)
+    by.blocks = static_cast<int>(std::min<index>(ceil_div(cells, route_tuning::plan_share), a.plan_blocks / G));
+  by.teams = by.blocks > 1 ? G : std::min(G, route_tuning::most_blocks);
+  std::size_t shared = column_shared::bytes(route_tuning::plan_threads / device::warp_size);
+  const std::size_t kept = static_cast<std::size_t>(by.kept_cols) * sizeof(C);
+  by.in_shared = !weighs_plan<Router> && by.blocks == 1 && shared + kept <= route_tuning::plan_shared;
+  if (by.in_shared) shared += kept;
+  device::launch({.kernel = Backward ? "route_plan_backward" : "route_plan",
+                  .grid = by.blocks * by.teams,
+                  .block = route_tuning::plan_threads,
+                  .shared = shared,
+                  .stream = stream,
+                  .cooperative = by.blocks > 1},
+                 route_plan_kernel<Backward, Router, T>, route_plan_call<Router, T>{router, a, scratch, by});
+}
+/// Experts pick their units.
+template <class Router, class T>
+void launch_route_pick(device::stream_handle stream, const route_args<T>& a, const route_scratch<compute_t<T>>& scratch) {
+  const index runs = index{a.plan.experts} * a.plan.groups;
+  const auto launch = [&]<int Threads>(std::integral_constant<int, Threads>, int teams) {
+    device::launch({.kernel = "route_pick",
+                    .grid = static_cast<int>(std::min<index>(ceil_div(runs, teams), route_tuning::most_blocks)),
+                    .block = Threads,
+                    .shared = column_shared::bytes(teams),
+                    .stream = stream},
+                   route_pick_kernel<picks_positive<Router>, Threads, T>, a, scratch);
+  };
+  if (a.plan.group_size > device::block_lanes::warp_line)
+    launch(std::integral_constant<int, route_tuning::pick_threads>{}, 1);
+  else
+    launch(std::integral_constant<int, route_tuning::short_pick_threads>{},
+           route_tuning::short_pick_threads / device::warp_size);
+}
+}  // namespace detail
+
 /// From router input to plan, weights, balance values and statistics; asynchronous.  `Most` bounds the experts, where
 /// they are known to be few: fewer kernels are compiled.
 template <class Router, class Capacity, class Balance, class Combine, int Most = max_experts, class T>
@@ -126,7 +196,7 @@ void route_forward_cuda(device::stream_handle stream, const Router& router, cons
   static_assert(std::is_same_v<C, float> || std::is_same_v<C, double>,
                 "polymoe: the CUDA router computes in float or double");
   const sparse_plan<C>& p = args.plan;
-  require(schedule::mixture || schedule::K <= p.experts, "route: the router takes K = ", schedule::K,
+  require(!schedule::by_unit || schedule::K <= p.experts, "route: the router takes K = ", schedule::K,
           " experts per unit, there are only ", p.experts);
   require(!schedule::fallback || p.all_experts == p.experts + 1, "route: a fallback expert makes ", p.experts + 1,
           " experts, the plan has ", p.all_experts);
@@ -156,13 +226,21 @@ void route_forward_cuda(device::stream_handle stream, const Router& router, cons
       if (cooperative) return run(first, last);
       for (int i = first; i < last; ++i) run(i, i + 1);
     };
-    if constexpr (schedule::ordered) {
-      steps(0, 1);
-      detail::sort_route_items<Router, Capacity>(stream, p, sort, call.scratch);
-      steps(1, schedule::steps);
-    } else {
-      steps(0, schedule::steps);
+    int done = 0;
+    const auto up_to = [&](int last) { steps(std::exchange(done, last), last); };
+    if constexpr (schedule::plans) {
+      up_to(1);
+      detail::launch_route_plan<false>(stream, router, args, call.scratch);
     }
+    if constexpr (schedule::picked) {
+      if (!schedule::plans) up_to(1);
+      detail::launch_route_pick<Router>(stream, args, call.scratch);
+    }
+    if constexpr (schedule::ordered) {
+      up_to(schedule::first_steps);
+      detail::sort_route_items<Router, Capacity>(stream, p, sort, call.scratch);
+    }
+    up_to(schedule::steps);
   });
 }
 
@@ -177,13 +255,23 @@ void route_backward_cuda(device::stream_handle stream, const Router& router, con
   detail::with_route_tier<Most>(E, [&]<class Tier>(Tier) {
     using lanes = route_lanes<Tier::value>;
     const index blocks = std::min<index>(ceil_div(units, lanes::units), route_tuning::most_blocks);
-    device::launch({.kernel = "route_backward_rows",
-                    .grid = static_cast<int>(blocks),
-                    .block = route_tuning::threads,
-                    .shared = route_backward_shared<Router, Tier::value, C>(),
-                    .stream = stream},
-                   route_backward_rows_kernel<Router, Capacity, Balance, Combine, Tier::value, T>,
-                   route_backward_call<Router, Balance, Combine, T>{router, balance, combine, b});
+    const route_backward_call<Router, Balance, Combine, T> call{router, balance, combine, b};
+    const auto rows = [&](const char* name) {
+      return device::launch_shape{.kernel = name,
+                                  .grid = static_cast<int>(blocks),
+                                  .block = route_tuning::threads,
+                                  .shared = route_backward_shared<Router, Tier::value, C>(),
+                                  .stream = stream};
+    };
+    if constexpr (weighs_plan<Router>) {
+      arena work(a.workspace, a.workspace_bytes);
+      const route_scratch<C> scratch = cut_route_scratch<Router, Capacity, Balance>(a.plan, work);
+      device::launch(rows("route_gates"), route_gates_kernel<Router, Capacity, Balance, Combine, Tier::value, T>, call,
+                     scratch.plan_words);
+      detail::launch_route_plan<true>(stream, router, a, scratch);
+    }
+    device::launch(rows("route_backward_rows"),
+                   route_backward_rows_kernel<Router, Capacity, Balance, Combine, Tier::value, T>, call);
   });
   constexpr int matrices = projections<Router>;
   const route_products products(E, a.dim, b.width(), units, matrices, b.d_input != nullptr);

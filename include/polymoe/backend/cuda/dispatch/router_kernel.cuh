@@ -35,17 +35,21 @@ class router_kernel<Spec, cuda_device> {
     std::vector<double> gate_mass;
     std::vector<index> wished, served;
     std::vector<C> values, gate, skip;
-    std::vector<int> begin, count, run_begin, token, slot_of, expert_of, fallback_slot, bad_count;
+    std::vector<int> begin, count, run_begin, token, slot_of, slots_begin, expert_of, fallback_slot, bad_count;
     std::vector<unsigned char> bad;
   };
   struct memory : routing_memory<C> {
     int* wish = nullptr;      ///< [T, K] expert wished for, -1 for none
     int* position = nullptr;  ///< [T, K] position in the run, -1 for none
+    view<C> affinity;         ///< [T, E] what a group plan found, for routers that make one
+    view<C> d_affinity;       ///< [T, E] its gradient, where gates are made of it
+    view<C> kept;             ///< [G, what the group plan keeps]
+    int* kept_steps = nullptr;  ///< [G]
     routing_stats* on_device = nullptr;
     C* pieces = nullptr;
     void* workspace = nullptr;
     std::size_t workspace_bytes = 0;
-    int cooperative_blocks = 0;
+    int cooperative_blocks = 0, plan_blocks = 0;
     std::shared_ptr<host_copy> host;
   };
   static const char* products() {
@@ -59,9 +63,18 @@ class router_kernel<Spec, cuda_device> {
   }
   template <class V>
   void visit(V&) {}  // logits read the parameters themselves
-  void bind(binder<cuda_device>& b, memory& s, index max_units, const config&) const {
-    const index choices = max_units * (schedule::mixture ? 1 : schedule::K);
-    s.wish = b.saved.template take_raw<int>(choices), s.position = b.saved.template take_raw<int>(choices);
+  void bind(binder<cuda_device>& b, memory& s, index max_units, [[maybe_unused]] const config& g) const {
+    if constexpr (!schedule::picked) {
+      const index choices = max_units * (schedule::mixture ? 1 : schedule::K);
+      s.wish = b.saved.template take_raw<int>(choices), s.position = b.saved.template take_raw<int>(choices);
+    }
+    if constexpr (schedule::plans) {
+      s.affinity = b.saved.template take<C>(max_units, experts_);
+      if constexpr (weighs_plan<Router>) s.d_affinity = b.saved.template take<C>(max_units, experts_);
+      s.kept = b.saved.template take<C>(s.plan.groups, g.router.kept(s.plan.group_size, experts_));
+      s.kept_steps = b.saved.template take_raw<int>(s.plan.groups);
+      s.plan_blocks = route_plan_blocks<Router, Capacity, T>();
+    }
     s.on_device = b.saved.template take_raw<routing_stats>(1);
     s.pieces = b.saved.template take_raw<C>(matrices * route_tuning::pieces(max_units) * experts_ *
                                             (dim_ + (traits::biased ? 1 : 0)));
@@ -98,6 +111,12 @@ class router_kernel<Spec, cuda_device> {
     device::launch({.kernel = "move bias", .grid = 1, .block = threads, .shared = 0, .stream = c.stream.handle},
                    kernel::move_bias_kernel<threads>, p.bias, p.load, static_cast<int>(experts_), rate, c.halted);
   }
+  void adapt(context<cuda_device>& c, const parameters& p, const config& g) const {
+    const auto& loss = g.balance.adaptive();
+    using loss_type = std::remove_cvref_t<decltype(loss)>;
+    device::launch({.kernel = "adapt coefficient", .grid = 1, .block = 32, .shared = 0, .stream = c.stream.handle},
+                   kernel::adapt_kernel<loss_type>, loss, p.coefficient, p.active, static_cast<int>(experts_), c.halted);
+  }
 
   routing_stats stats(context<cuda_device>& c, const memory& s) const {
     host_copy& h = *s.host;
@@ -122,7 +141,12 @@ class router_kernel<Spec, cuda_device> {
     if (p.layout == plan_layout::identity) return q;
     q.count = fetch(c, h.count, p.count, runs), q.run_begin = fetch(c, h.run_begin, p.run_begin, runs);
     q.token = fetch(c, h.token, p.token, p.max_slots);
-    q.slot_of = fetch(c, h.slot_of, p.slot_of, choices), q.expert_of = fetch(c, h.expert_of, p.expert_of, choices);
+    if (p.slots_begin) {
+      q.slots_begin = fetch(c, h.slots_begin, p.slots_begin, index{p.tokens} + 1);
+      q.slot_of = fetch(c, h.slot_of, p.slot_of, q.slots_begin[p.tokens]);
+    } else {
+      q.slot_of = fetch(c, h.slot_of, p.slot_of, choices), q.expert_of = fetch(c, h.expert_of, p.expert_of, choices);
+    }
     if (p.fallback_slot) q.fallback_slot = fetch(c, h.fallback_slot, p.fallback_slot, p.tokens);
     if (p.skip.ptr[0]) q.skip = {fetch(c, h.skip, p.skip.ptr[0], p.tokens), 1, p.tokens};
     return q;
@@ -147,17 +171,21 @@ class router_kernel<Spec, cuda_device> {
     a.weight_bias = p.weight_bias.value.ptr[0], a.noise_bias = p.noise_bias.value.ptr[0];
     a.plan = s.plan;
     a.logits = s.logits.ptr[0], a.raw = s.raw.ptr[0], a.noisy = s.noisy.ptr[0], a.scores = s.scores.ptr[0];
+    a.affinity = s.affinity.ptr[0], a.d_affinity = s.d_affinity.ptr[0];
+    a.kept = s.kept.ptr[0], a.kept_cols = s.kept.cols, a.kept_steps = s.kept_steps;
     a.target = s.target;
     a.totals = s.totals.ptr[0], a.cotangents = s.cotangents.ptr[0], a.values = s.values.ptr[0];
     a.wish = s.wish, a.position = s.position;
     a.stats = s.on_device;
     a.gate_mass = s.stats.gate_mass, a.wished = s.stats.wished, a.served = s.stats.served;
     a.bias = p.bias, a.load = p.load;
+    a.coefficient = p.coefficient, a.active = p.active;
     a.step = c.step, a.mode = c.mode, a.random = c.random, a.noise_stream = p.noise_stream;
     a.shares = input_shares_of(g.router), a.jitter_stream = p.jitter_stream, a.dropout_stream = p.dropout_stream;
     a.workspace = s.workspace, a.workspace_bytes = s.workspace_bytes;
     a.barrier = c.stream.barrier;
     a.cooperative_blocks = c.stream.barrier.words ? s.cooperative_blocks : 0;
+    a.plan_blocks = c.stream.barrier.words ? s.plan_blocks : 0;
     return a;
   }
   template <class V>

@@ -174,7 +174,7 @@ struct place_phases {
           // In this round only what has been decided; the lanes see each other's writes through the barrier below.
           if (!(waiting >> i & 1u)) tried = tried || proposed[i * R + round - 1] == e;
         }
-        const C x = a.scores[index{t} * E + e];
+        const C x = selection_scores<Router>(a)[index{t} * E + e];
         if (!tried && (at < 0 || x > best)) best = x, at = e;
       }
       POLYMOE_UNROLL
@@ -194,7 +194,7 @@ struct place_phases {
     C most(0);
     for (int j = 0; j < K; ++j) {
       if (!(waiting >> j & 1u)) continue;
-      const C x = a.scores[index{c0 / K} * a.plan.experts + a.wish[c0 + j]];
+      const C x = selection_scores<Router>(a)[index{c0 / K} * a.plan.experts + a.wish[c0 + j]];
       if (best < 0 || x > most) best = j, most = x;
     }
     return best;

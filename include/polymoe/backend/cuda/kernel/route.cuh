@@ -8,6 +8,7 @@
 //   rows      per tile of 64 units: logits, the row through route_row() (the text the CPU runs with one lane), shares
 //   of
 //             balance and statistics; by position also the histogram of wishes
+//   choose    behind a group plan, from its rows: choices, or the weights of a mixture (columns.cuh makes the plan)
 //   ...       places, see place.cuh; sums over tiles run beside the first scan
 //   offsets   first slots; balance values and cotangents, a block per group
 //   finish    slots, units, weights; statistics and the values of the call
@@ -23,8 +24,11 @@ template <class Router, class Balance, int Tier, class C>
 struct route_shared {
   static constexpr std::size_t reserved = route_exchange_bytes;
   static constexpr int units = route_lanes<Tier>::units;
-  static constexpr std::size_t mixture_bytes =
-      Router::k == every_expert ? static_cast<std::size_t>(round_up(sizeof(mixture_choice<Tier, C>), 16)) : 0;
+  static constexpr std::size_t choice_bytes = static_cast<std::size_t>(round_up(sizeof(mixture_choice<Tier, C>), 16));
+  static constexpr std::size_t mixture_bytes = Router::k == every_expert ? choice_bytes : 0;
+  /// Where the lists of a tile begin; then the choices of units that experts picked.
+  static constexpr std::size_t lists =
+      reserved + static_cast<std::size_t>(round_up((route_tuning::tile_units + 1) * index{sizeof(int)}, 16));
   /// Sums of one tile per unit in flight: columns + 1 rows; then entropy and margin, then the mixture's choices.
   POLYMOE_HD static constexpr std::size_t decisions(int experts) {
     return reserved + static_cast<std::size_t>(
@@ -43,7 +47,8 @@ struct route_shared {
         reserved + static_cast<std::size_t>(route_tuning::warps) * static_cast<std::size_t>(experts) * sizeof(int);
     const std::size_t totals =
         reserved + 2 * sizeof(C) * static_cast<std::size_t>(Balance::columns) * static_cast<std::size_t>(experts);
-    return larger(larger(rows, histograms), larger(totals, reserved + product_shape::bytes(sizeof(C))));
+    const std::size_t picks = Router::k == picked_by_experts ? lists + static_cast<std::size_t>(units) * choice_bytes : 0;
+    return larger(larger(larger(rows, picks), histograms), larger(totals, reserved + product_shape::bytes(sizeof(C))));
   }
 };
 
@@ -68,6 +73,8 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
       for (int e = device::thread_rank(); e < a.plan.all_experts; e += route_tuning::threads) w.run_total[e] = 0;
       for (int e = device::thread_rank(); e < E; e += route_tuning::threads) a.wished[e] = 0;
       if (device::thread_rank() == 0) *w.moved = 0;
+      if constexpr (schedule::plans)
+        for (index i = device::thread_rank(); i < index{2} * a.plan.groups; i += route_tuning::threads) w.plan_words[i] = 0;
     }
     const route_values values = route_values_of(a);
     const auto noise = input_noise_of<perturbs_input<Router>>(a);
@@ -80,12 +87,68 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
                        u.first, u.end);
       device::sync_block();
       rows_of_tile(values, tile, u);
-      if constexpr (!schedule::mixture && !schedule::ordered) {
+      if constexpr (schedule::by_unit && !schedule::ordered && !schedule::plans) {
+        device::sync_block();
+        this->count_unit_tile(tile, 0);
+      }
+      device::sync_block();
+      if constexpr (schedule::picked && !schedule::plans) store_columns(u);
+    }
+  }
+  /// Keys of a tile, column by column.
+  POLYMOE_DEVICE void store_columns(const unit_tile& u) const {
+    const index E = a.plan.experts;
+    for (index e = device::warp(); e < E; e += route_tuning::warps)
+      for (index t = u.first + device::lane(); t < u.end; t += device::warp_size)
+        w.columns[e * a.plan.tokens + t] = a.plan.bad[t] ? ~column_key<C>(0) : descending_key(a.scores[t * E + e]);
+  }
+
+  /// What a unit chooses, or how a mixture weighs it, from its row of the group plan.
+  POLYMOE_NOINLINE POLYMOE_DEVICE void choose() const {
+    const int E = a.plan.experts;
+    for (int tile = device::block_index().x; tile < w.tiles; tile += device::grid_size().x) {
+      const unit_tile u = this->tile_of(tile);
+      for (int t = u.first + lanes::unit(); t < u.end; t += lanes::units) {
+        const Row affinities = load_route_row<Row>(a.affinity + index{t} * E, E);
+        const bool finite = !a.plan.bad[t];
+        if constexpr (schedule::mixture) {
+          weigh_all(t, affinities, finite);
+        } else {
+          const auto chosen = call.router.select(affinities);
+          if (affinities.g.lane() == 0)
+            for (int j = 0; j < K; ++j) a.wish[index{t} * K + j] = finite ? chosen.expert[j] : -1;
+          if constexpr (schedule::ordered) store_keys(t, u.group, affinities, chosen, finite);
+        }
+      }
+      if constexpr (schedule::by_unit && !schedule::ordered) {
         device::sync_block();
         this->count_unit_tile(tile, 0);
       }
       device::sync_block();
     }
+  }
+
+  /// The lists of the units that experts picked, and the weights of their slots.
+  POLYMOE_NOINLINE POLYMOE_DEVICE void finish_picks() const {
+    int* const begins = device::shared<int>(layout::reserved);
+    auto* const m =
+        reinterpret_cast<mixture_choice<Tier, C>*>(device::shared<std::byte>(layout::lists) + lanes::unit() * layout::choice_bytes);
+    for (int tile = device::block_index().x; tile < w.tiles; tile += device::grid_size().x) {
+      const unit_tile u = this->tile_of(tile);
+      this->list_tile(tile, begins);
+      for (int t = u.first + lanes::unit(); t < u.end; t += lanes::units) {
+        const int first = begins[t - u.first], n = begins[t - u.first + 1] - first;
+        if (n == 0) continue;
+        load_picks<Row>(a, gate_scores<Router>(a), t, first, n, m);
+        const typename Row::lanes lane{};
+        if (lane.lane() == 0) call.combine.weigh(m->c, m->weight);
+        lanes::sync();
+        for (int j = lane.lane(); j < n; j += Row::lanes::width)
+          a.plan.gate.set(0, a.plan.slot_of[first + j], m->weight[j]);
+      }
+      device::sync_block();
+    }
+    if (a.plan.tokens == 0 && device::block_index().x == 0 && device::thread_rank() == 0) a.plan.slots_begin[0] = 0;
   }
 
   POLYMOE_NOINLINE POLYMOE_DEVICE void rows_of_tile(const route_values& values, int tile, const unit_tile& u) const {
@@ -106,11 +169,11 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
       if constexpr (perturbs_logits<Router, Row>) store_route_row(r.noisy, a.noisy + index{t} * E);
       if (logits.g.lane() == 0) {
         a.plan.bad[t] = !r.finite;
-        if constexpr (!schedule::mixture)
+        if constexpr (schedule::by_unit && !schedule::plans)
           for (int j = 0; j < K; ++j) a.wish[index{t} * K + j] = r.finite ? r.chosen.expert[j] : -1;
       }
-      if constexpr (schedule::ordered) store_keys(t, u.group, r);
-      if constexpr (schedule::mixture) weigh_all(t, r);
+      if constexpr (schedule::ordered && !schedule::plans) store_keys(t, u.group, r.scores, r.chosen, r.finite);
+      if constexpr (schedule::mixture && !schedule::plans) weigh_all(t, r.scores, r.finite);
       if (!r.finite) continue;
       ++finite;
       if constexpr (columns > 0) {
@@ -118,7 +181,7 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
           Row share[columns];
           for (int c = 0; c < columns; ++c) share[c] = zero;
           const Row clean = Balance::needs_clean_scores ? clean_scores_of(call.router, values, r) : r.scores;
-          call.balance.partial(make_row_info<Balance>(r, clean, a.target ? a.target[t] : -1), share);
+          this->balance().partial(make_row_info<Balance>(r, clean, a.target ? a.target[t] : -1), share);
           POLYMOE_UNROLL
           for (int c = 0; c < columns; ++c) add_to(sums + index{c} * E, share[c]);
         }
@@ -158,29 +221,28 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
       if (r.present(i)) sums[r.expert(i)] += r.v[i];
   }
   /// Keys for sorting units by their first score, or choices by theirs.
-  template <class R>
-  POLYMOE_DEVICE void store_keys(int t, int group, const R& r) const {
+  template <class Choice>
+  POLYMOE_DEVICE void store_keys(int t, int group, const Row& scores, const Choice& chosen, bool finite) const {
     for (int j = 0; j < (schedule::by_choice ? K : 1); ++j) {
-      const C score = r.finite ? r.scores.at(r.chosen.expert[j]) : C(0);
+      const C score = finite ? scores.at(chosen.expert[j]) : C(0);
       const index id = schedule::by_choice ? index{t} * K + j : index{t};
-      if (r.logits.g.lane() == 0)
-        w.keys[0][id] = order_key(score, r.finite, group), w.ids[0][id] = static_cast<int>(id);
+      if (scores.g.lane() == 0)
+        w.keys[0][id] = order_key(score, finite, group), w.ids[0][id] = static_cast<int>(id);
     }
   }
   /// The weights of a mixture: every expert serves.
-  template <class R>
-  POLYMOE_DEVICE void weigh_all(int t, const R& r) const {
+  POLYMOE_DEVICE void weigh_all(int t, const Row& scores, bool finite) const {
     using choice_type = mixture_choice<Tier, C>;
     const int E = a.plan.experts;
     auto* const m = reinterpret_cast<choice_type*>(device::shared<std::byte>(layout::choices(E)) +
                                                    lanes::unit() * layout::mixture_bytes);
-    if (r.finite) {
+    if (finite) {
       lanes::sync();
       POLYMOE_UNROLL
       for (int i = 0; i < Row::per_lane; ++i)
-        if (r.scores.present(i)) m->c.score[r.scores.expert(i)] = r.scores.v[i], m->c.kept[r.scores.expert(i)] = true;
+        if (scores.present(i)) m->c.score[scores.expert(i)] = scores.v[i], m->c.kept[scores.expert(i)] = true;
       lanes::sync();
-      if (r.scores.g.lane() == 0) {
+      if (scores.g.lane() == 0) {
         m->c.n = E;
         call.combine.weigh(m->c, m->weight);
       }
@@ -188,9 +250,8 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
     }
     POLYMOE_UNROLL
     for (int i = 0; i < Row::per_lane; ++i)
-      if (r.scores.present(i))
-        a.plan.gate.set(0, index{r.scores.expert(i)} * a.plan.tokens + t,
-                        r.finite ? m->weight[r.scores.expert(i)] : C(0));
+      if (scores.present(i))
+        a.plan.gate.set(0, index{scores.expert(i)} * a.plan.tokens + t, finite ? m->weight[scores.expert(i)] : C(0));
   }
 
   // ---- the step ----
@@ -200,15 +261,19 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
     switch (at.step) {
       case route_step::rows:
         return rows();
+      case route_step::choose:
+        if constexpr (schedule::chooses_later) choose();
+        return;
       case route_step::scan:
-        if constexpr (!schedule::mixture) this->scan(at.round);
+        if constexpr (schedule::by_unit) this->scan(at.round);
+        if constexpr (schedule::picked) this->count_picks();
         if (at.round == 0) this->sums();
         return;
       case route_step::count:
         if constexpr (schedule::ordered) this->count(at.round);
         return;
       case route_step::place:
-        if constexpr (!schedule::mixture && (!schedule::place_in_finish || schedule::rounds > 0)) this->place(at.round);
+        if constexpr (schedule::by_unit && (!schedule::place_in_finish || schedule::rounds > 0)) this->place(at.round);
         return;
       case route_step::propose:
         if constexpr (schedule::ordered && schedule::rounds > 0) this->propose(at.round);
@@ -225,9 +290,11 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
         } else {
           this->offsets();
         }
+        if constexpr (schedule::picked) this->scan_picks();
         this->balance_of_groups();
         return;
       case route_step::finish:
+        if constexpr (schedule::picked) finish_picks();
         return this->finish();
     }
   }

@@ -37,11 +37,16 @@ struct route_args {
   C* raw = nullptr;         ///< [T, E] second projection, or null
   C* noisy = nullptr;       ///< [T, E] after noise and dropout; null for routers without
   C* scores = nullptr;      ///< [T, E]
+  C* affinity = nullptr;    ///< [T, E] what a group plan found, for routers that make one
+  C* d_affinity = nullptr;  ///< [T, E] its gradient, where gates are made of it
+  C* kept = nullptr;        ///< [G, kept_cols] what the group plan keeps
+  index kept_cols = 0;
+  int* kept_steps = nullptr;  ///< [G]
   C* totals = nullptr;      ///< [G, columns * E] balance totals
   C* cotangents = nullptr;  ///< [G, columns * E]
   C* values = nullptr;      ///< [terms + 1] per loss, unweighted mean over groups; last: weighted sum
-  int* wish = nullptr;      ///< [T, K] expert wished for, -1 for none
-  int* position = nullptr;  ///< [T, K] position in the run, -1 for none
+  int* wish = nullptr;      ///< [T, K] expert wished for, -1 for none; null where experts pick
+  int* position = nullptr;  ///< [T, K] position in the run, -1 for none; null where experts pick
 
   routing_stats* stats = nullptr;  ///< [1] filled with the three arrays below as its members
   double* gate_mass = nullptr;     ///< [E]
@@ -51,6 +56,9 @@ struct route_args {
   // State of the loss-free bias, null without.
   const float* bias = nullptr;  ///< [E] added to scores for the selection
   float* load = nullptr;        ///< [E] += wishes, in training
+  // State of a balance loss that adapts, null without.
+  const float* coefficient = nullptr;  ///< [1]
+  float* active = nullptr;  ///< [2] += share of scores above zero, and 1, in training
 
   // Values of the call.
   const int* target = nullptr;       ///< [T] wanted experts for balance::supervised, or null
@@ -69,6 +77,7 @@ struct route_args {
   /// run in one cooperative launch; with 0 blocks every step is a launch of its own.
   device::grid_barrier barrier{};
   int cooperative_blocks = 0;
+  int plan_blocks = 0;  ///< the same for the group plan; with 0 every group is one block's
 };
 
 /// The order of a stable sort of 64-bit keys with their ids; see dispatch/sort.cuh, which has the only one.
@@ -110,7 +119,7 @@ POLYMOE_HD route_values route_values_of(const route_args<T>& a) {
   return v;
 }
 
-enum class route_step { rows, count, scan, place, propose, overflow, overflow_scan, offsets, finish };
+enum class route_step { rows, choose, count, scan, place, propose, overflow, overflow_scan, offsets, finish };
 
 /// What the policies ask of the steps, and the steps in order.  A barrier of the whole grid, or a new launch, lies
 /// between two steps.
@@ -118,10 +127,17 @@ template <class Router, class Capacity>
 struct route_schedule {
   using Overflow = typename Capacity::overflow_policy;
   static constexpr bool mixture = Router::k == every_expert;
+  static constexpr bool picked = Router::k == picked_by_experts;
+  static constexpr bool by_unit = !mixture && !picked;  ///< every unit chooses K experts
+  /// A plan of the group is made between the rows and the choices.  A mixture has no choice, so it needs one for its
+  /// gates only.
+  static constexpr bool plans = plans_groups<Router> && (!mixture || weighs_plan<Router>);
+  /// Choices (the gates of a mixture) are made from the rows of that plan: a step of its own behind it.
+  static constexpr bool chooses_later = plans && !picked;
   static constexpr int K = choices_of<Router>;
   static constexpr auto kind = Overflow::value;
   static constexpr auto priority_kind = Capacity::priority_policy::value;
-  static constexpr bool limited = Capacity::limited && !mixture;
+  static constexpr bool limited = Capacity::limited && by_unit;
   static constexpr bool fallback = limited && kind == overflow::kind::fallback;
   static constexpr bool identity = limited && kind == overflow::kind::identity;
   static constexpr int rounds = limited ? Overflow::rounds : 0;
@@ -129,34 +145,52 @@ struct route_schedule {
   static constexpr bool ordered = limited && priority_kind != priority::kind::position;
   static constexpr bool by_choice = ordered && priority_kind == priority::kind::probability;
   /// Units that hold their choices in one tile can give the last places while they finish.
-  static constexpr bool place_in_finish = !mixture && !ordered && !fallback;
+  static constexpr bool place_in_finish = by_unit && !ordered && !fallback;
 
   struct at_step {
     route_step step;
     int round;
   };
-  static constexpr int steps = mixture   ? 4
-                               : ordered ? 4 + 4 * rounds + (fallback ? 2 : 0) + 2
-                                         : 2 + 2 * rounds + (fallback ? 2 : 0) + 2;
+  static constexpr int first_steps = chooses_later ? 2 : 1;  ///< until every unit has chosen
+  static constexpr int other_steps = !by_unit  ? 3
+                                     : ordered ? 3 + 4 * rounds + (fallback ? 2 : 0) + 2
+                                               : 1 + 2 * rounds + (fallback ? 2 : 0) + 2;
+  static constexpr int steps = first_steps + other_steps;
   /// The i-th step.  By position one step gives the places of a round, proposes for the next and counts it.
   POLYMOE_HD static constexpr at_step at(int i) {
     if (i == 0) return {route_step::rows, 0};
+    if (i < first_steps) return {route_step::choose, 0};
     if (i == steps - 1) return {route_step::finish, rounds};
     if (i == steps - 2) return {route_step::offsets, 0};
-    if constexpr (mixture) {
+    i -= first_steps - 1;
+    if constexpr (!by_unit) {
       return {route_step::scan, 0};
     } else if constexpr (ordered) {
-      if (fallback && i == steps - 3) return {route_step::overflow_scan, 0};
-      if (fallback && i == steps - 4) return {route_step::overflow, 0};
+      if (fallback && i == other_steps - 2) return {route_step::overflow_scan, 0};
+      if (fallback && i == other_steps - 3) return {route_step::overflow, 0};
       const int round = i / 4, in_round = i % 4;
       if (in_round == 0) return {route_step::propose, round};
       return {in_round == 1 ? route_step::count : (in_round == 2 ? route_step::scan : route_step::place), round};
     } else {
-      if (fallback && i == steps - 3) return {route_step::overflow_scan, 0};
+      if (fallback && i == other_steps - 2) return {route_step::overflow_scan, 0};
       return {i % 2 == 1 ? route_step::scan : route_step::place, (i - 1) / 2};
     }
   }
 };
+
+/// What selections compare, and what gates are made of: [T, E].
+template <class Router, class T>
+POLYMOE_HD const compute_t<T>* selection_scores(const route_args<T>& a) {
+  return plans_groups<Router> ? a.affinity : a.scores;
+}
+template <class Router, class T>
+POLYMOE_HD const compute_t<T>* gate_scores(const route_args<T>& a) {
+  return weighs_plan<Router> ? a.affinity : a.scores;
+}
+
+/// Keys of units in a column: larger scores first, order_key.hpp.
+template <class C>
+using column_key = decltype(descending_key(C(0)));
 
 /// Scratch of one call.
 template <class C>
@@ -172,6 +206,12 @@ struct route_scratch {
   int* runs = nullptr;           ///< [G, E, item tiles] wishes of a tile, then the position of its first item
   int* proposed = nullptr;       ///< [T * K, rounds] experts proposed by rerouting, -1 for none
   int* overflow = nullptr;       ///< [tiles] units with overflow, then their number before the tile
+  column_key<C>* columns = nullptr;  ///< [E, T] keys of the units, where experts pick
+  int* picked = nullptr;             ///< [E, T] position of the unit in the expert's run, -1 for none
+  int* tile_picks = nullptr;         ///< [tiles] slots of the units of a tile, then their number before it
+  int* tile_range = nullptr;         ///< [tiles, 3] finite units without an expert; least and most experts of one
+  unsigned* plan_words = nullptr;    ///< [G, 2] barriers of the blocks that share a group
+  double* plan_exchange = nullptr;   ///< [most_blocks_of_plan]
   std::uint64_t* keys[2] = {};   ///< [T] or [T * K] priority of units or choices
   int* ids[2] = {};
   const int* order = nullptr;  ///< ids, sorted
@@ -199,9 +239,19 @@ route_scratch<C> cut_route_scratch(const sparse_plan<C>& p, arena& work) {
   s.decision = work.template take_raw<double>(2);
   s.run_total = work.template take_raw<int>(p.all_experts);
   s.moved = work.template take_raw<index>(1);
-  if constexpr (!schedule::mixture) s.runs = work.template take_raw<int>(G * E * s.item_tiles);
+  if constexpr (schedule::by_unit) s.runs = work.template take_raw<int>(G * E * s.item_tiles);
   if constexpr (schedule::rounds > 0) s.proposed = work.template take_raw<int>(index{p.tokens} * K * schedule::rounds);
   if constexpr (schedule::fallback) s.overflow = work.template take_raw<int>(s.tiles);
+  if constexpr (schedule::picked) {
+    s.columns = work.template take_raw<column_key<C>>(E * p.tokens);
+    s.picked = work.template take_raw<int>(E * p.tokens);
+    s.tile_picks = work.template take_raw<int>(s.tiles);
+    s.tile_range = work.template take_raw<int>(index{s.tiles} * 3);
+  }
+  if constexpr (schedule::plans) {
+    s.plan_words = work.template take_raw<unsigned>(2 * G);
+    s.plan_exchange = work.template take_raw<double>(route_tuning::most_plan_blocks);
+  }
   if constexpr (schedule::ordered) {
     const index items = index{p.tokens} * (schedule::by_choice ? K : 1);
     for (int i = 0; i < 2; ++i) {
@@ -258,7 +308,8 @@ POLYMOE_DEVICE Row zero_route_row(int experts) {
   return r;
 }
 
-/// Shared memory of a combine rule over all experts (mixtures): one unit's scores, weights and gradients.
+/// Shared memory of a combine rule over any number of experts (mixtures, experts that pick): one unit's scores, weights
+/// and gradients.
 template <int Tier, class C>
 struct mixture_choice {
   chosen_scores<Tier, C> c;
@@ -266,9 +317,32 @@ struct mixture_choice {
   C d_score[Tier];
 };
 
+/// The expert that owns a slot.
+template <class C>
+POLYMOE_DEVICE int expert_of_slot(const sparse_plan<C>& p, int slot) {
+  int e = 0, end = p.experts;
+  while (end - e > 1) {
+    const int middle = e + (end - e) / 2;
+    (p.begin[middle] <= slot ? e : end) = middle;
+  }
+  return e;
+}
+/// m.c of a unit that experts picked: its `n` slots begin at place `first` of the lists.  All lanes of the unit.
+template <class Row, int Tier, class T>
+POLYMOE_DEVICE void load_picks(const route_args<T>& a, const compute_t<T>* scores, index t, int first, int n,
+                               mixture_choice<Tier, compute_t<T>>* m) {
+  const typename Row::lanes lanes{};
+  route_lanes<Tier>::sync();
+  for (int j = lanes.lane(); j < n; j += Row::lanes::width)
+    m->c.score[j] = scores[t * a.plan.experts + expert_of_slot(a.plan, a.plan.slot_of[first + j])], m->c.kept[j] = true;
+  if (lanes.lane() == 0) m->c.n = n;
+  route_lanes<Tier>::sync();
+}
+
 /// The scores of unit t's choices and whether each is served, as the CPU's chosen_of.
 template <int K, class T>
-POLYMOE_DEVICE chosen_scores<K, compute_t<T>> served_choices(const route_args<T>& a, index t) {
+POLYMOE_DEVICE chosen_scores<K, compute_t<T>> served_choices(const route_args<T>& a, const compute_t<T>* scores,
+                                                             index t) {
   using C = compute_t<T>;
   chosen_scores<K, C> c;
   c.n = K;
@@ -276,7 +350,7 @@ POLYMOE_DEVICE chosen_scores<K, compute_t<T>> served_choices(const route_args<T>
   for (int j = 0; j < K; ++j) {
     const int e = a.plan.expert_of[t * K + j], wish = a.wish[t * K + j], by = e >= 0 ? e : wish;
     c.kept[j] = e >= 0;
-    c.score[j] = by >= 0 ? a.scores[t * a.plan.experts + by] : C(0);
+    c.score[j] = by >= 0 ? scores[t * a.plan.experts + by] : C(0);
   }
   return c;
 }

@@ -1,5 +1,7 @@
-// The router's backward on CUDA, in three launches:
+// The router's backward on CUDA, in three launches, or five where gates are made of a group plan:
 //
+//   gates     such routers: one warp (or block) per unit, gate gradients through the combine rule to the plan; then the
+//             plan's own way back (columns.cuh)
 //   rows      one warp (or block) per unit: gate gradients through the combine rule onto the experts that served,
 //   balance
 //             gradients, back to the logits; the texts of router/ that the CPU runs with one lane
@@ -45,14 +47,107 @@ struct route_backward_call {
   route_backward_args<T> args;
 };
 
-/// Bytes of dynamic shared memory of the rows kernel.
+/// Bytes of dynamic shared memory of the kernels over rows.
 template <class Router, int Tier, class C>
 constexpr std::size_t route_backward_shared() {
   std::size_t bytes = route_lanes<Tier>::reserved;
-  if (Router::k == every_expert)
+  if (Router::k == every_expert || Router::k == picked_by_experts)
     bytes += static_cast<std::size_t>(route_lanes<Tier>::units) *
              static_cast<std::size_t>(round_up(sizeof(mixture_choice<Tier, C>), 16));
   return bytes;
+}
+
+/// Gradients of the scores that gates are made of, from those of unit t's gates: back through the combine rule, onto the
+/// experts that really served.  All lanes of the unit.
+template <class Router, class Capacity, class Row, class Balance, class Combine, class T>
+POLYMOE_DEVICE void add_gate_gradients(const route_backward_call<Router, Balance, Combine, T>& call, index t, Row& d) {
+  using C = compute_t<T>;
+  using schedule = route_schedule<Router, Capacity>;
+  constexpr int Tier = Row::tier, K = schedule::K;
+  using lanes = route_lanes<Tier>;
+  const route_args<T>& a = call.args.forward;
+  const route_backward_args<T>& b = call.args;
+  const C* const scores = gate_scores<Router>(a);
+  [[maybe_unused]] const auto shared_choice = [&] {
+    return reinterpret_cast<mixture_choice<Tier, C>*>(device::shared<std::byte>(lanes::reserved) +
+                                                      lanes::unit() * round_up(sizeof(mixture_choice<Tier, C>), 16));
+  };
+  if constexpr (schedule::mixture) {
+    auto* const m = shared_choice();
+    lanes::sync();
+    for (int i = 0; i < Row::per_lane; ++i)
+      if (d.present(i)) {
+        const int e = d.expert(i);
+        m->c.score[e] = scores[t * a.plan.experts + e], m->c.kept[e] = true;
+        m->weight[e] = b.d_gate[index{e} * a.plan.tokens + t];
+      }
+    lanes::sync();
+    if (d.g.lane() == 0) {
+      m->c.n = a.plan.experts;
+      call.combine.vjp(m->c, m->weight, m->d_score);
+    }
+    lanes::sync();
+    for (int i = 0; i < Row::per_lane; ++i)
+      if (d.present(i)) d.v[i] += m->d_score[d.expert(i)];
+  } else if constexpr (schedule::picked) {
+    const int first = a.plan.slots_begin[t], n = a.plan.slots_begin[t + 1] - first;
+    if (n == 0) return;
+    auto* const m = shared_choice();
+    load_picks<Row>(a, scores, t, first, n, m);
+    for (int j = d.g.lane(); j < n; j += Row::lanes::width) m->weight[j] = b.d_gate[a.plan.slot_of[first + j]];
+    lanes::sync();
+    if (d.g.lane() == 0) call.combine.vjp(m->c, m->weight, m->d_score);
+    lanes::sync();
+    // The weights' place becomes the row of experts.
+    for (int i = 0; i < Row::per_lane; ++i)
+      if (d.present(i)) m->weight[d.expert(i)] = C(0);
+    lanes::sync();
+    for (int j = d.g.lane(); j < n; j += Row::lanes::width)
+      m->weight[expert_of_slot(a.plan, a.plan.slot_of[first + j])] = m->d_score[j];
+    lanes::sync();
+    for (int i = 0; i < Row::per_lane; ++i)
+      if (d.present(i)) d.v[i] += m->weight[d.expert(i)];
+  } else {
+    const chosen_scores<K, C> c = served_choices<K>(a, scores, t);
+    C d_weight[K], d_score[K] = {};
+    POLYMOE_UNROLL
+    for (int j = 0; j < K; ++j) {
+      d_weight[j] = C(0);
+      if (!c.kept[j]) continue;
+      if (a.position[t * K + j] >= 0)
+        d_weight[j] = b.d_gate[a.plan.slot_of[t * K + j]];
+      else if (schedule::fallback)
+        d_weight[j] = b.d_gate[a.plan.fallback_slot[t]];
+      else if (schedule::identity)
+        d_weight[j] = b.d_skip[t];
+    }
+    call.combine.vjp(c, d_weight, d_score);
+    POLYMOE_UNROLL
+    for (int j = 0; j < K; ++j) {
+      const int served = a.plan.expert_of[t * K + j];
+      d.add_at(served >= 0 ? served : a.wish[t * K + j], d_score[j]);
+    }
+  }
+}
+
+/// d_affinity from the gradients of the gates; `plan_words` [G, 2] of the plan's way back become zeros.
+template <class Router, class Capacity, class Balance, class Combine, int Tier, class T>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads, route_tuning::least_blocks(Tier))
+    route_gates_kernel(const POLYMOE_GRID_CONSTANT route_backward_call<Router, Balance, Combine, T> call,
+                       unsigned* plan_words) {
+  using C = compute_t<T>;
+  using lanes = route_lanes<Tier>;
+  using Row = row<typename lanes::type, Tier, C>;
+  const route_args<T>& a = call.args.forward;
+  const int E = a.plan.experts, units = a.plan.tokens;
+  if (device::block_index().x == 0)
+    for (index i = device::thread_rank(); i < index{2} * a.plan.groups; i += route_tuning::threads) plan_words[i] = 0;
+  for (index t = index{device::block_index().x} * lanes::units + lanes::unit(); t < units;
+       t += index{device::grid_size().x} * lanes::units) {
+    Row d = zero_route_row<Row>(E);
+    if (!a.plan.bad[t]) add_gate_gradients<Router, Capacity>(call, t, d);
+    store_route_row(d, a.d_affinity + t * E);
+  }
 }
 
 template <class Router, class Capacity, class Balance, class Combine, int Tier, class T>
@@ -62,7 +157,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads, route_tuning::l
   using lanes = route_lanes<Tier>;
   using Row = row<typename lanes::type, Tier, C>;
   using schedule = route_schedule<Router, Capacity>;
-  constexpr int K = schedule::K, columns = Balance::columns;
+  constexpr int columns = Balance::columns;
   const route_args<T>& a = call.args.forward;
   const route_backward_args<T>& b = call.args;
   const int E = a.plan.experts, units = a.plan.tokens;
@@ -83,47 +178,12 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads, route_tuning::l
     const Row raw = projections<Router> > 1 ? load_route_row<Row>(a.raw + t * E, E) : logits;
     const Row noisy = perturbs_logits<Router, Row> ? load_route_row<Row>(a.noisy + t * E, E) : logits;
     const auto r = reloaded_row(call.router, values, logits, raw, noisy, load_route_row<Row>(a.scores + t * E, E),
-                                a.wish + (schedule::mixture ? 0 : t * K));
+                                schedule::by_unit ? a.wish + t * schedule::K : nullptr);
     row_grad<Row> g{zero, zero, zero, zero, zero};
-    if constexpr (schedule::mixture) {
-      auto* const m = reinterpret_cast<mixture_choice<Tier, C>*>(
-          device::shared<std::byte>(lanes::reserved) + lanes::unit() * round_up(sizeof(mixture_choice<Tier, C>), 16));
-      lanes::sync();
-      for (int i = 0; i < Row::per_lane; ++i)
-        if (zero.present(i)) {
-          const int e = zero.expert(i);
-          m->c.score[e] = r.scores.v[i], m->c.kept[e] = true;
-          m->weight[e] = b.d_gate[index{e} * units + t];
-        }
-      lanes::sync();
-      if (zero.g.lane() == 0) {
-        m->c.n = E;
-        call.combine.vjp(m->c, m->weight, m->d_score);
-      }
-      lanes::sync();
-      for (int i = 0; i < Row::per_lane; ++i)
-        if (zero.present(i)) g.scores.v[i] = m->d_score[zero.expert(i)];
-    } else {
-      const chosen_scores<K, C> c = served_choices<K>(a, t);
-      C d_weight[K], d_score[K] = {};
-      POLYMOE_UNROLL
-      for (int j = 0; j < K; ++j) {
-        d_weight[j] = C(0);
-        if (!c.kept[j]) continue;
-        if (a.position[t * K + j] >= 0)
-          d_weight[j] = b.d_gate[a.plan.slot_of[t * K + j]];
-        else if (schedule::fallback)
-          d_weight[j] = b.d_gate[a.plan.fallback_slot[t]];
-        else if (schedule::identity)
-          d_weight[j] = b.d_skip[t];
-      }
-      call.combine.vjp(c, d_weight, d_score);
-      POLYMOE_UNROLL
-      for (int j = 0; j < K; ++j) {
-        const int served = a.plan.expert_of[t * K + j];
-        g.scores.add_at(served >= 0 ? served : r.chosen.expert[j], d_score[j]);
-      }
-    }
+    if constexpr (weighs_plan<Router>)
+      g.noisy.add_scaled(C(values.inverse_temperature), load_route_row<Row>(a.d_affinity + t * E, E));
+    else
+      add_gate_gradients<Router, Capacity>(call, t, g.scores);
     Row cot[columns > 0 ? columns : 1];
     for (int i = 0; i < columns; ++i)
       cot[i] = balanced ? load_route_row<Row>(a.cotangents + (t / a.plan.group_size * columns + i) * E, E) : zero;

@@ -35,6 +35,16 @@ struct finish_phases : place_phases<Router, Capacity, T> {
   POLYMOE_DEVICE explicit finish_phases(const route_call<Router, Balance, Combine, T>& c)
       : places{c.args, c.scratch}, call(c) {}
   POLYMOE_DEVICE bool balanced() const { return columns > 0 && a.mode == run_mode::train && a.plan.tokens > 0; }
+  /// The losses with the state of the call.
+  POLYMOE_DEVICE decltype(auto) balance() const {
+    if constexpr (Balance::adapts) {
+      Balance b = call.balance;
+      b.adaptive().coefficient = *a.coefficient;
+      return b;
+    } else {
+      return (call.balance);
+    }
+  }
   POLYMOE_DEVICE static C* shared_numbers() { return device::shared<C>(route_exchange_bytes); }
 
   // ---- sums over tiles ----
@@ -82,10 +92,10 @@ struct finish_phases : place_phases<Router, Capacity, T> {
         const int units = w.group_finite[g], count = units > 0 ? units : 1;
         if (device::thread_rank() == 0) {
           C value[terms];
-          call.balance.values(total, E, index{count}, value);
+          balance().values(total, E, index{count}, value);
           for (int i = 0; i < terms; ++i) w.group_values[index{g} * terms + i] = units > 0 ? value[i] : C(0);
         }
-        if (device::thread_rank() == 32) call.balance.cotangents(total, E, index{count}, C(step.balance) * share, cot);
+        if (device::thread_rank() == 32) balance().cotangents(total, E, index{count}, C(step.balance) * share, cot);
         device::sync_block();
         for (int i = device::thread_rank(); i < n; i += route_tuning::threads)
           a.cotangents[index{g} * n + i] = units > 0 ? cot[i] : C(0);
@@ -96,7 +106,7 @@ struct finish_phases : place_phases<Router, Capacity, T> {
   // ---- finish ----
 
   POLYMOE_NOINLINE POLYMOE_DEVICE void finish() const {
-    if constexpr (!schedule::mixture) {
+    if constexpr (schedule::by_unit) {
       for (int tile = device::block_index().x; tile < w.tiles; tile += device::grid_size().x) {
         if constexpr (schedule::place_in_finish) {
           this->place_unit_tile(tile, schedule::rounds);
@@ -104,8 +114,8 @@ struct finish_phases : place_phases<Router, Capacity, T> {
         }
         finish_tile(tile);
       }
-      this->clear_tails();
     }
+    if constexpr (!schedule::mixture) this->clear_tails();
     if (device::block_index().x == device::grid_size().x - 1) {
       if (device::warp() == 0) statistics();
       if (device::warp() == 1) values_of_call();
@@ -132,7 +142,7 @@ struct finish_phases : place_phases<Router, Capacity, T> {
       }
       p.fallback_slot[t] = fallback_slot;
     }
-    const chosen_scores<K, C> c = served_choices<K>(a, t);
+    const chosen_scores<K, C> c = served_choices<K>(a, gate_scores<Router>(a), t);
     C weight[K] = {};
     if (!p.bad[t]) call.combine.weigh(c, weight);
     C overflow(0);
@@ -157,6 +167,73 @@ struct finish_phases : place_phases<Router, Capacity, T> {
       if (fallback_slot >= 0) p.gate.set(0, fallback_slot, overflow);
   }
 
+  // ---- experts that pick ----
+
+  POLYMOE_DEVICE int position_of(int e, int t) const { return w.picked[index{e} * a.plan.tokens + t]; }
+  POLYMOE_DEVICE int picks_of(int t) const {
+    int n = 0;
+    for (int e = 0; e < a.plan.experts; ++e) n += position_of(e, t) >= 0;
+    return n;
+  }
+  /// One warp a tile: how many slots its units have, and what the statistics say of them.
+  POLYMOE_NOINLINE POLYMOE_DEVICE void count_picks() const {
+    over_warps(w.tiles, [&](index tile) {
+      const unit_tile u = this->tile_of(static_cast<int>(tile));
+      int sum = 0, unpicked = 0, least = a.plan.experts, most = 0;
+      for (int t = u.first + device::lane(); t < u.end; t += 32) {
+        if (a.plan.bad[t]) continue;
+        const int n = picks_of(t);
+        sum += n, unpicked += n == 0;
+        least = n < least ? n : least, most = n > most ? n : most;
+      }
+      const warp_group all{};
+      sum = all.sum(sum), unpicked = all.sum(unpicked), least = all.min(least), most = all.max(most);
+      if (device::lane() != 0) return;
+      w.tile_picks[tile] = sum;
+      w.tile_range[tile * 3] = unpicked, w.tile_range[tile * 3 + 1] = least, w.tile_range[tile * 3 + 2] = most;
+    });
+  }
+  /// One warp: counts become where the lists of each tile begin.
+  POLYMOE_DEVICE void scan_picks() const {
+    if (device::block_index().x != device::grid_size().x / 2 || device::warp() != 0) return;
+    int before = 0;
+    for (int k0 = 0; k0 < w.tiles; k0 += 32) {
+      const int k = k0 + device::lane(), n = k < w.tiles ? w.tile_picks[k] : 0;
+      int all = 0;
+      const int at = before + lanes_before<32>(n, &all);
+      if (k < w.tiles) w.tile_picks[k] = at;
+      before += all;
+    }
+  }
+  /// Slots and lists of the units of one tile, one thread a unit; begins[i] becomes where the list of unit i begins, that
+  /// behind the last one where it ends.
+  POLYMOE_DEVICE void list_tile(int tile, int* begins) const {
+    const sparse_plan<C>& p = a.plan;
+    const unit_tile u = this->tile_of(tile);
+    const int half = device::warp(), i = 32 * half + device::lane(), t = u.first + i;
+    const bool here = half < route_tuning::tile_units / 32 && t < u.end;
+    const int n = here && !p.bad[t] ? picks_of(t) : 0;
+    int all = 0, at = lanes_before<32>(n, &all);
+    if (half == 0 && device::lane() == 0) begins[route_tuning::tile_units] = all;
+    device::sync_block();
+    at += w.tile_picks[tile] + (half == 1 ? begins[route_tuning::tile_units] : 0);
+    device::sync_block();
+    if (here) {
+      begins[i] = at;
+      p.slots_begin[t] = at;
+      if (t == u.end - 1) begins[i + 1] = at + n;
+      if (t == p.tokens - 1) p.slots_begin[p.tokens] = at + n;
+      for (int e = 0; n > 0 && e < p.experts; ++e) {
+        const int position = position_of(e, t);
+        if (position < 0) continue;
+        const int slot = p.run_begin[index{e} * p.groups + u.group] + position;
+        p.token[slot] = t;
+        p.slot_of[at++] = slot;
+      }
+    }
+    device::sync_block();
+  }
+
   /// One warp fills the statistics and moves the load accumulators.
   POLYMOE_DEVICE void statistics() const {
     const sparse_plan<C>& p = a.plan;
@@ -173,7 +250,21 @@ struct finish_phases : place_phases<Router, Capacity, T> {
         if (a.mode == run_mode::train) a.load[e] += static_cast<float>(wished);
     }
     choices = warp_group{}.sum(choices), placed = warp_group{}.sum(placed);
+    int unpicked = 0, least = E, most = 0;
+    if constexpr (schedule::picked) {
+      for (int tile = lane; tile < w.tiles; tile += 32) {
+        const int* const range = w.tile_range + index{tile} * 3;
+        unpicked += range[0], least = range[1] < least ? range[1] : least, most = range[2] > most ? range[2] : most;
+      }
+      const warp_group all{};
+      unpicked = all.sum(unpicked), least = all.min(least), most = all.max(most);
+    }
     if (lane != 0) return;
+    if constexpr (Balance::adapts)
+      if (a.mode == run_mode::train && finite > 0) {
+        a.active[0] += static_cast<float>(static_cast<double>(choices) / static_cast<double>(finite * E));
+        a.active[1] += 1;
+      }
     routing_stats s;
     s.experts = E, s.units = p.tokens;
     s.mixture = schedule::mixture;
@@ -181,6 +272,8 @@ struct finish_phases : place_phases<Router, Capacity, T> {
     s.moved = *w.moved;
     s.overflow = schedule::fallback || schedule::identity ? choices - placed : 0;
     s.bad_rows = p.tokens - finite;
+    if constexpr (schedule::picked)
+      s.unpicked = unpicked, s.least_experts = finite > 0 ? least : 0, s.most_experts = most;
     s.entropy = w.decision[0], s.margin = w.decision[1];
     if (finite) s.entropy /= static_cast<double>(finite), s.margin /= static_cast<double>(finite);
     s.gate_mass = a.gate_mass, s.wished = a.wished, s.served = a.served;

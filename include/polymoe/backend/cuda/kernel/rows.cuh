@@ -183,5 +183,18 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
   }
 }
 
+/// The coefficient of a balance loss follows the share of active scores since the last commit, as on the CPU; nothing when
+/// *halted.
+template <class Loss>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32)
+    adapt_kernel(Loss loss, float* coefficient, float* active, int experts, const std::int32_t* halted) {
+  if ((halted && *halted) || device::thread_rank() != 0) return;
+  if (active[1] > 0) {
+    const double share = static_cast<double>(active[0]) / static_cast<double>(active[1]);
+    *coefficient = loss.adapted(*coefficient, share, experts);
+  }
+  active[0] = active[1] = 0;
+}
+
 }  // namespace backend::kernel
 }  // namespace polymoe

@@ -24,6 +24,16 @@ POLYMOE_HD constexpr int least_blocks(int tier, bool wide = false) {
 inline constexpr int short_list = 16;
 /// Units of one piece of a router weight gradient, and the largest number of pieces.
 inline constexpr int piece_units = 512, most_pieces = 64;
+/// Threads of a block that works on a group plan; sums over its width, so part of what decides bits.
+inline constexpr int plan_threads = 256;
+/// Scores that one block of a group plan takes: a group of up to `whole` is one block's, which spares barriers.
+inline constexpr int plan_whole = 16384, plan_share = 4096;
+inline constexpr int most_plan_blocks = 1024;
+/// Shared memory of such a block, at most: what a plan keeps for itself lies there if it fits.  No kernel has to ask for
+/// so much.
+inline constexpr std::size_t plan_shared = 48 * 1024;
+/// Threads of a block that picks for one expert from a column too long for a warp, and of one that picks warp by warp.
+inline constexpr int pick_threads = 1024, short_pick_threads = 256;
 /// Largest grid of a launch whose blocks stride over their work.
 inline constexpr int most_blocks = 65535;
 

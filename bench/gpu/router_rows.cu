@@ -1,0 +1,100 @@
+// Routers that look at columns, on the sizes of a row, beside token choice: forward (router input to plan) and backward
+// (gate gradients to those of the input and of the router's weights) of the routing module alone.
+//
+//   top-1, top-2             K experts a unit (2 where the row has 4), no bound
+//   expert choice            every expert its T K / E best units of the call; in groups of 196 units, an image each
+//   Sinkhorn top-2           20 iterations over the call, gates of the scores
+//   Sinkhorn picks by plan   20 iterations over groups of 196 units, gates of the plan and its gradient
+//   transport picks          20 steps of sparse transport over the call
+//
+// The floor is that of the rows and the plan alone (rows.hpp): what an iteration moves stays in L2, and is not in it.
+#include <polymoe/cuda.cuh>
+
+#include "data.cuh"
+#include "timing.cuh"
+
+namespace gpu_bench {
+namespace {
+
+using polymoe::bf16;
+using polymoe::view;
+namespace score = polymoe::score;
+
+template <class Router, bool Bounded = true>
+struct router_spec : polymoe::spec {
+  using scalar = bf16;
+  using router = Router;
+  using capacity = std::conditional_t<Bounded, polymoe::capacity::bounded<>, polymoe::capacity::unlimited>;
+  static constexpr int most_experts = 64;
+};
+
+/// The routing of a spec on drawn input, with drawn gate gradients.
+template <class Spec>
+class router_case {
+ public:
+  using module = polymoe::routing<Spec, polymoe::cuda>;
+  router_case(const row_shape& r, index group, const char* name)
+      : r_(r),
+        name_(name),
+        w_(module(config(r, group)), {.max_rows = r.tokens, .threads = 1, .seed = 1}),
+        x_(bytes(r)),
+        dx_(bytes(r)) {
+    fill_normal(stream(), of(x_), 1, "x");
+    forward();
+    auto& saved = w_.saved();
+    placed_ = static_cast<double>(w_.module().stats(w_.ctx(), saved).placed);
+    polymoe::require(placed_ > 0, r.name, ", ", name, ": no expert got a unit");
+    w_.module().open_backward(w_.ctx(), saved);
+    fill_normal(stream(), saved.d_gate, 1, "d_gate");
+  }
+  void add(std::vector<timed_case>& cases) {
+    const auto need = [&](stage s) { return std::vector<work>{work_of(s, r_, placed_)}; };
+    cases.push_back({name_ + ", forward", batch::graphs, [this] { forward(); }, need(stage::router_forward)});
+    cases.push_back({name_ + ", backward", batch::graphs,
+                     [this] { w_.module().backward(w_.ctx(), of(dx_), w_.saved(), true); },
+                     need(stage::router_backward)});
+  }
+  cudaStream_t stream() { return w_.ctx().stream.handle; }
+
+ private:
+  static typename module::config config(const row_shape& r, index group) {
+    typename module::config c;
+    c.dim = r.dim, c.experts = r.experts, c.group_size = group;
+    if constexpr (Spec::router::k == polymoe::picked_by_experts) c.capacity.factor = static_cast<float>(r.k);
+    return c;
+  }
+  static std::size_t bytes(const row_shape& r) { return static_cast<std::size_t>(r.tokens * r.dim) * sizeof(bf16); }
+  view<bf16> of(const polymoe::backend::device_block& b) const { return {static_cast<bf16*>(b.data()), r_.tokens, r_.dim}; }
+  void forward() { w_.module().forward(w_.ctx(), of(x_), w_.saved()); }
+
+  row_shape r_;
+  std::string name_;
+  polymoe::workspace<module> w_;
+  polymoe::backend::device_block x_, dx_;
+  double placed_ = 0;
+};
+
+}  // namespace
+
+/// One block of figures, of no routing.
+block measure_routers(const row_shape& r, const ceilings& top, double seconds) {
+  block b;
+  b.row = r, b.capacity = "routers", b.routing = "-";
+  const auto measure = [&]<class Spec>(Spec, index group, const char* name) {
+    router_case<Spec> one(r, group, name);
+    std::vector<timed_case> cases;
+    one.add(cases);
+    for (figure& f : take_turns(one.stream(), cases, top, seconds / 6)) b.figures.push_back(std::move(f));
+  };
+  constexpr index image = 196;
+  if (r.k == 1) measure(router_spec<polymoe::top_k<1>, false>{}, 0, "top-1");
+  else measure(router_spec<polymoe::top_k<2>, false>{}, 0, "top-2");
+  measure(router_spec<polymoe::expert_choice<>>{}, 0, "expert choice");
+  measure(router_spec<polymoe::expert_choice<>>{}, image, "expert choice, images");
+  measure(router_spec<polymoe::top_k<2, score::sinkhorn<>>, false>{}, 0, "Sinkhorn top-2");
+  measure(router_spec<polymoe::expert_choice<score::sinkhorn<score::by_plan>>>{}, image, "Sinkhorn picks by plan");
+  measure(router_spec<polymoe::expert_choice<score::sparse_transport<>>>{}, 0, "transport picks");
+  return b;
+}
+
+}  // namespace gpu_bench

@@ -1,0 +1,39 @@
+// Compiles routers on columns for the GPU: experts that pick, plans of groups and the way back through them.
+// arch: sm_80
+#include <polymoe/backend/cuda/dispatch/sort.cuh>
+#include <polymoe/cuda.cuh>
+
+namespace polymoe {
+namespace {
+
+using unlimited = capacity::unlimited;
+using none = balance::sum<>;
+
+/// Forward and backward of one router.
+template <class Router, class Capacity, class Balance, class Combine, int Most, class T>
+void route(device::stream_handle s, const route_args<T>& a, const route_backward_args<T>& b, const route_sort& sort = {}) {
+  route_forward_cuda<Router, Capacity, Balance, Combine, Most>(s, {}, {}, {}, a, sort);
+  route_backward_cuda<Router, Capacity, Balance, Combine, Most>(s, {}, {}, {}, b);
+}
+
+}  // namespace
+
+void launch_columns(device::stream_handle s, const route_args<bf16>& a, const route_backward_args<bf16>& b,
+                    const route_args<float>& f, const route_backward_args<float>& g) {
+  using by_plan = score::sinkhorn<score::by_plan>;
+  using importance = balance::sum<balance::importance>;
+  route<expert_choice<>, capacity::bounded<>, importance, combine::affinity, 64>(s, a, b);
+  route<positive<>, unlimited, balance::sum<balance::relu_l1>, combine::renormalised<>, 32>(s, f, g);
+  route<expert_choice<score::noisy_constant<by_plan>>, capacity::bounded<>, none, combine::affinity, 32>(s, a, b);
+  route<top_k<2, by_plan>, capacity::bounded<overflow::reroute<2>>, importance, combine::affinity, 64>(s, f, g);
+  route<top_k<2, score::sinkhorn<>>, capacity::bounded<overflow::drop, priority::gate>, none, combine::affinity, 32>(
+      s, a, b, device::radix_sort());
+  route<expert_choice<score::sparse_transport<>>, capacity::bounded<>, none, combine::affinity, 32>(s, f, g);
+  route<top_k<2, score::sparse_transport<>>, unlimited, none, combine::affinity, 32>(s, a, b);
+  route<mixture<by_plan>, unlimited, none, combine::affinity, 32>(s, f, g);
+}
+int plan_blocks() {
+  return route_plan_blocks<top_k<2, score::sinkhorn<score::by_plan>>, capacity::bounded<overflow::reroute<2>>, float>();
+}
+
+}  // namespace polymoe
