@@ -135,12 +135,15 @@ namespace detail {
 /// Routers with phases over columns: experts that pick, and scores that plan groups.
 template <class R>
 inline constexpr bool in_columns = R::k == picked_by_experts || plans_groups<R>;
-/// Scores whose plan gives every unit one expert, in routers that ask for another number.
+/// Scores whose plan gives every unit one expert.
 template <class R>
-inline constexpr bool assigns_another_number = [] {
-  if constexpr (requires { { R::assigns_one } -> std::convertible_to<bool>; }) return R::assigns_one && R::k != 1;
+inline constexpr bool assigns_one = [] {
+  if constexpr (requires { { R::assigns_one } -> std::convertible_to<bool>; }) return bool(R::assigns_one);
   else return false;
 }();
+/// The same in routers that ask for another number.
+template <class R>
+inline constexpr bool assigns_another_number = assigns_one<R> && R::k != 1;
 template <class Backend>
 inline constexpr bool has_column_routers = [] {
   if constexpr (requires { Backend::column_routers; }) return bool(Backend::column_routers);
