@@ -67,7 +67,7 @@ TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, traini
       };
       const auto plan = layer.plan(t.work().ctx(), saved);
       if constexpr (std::is_same_v<Spec, slots>) add(plan);
-      else add(expand(plan).plan);
+      else add(expand(plan));
       ++l;
     });
     at += n;

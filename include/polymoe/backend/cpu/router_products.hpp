@@ -79,9 +79,10 @@ class router_products {
     back_.run(w, d, packed, {}, dr);
   }
   /// part [columns, D] += d^T r of at most 256 rows, as part of a caller's task; rows whose `bad` is set count as zeros.
-  void weight_gradient_rows(worker& w, view<const T> r, const unsigned char* bad, view<const C> d, view<C> part) const {
+  void weight_gradient_rows(worker& w, view<const T> r, const unsigned char* bad, view<const C> d, view<C> part,
+                            const input_noise& noise = {}, index first_unit = 0) const {
     worker lib = library_worker(w);
-    const view<const C> x = rows_as_compute(w, r, bad);
+    const view<const C> x = rows_as_compute(w, r, bad, noise, first_unit);
     for (index block = 0; block < outer_.blocks(); ++block) outer_.run(lib, block, d, x, part);
   }
   /// dr = d W times the factors, or += with `add`.
@@ -110,8 +111,7 @@ class router_products {
       for (int i = 0; i < view<C>::planes; ++i) std::fill_n(part.ptr[i], part.size(), real_t<C>(0));
       for (index first = piece * per; first < std::min(rows, (piece + 1) * per); first += 256) {
         const index m = std::min({index{256}, rows - first, (piece + 1) * per - first});
-        const view<const C> x = rows_as_compute(w, r.rows_at(first, m), bad ? bad + first : nullptr, noise, first);
-        for (index block = 0; block < outer_.blocks(); ++block) outer_.run(lib, block, d.rows_at(first, m), x, part);
+        weight_gradient_rows(w, r.rows_at(first, m), bad ? bad + first : nullptr, d.rows_at(first, m), part, noise, first);
       }
       if (!bias_grad.ptr[0]) return;
       for (index e = 0; e < columns_; ++e) partial.set(piece, columns_ * dim_ + e, C(0));
