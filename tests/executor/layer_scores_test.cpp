@@ -17,21 +17,6 @@ struct coded_head : small_spec {
       polymoe::top_k<2, score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>;
   using balance = polymoe::balance::importance_of_scores;
 };
-/// The same with the biases of paper B's linear maps; in double, where a wrong sum shows.
-struct biased_head : coded_head {
-  using scalar = double;
-  using router = polymoe::with_bias<coded_head::router>;
-};
-struct biased_mixture : small_spec {
-  using router = polymoe::with_bias<polymoe::mixture<>>;
-};
-/// Jitter and dropout of the router's view of the input: the CPU draws the same factors.
-template <class T>
-struct noisy_input : small_spec {
-  using scalar = T;
-  using router = polymoe::with_bias<
-      polymoe::top_k<2, score::gate_jitter<score::gate_dropout<score::noisy_learned<score::softmax>>>>>;
-};
 struct told : small_spec {
   using unit = polymoe::unit::image<polymoe::unit::mean>;
   using router = polymoe::top_k<1>;
@@ -55,17 +40,6 @@ TEST_CASE("float experts in tf32 on CUDA: near the exact ones, and not equal to 
 TEST_CASE("paper B's sparse gate on CUDA: standardised, noisy, dropped, cut at a threshold") {
   both<coded_head>({.units = 70, .seed = 31});
   both<coded_head>({.units = 33, .group_size = 16, .mode = polymoe::run_mode::eval, .seed = 32});
-}
-TEST_CASE("biases of the router's linear maps on CUDA: of both projections, and over several pieces of the gradient") {
-  both<biased_head>({.units = 70, .dim = 63, .with_bad = true, .seed = 35});  // a bias fills the last tile of the width
-  both<biased_head>({.units = 33, .dim = 64, .group_size = 16, .seed = 36});  // and begins one
-  both<biased_mixture>({.units = 1100, .dim = 10, .hidden = 8, .seed = 37});
-}
-TEST_CASE("jitter and dropout of the router's input on CUDA, and none in evaluation") {
-  both<noisy_input<double>>({.units = 70, .dim = 21, .with_bad = true, .seed = 38});
-  both<noisy_input<float>>({.units = 1100, .experts = 32, .dim = 10, .hidden = 8, .seed = 39});
-  both<noisy_input<bf16>>({.units = 66, .dim = 24, .seed = 40});
-  both<noisy_input<float>>({.units = 30, .dim = 24, .mode = run_mode::eval, .seed = 41});
 }
 TEST_CASE("supervised routing on CUDA: targets in device memory, some units without one") {
   both<told>({.units = 40, .unit_rows = 2, .seed = 33});

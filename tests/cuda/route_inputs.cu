@@ -1,0 +1,18 @@
+// Compiles the router with biases, and with jitter and dropout of its input.
+// arch: sm_80
+#include <polymoe/cuda.cuh>
+
+namespace polymoe {
+using noisy = with_bias<top_k<2, score::gate_jitter<score::gate_dropout<>>>>;
+using both = with_bias<top_k<2, score::gate_jitter<score::noisy_learned<>>>>;
+using drop = capacity::bounded<overflow::drop>;
+using none = balance::sum<>;
+using combine::affinity;
+
+void launch_inputs(device::stream_handle s, const route_args<bf16>& a, const route_backward_args<bf16>& b,
+                   const route_args<float>& f) {
+  route_forward_cuda<noisy, drop, none, affinity, 32>(s, {}, {}, {}, a);
+  route_backward_cuda<noisy, drop, none, affinity, 32>(s, {}, {}, {}, b);
+  route_forward_cuda<both, drop, none, affinity, 32>(s, {}, {}, {}, f);
+}
+}  // namespace polymoe

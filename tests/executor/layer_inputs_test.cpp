@@ -1,0 +1,40 @@
+// Whole layers on CUDA under the host executor against the CPU backend: routers whose linear maps have biases, and routers
+// that perturb their view of the input.
+// timeout: 900
+#include "layer_harness.hpp"
+
+namespace {
+using namespace layer_test;
+namespace score = polymoe::score;
+
+struct small_spec : polymoe::spec {
+  static constexpr int most_experts = 32;
+};
+/// Learned noise, both linear maps with a bias; in double, where a wrong sum shows.
+struct biased_noise : small_spec {
+  using scalar = double;
+  using router = polymoe::with_bias<polymoe::top_k<2, score::noisy_learned<>>>;
+};
+struct biased_mixture : small_spec {
+  using router = polymoe::with_bias<polymoe::mixture<>>;
+};
+/// Jitter and dropout of the router's view of the input: the CPU draws the same factors.
+template <class T>
+struct noisy_input : small_spec {
+  using scalar = T;
+  using router = polymoe::with_bias<
+      polymoe::top_k<2, score::gate_jitter<score::gate_dropout<score::noisy_learned<score::softmax>>>>>;
+};
+}  // namespace
+
+TEST_CASE("biases of the router's linear maps on CUDA: of both projections, and over several pieces of the gradient") {
+  both<biased_noise>({.units = 70, .dim = 63, .with_bad = true, .seed = 35});  // a bias fills the last tile of the width
+  both<biased_noise>({.units = 33, .dim = 64, .group_size = 16, .seed = 36});  // and begins one
+  both<biased_mixture>({.units = 530, .dim = 10, .hidden = 8, .seed = 37});
+}
+TEST_CASE("jitter and dropout of the router's input on CUDA, and none in evaluation") {
+  both<noisy_input<double>>({.units = 70, .dim = 21, .with_bad = true, .seed = 38});
+  both<noisy_input<float>>({.units = 530, .experts = 32, .dim = 10, .hidden = 8, .seed = 39});
+  both<noisy_input<bf16>>({.units = 66, .dim = 24, .seed = 40});
+  both<noisy_input<float>>({.units = 30, .dim = 24, .mode = run_mode::eval, .seed = 41});
+}
