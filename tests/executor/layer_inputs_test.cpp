@@ -30,11 +30,11 @@ struct noisy_input : small_spec {
 TEST_CASE("biases of the router's linear maps on CUDA: of both projections, and over several pieces of the gradient") {
   both<biased_noise>({.units = 70, .dim = 63, .with_bad = true, .seed = 35});  // a bias fills the last tile of the width
   both<biased_noise>({.units = 33, .dim = 64, .group_size = 16, .seed = 36});  // and begins one
-  both<biased_mixture>({.units = 530, .dim = 10, .hidden = 8, .seed = 37});
+  both<biased_mixture>({.units = 530, .experts = 3, .dim = 4, .hidden = 4, .seed = 37});
 }
 TEST_CASE("jitter and dropout of the router's input on CUDA, and none in evaluation") {
   both<noisy_input<double>>({.units = 70, .dim = 21, .with_bad = true, .seed = 38});
-  both<noisy_input<float>>({.units = 530, .experts = 32, .dim = 10, .hidden = 8, .seed = 39});
+  both<noisy_input<float>>({.units = 100, .experts = 32, .dim = 10, .hidden = 8, .seed = 39});
   both<noisy_input<bf16>>({.units = 66, .dim = 24, .seed = 40});
   both<noisy_input<float>>({.units = 30, .dim = 24, .mode = run_mode::eval, .seed = 41});
 }
