@@ -64,7 +64,9 @@ class router_case {
     return c;
   }
   static std::size_t bytes(const row_shape& r) { return static_cast<std::size_t>(r.tokens * r.dim) * sizeof(bf16); }
-  view<bf16> of(const polymoe::backend::device_block& b) const { return {static_cast<bf16*>(b.data()), r_.tokens, r_.dim}; }
+  view<bf16> of(const polymoe::backend::device_block& b) const {
+    return {static_cast<bf16*>(b.data()), r_.tokens, r_.dim};
+  }
   void forward() { w_.module().forward(w_.ctx(), of(x_), w_.saved()); }
 
   row_shape r_;
@@ -87,8 +89,10 @@ block measure_routers(const row_shape& r, const ceilings& top, double seconds) {
     for (figure& f : take_turns(one.stream(), cases, top, seconds / 6)) b.figures.push_back(std::move(f));
   };
   constexpr index image = 196;
-  if (r.k == 1) measure(router_spec<polymoe::top_k<1>, false>{}, 0, "top-1");
-  else measure(router_spec<polymoe::top_k<2>, false>{}, 0, "top-2");
+  if (r.k == 1)
+    measure(router_spec<polymoe::top_k<1>, false>{}, 0, "top-1");
+  else
+    measure(router_spec<polymoe::top_k<2>, false>{}, 0, "top-2");
   measure(router_spec<polymoe::expert_choice<>>{}, 0, "expert choice");
   measure(router_spec<polymoe::expert_choice<>>{}, image, "expert choice, images");
   measure(router_spec<polymoe::top_k<2, score::sinkhorn<>>, false>{}, 0, "Sinkhorn top-2");

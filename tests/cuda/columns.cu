@@ -11,7 +11,8 @@ using none = balance::sum<>;
 
 /// Forward and backward of one router.
 template <class Router, class Capacity, class Balance, class Combine, int Most, class T>
-void route(device::stream_handle s, const route_args<T>& a, const route_backward_args<T>& b, const route_sort& sort = {}) {
+void route(device::stream_handle s, const route_args<T>& a, const route_backward_args<T>& b,
+           const route_sort& sort = {}) {
   route_forward_cuda<Router, Capacity, Balance, Combine, Most>(s, {}, {}, {}, a, sort);
   route_backward_cuda<Router, Capacity, Balance, Combine, Most>(s, {}, {}, {}, b);
 }

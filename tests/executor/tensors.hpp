@@ -96,9 +96,11 @@ std::vector<T> host_copy(view<const T> v) {
 
 /// How to take numbers that are not finite: as wrong, or as right where the other side has one as well.
 enum class not_finite { wrong, in_both };
-/// |a - b| / |b| over all elements; infinite where a number is not finite.
+/// |a - b| / |b| over all elements, over `least` where |b| is less (what cancels to rounding has no relative error);
+/// infinite where a number is not finite.
 template <class T, class U>
-double distance(const std::vector<T>& a, const std::vector<U>& b, not_finite how = not_finite::wrong) {
+double distance(const std::vector<T>& a, const std::vector<U>& b, not_finite how = not_finite::wrong,
+                double least = 0) {
   REQUIRE(a.size() == b.size());
   double difference = 0, size = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -109,6 +111,7 @@ double distance(const std::vector<T>& a, const std::vector<U>& b, not_finite how
       return HUGE_VAL;
     }
   }
+  size = std::max(size, least * least);
   return size > 0 ? std::sqrt(difference / size) : std::sqrt(difference);
 }
 /// The same for memory the host can read.

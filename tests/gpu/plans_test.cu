@@ -1,9 +1,7 @@
-// Plans of whole groups on a GPU against the CPU: the text that the host executor runs, and a group that fills the GPU.
+// Sinkhorn plans on a GPU against the CPU: the text that the host executor runs, and groups that fill the GPU.
 #include "../executor/plans_kernel_test.cpp"
 
 TEST_CASE("plans of groups of real sizes, by many blocks") {
   check<picked_by_plan<double>>({.units = 16384, .experts = 32, .scale = 2, .seed = 60}, 20);
   check<token_choice<double>>({.units = 65536, .experts = 64, .scale = 2, .seed = 61}, 20);
-  check<transport_picked<double>>({.units = 16384, .experts = 32, .factor = 2, .seed = 62}, 20);
-  check<transport_chosen>({.units = 16384, .experts = 32, .seed = 63}, 20);
 }

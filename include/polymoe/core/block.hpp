@@ -10,8 +10,8 @@
 // together.  lines() and short_lines() deal work to teams of threads, which are contexts themselves.
 //
 // The bits of a floating sum depend on the width of its context.  How many blocks share a group must not show in any
-// result, so phases of a group add floating numbers in one thread, or in a team, whose width depends on sizes only; sums
-// over the whole context are of whole numbers.
+// result, so phases of a group add floating numbers in one thread, or in a team, whose width depends on sizes only;
+// sums over the whole context are of whole numbers.
 #pragma once
 
 #include "dtype.hpp"
@@ -69,8 +69,8 @@ POLYMOE_HD void ranges(const Block& b, index n, F f) {
   }
   b.sync();
 }
-/// f(team, bins, line) for every line in [0, n), by the team of threads that a line of `length` elements is worth; then a
-/// barrier of all.  Teams work on their lines side by side: f meets barriers of its team only.
+/// f(team, bins, line) for every line in [0, n), by the team of threads that a line of `length` elements is worth; then
+/// a barrier of all.  Teams work on their lines side by side: f meets barriers of its team only.
 template <class Block, class F>
 POLYMOE_HD void lines(const Block& b, index n, index length, int* bins, F f) {
   b.lines(n, length, bins, f);

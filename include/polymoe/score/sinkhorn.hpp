@@ -234,8 +234,8 @@ struct sinkhorn : Inner {
     });
     return most + math::log(sum);
   }
-  /// Through f_t = -log sum_e exp(A + g_e): every cell has the share exp(A + f + g) of its row.  What the columns lose is
-  /// taken from the piece's partial row 0.
+  /// Through f_t = -log sum_e exp(A + g_e): every cell has the share exp(A + f + g) of its row.  What the columns lose
+  /// is taken from the piece's partial row 0.
   template <class Team, class Cells>
   POLYMOE_HD static void rows_back(const Team& team, const potentials<Cells>& at, int i, index piece) {
     using S = typename potentials<Cells>::S;

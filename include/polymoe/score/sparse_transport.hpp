@@ -44,7 +44,8 @@ struct sparse_transport : Inner {
     require(gamma > 0, "sparse_transport: gamma is ", gamma, ", it must be positive");
     require(nonzeros >= everything, "sparse_transport: nonzeros is ", nonzeros, ", it must not be below ", everything);
   }
-  /// alpha and Adam's two moments, the lines of the plan one after the other, and a row of sums for every piece of units.
+  /// alpha and Adam's two moments, the lines of the plan one after the other, and a row of sums for every piece of
+  /// units.
   index kept(index units, index experts) const {
     return 3 * (units > experts ? units : experts) + units * experts + ceil_div(units, piece_units) * experts;
   }
@@ -82,8 +83,9 @@ struct sparse_transport : Inner {
         phase::each(team, length, [&](index i) {
           put_cell(line, i, number(alpha, i) + value_of(a.scores.get(unit(i), columns ? line : i)));
         });
-        project(team, bins, length, k, line_sum, [&](index i) { return a.bad[unit(i)] != 0; },
-                [&](index i) { return cell(line, i); }, [&](index i, R x) { put_cell(line, i, x); });
+        project(
+            team, bins, length, k, line_sum, [&](index i) { return a.bad[unit(i)] != 0; },
+            [&](index i) { return cell(line, i); }, [&](index i, R x) { put_cell(line, i, x); });
       });
       if (step == iterations || present == 0) break;
       decay1 *= R(0.9f), decay2 *= R(0.999f);
@@ -121,8 +123,7 @@ struct sparse_transport : Inner {
     phase::short_lines(b, pieces, [&](const auto& team, index piece) {
       const index t0 = piece * piece_units, end = t0 + piece_units < n ? t0 + piece_units : n;
       for (index t = t0; t < end; ++t)
-        for (index e = team.rank(); e < E; e += team.width())
-          a.plan.set(t, e, S(columns ? cell(e, t) : cell(t, e)));
+        for (index e = team.rank(); e < E; e += team.width()) a.plan.set(t, e, S(columns ? cell(e, t) : cell(t, e)));
     });
     if (b.rank() == 0) *a.steps = iterations;
   }

@@ -29,15 +29,17 @@ POLYMOE_DEVICE inline void sync_blocks(unsigned* words, int blocks) {
 
 struct grid_lanes {
   block_lanes own;
-  int block = 0, blocks = 1;  ///< this block among those of the group
-  unsigned* words = nullptr;  ///< [2] of the group
-  double* exchange = nullptr; ///< [blocks] of the group, global memory
+  int block = 0, blocks = 1;   ///< this block among those of the group
+  unsigned* words = nullptr;   ///< [2] of the group
+  double* exchange = nullptr;  ///< [blocks] of the group, global memory
 
   POLYMOE_DEVICE int rank() const { return block * own.width() + own.rank(); }
   POLYMOE_DEVICE int width() const { return blocks * own.width(); }
   POLYMOE_DEVICE void sync() const {
-    if (blocks == 1) own.sync();
-    else sync_blocks(words, blocks);
+    if (blocks == 1)
+      own.sync();
+    else
+      sync_blocks(words, blocks);
   }
   /// Of whole numbers: the bits of a floating sum would tell how many blocks there are.
   template <class S>

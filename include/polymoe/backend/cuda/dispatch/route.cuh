@@ -1,8 +1,8 @@
 // The router on CUDA: picks the row tier for the number of experts and launches the steps of forward and backward.
 //
 // Nothing here waits, allocates or reads a count: a call is one cooperative launch, or a launch per step, all of sizes
-// known on the host, and can be captured in a graph.  The cooperative launch is cut in two around the sort of an ordered
-// priority, and around what works on columns: the plan of a group, experts that pick.
+// known on the host, and can be captured in a graph.  The cooperative launch is cut in two around the sort of an
+// ordered priority, and around what works on columns: the plan of a group, experts that pick.
 #pragma once
 
 #include "../kernel/columns.cuh"
@@ -104,8 +104,8 @@ constexpr int route_launches(bool cooperative) {
   const int parts = 1 + (schedule::plans || schedule::picked) + schedule::ordered;
   return (cooperative ? parts : schedule::steps) + sorting + schedule::plans + schedule::picked;
 }
-/// Launches of a backward call: rows, products, sum of the pieces; before them the gates and the way back of a plan that
-/// gates are made of.
+/// Launches of a backward call: rows, products, sum of the pieces; before them the gates and the way back of a plan
+/// that gates are made of.
 template <class Router>
 constexpr int route_backward_launches() {
   return weighs_plan<Router> ? 5 : 3;
@@ -129,7 +129,8 @@ int route_plan_blocks() {
     return 0;
   } else {
     const std::size_t shared = column_shared::bytes(route_tuning::plan_threads / device::warp_size);
-    int blocks = device::max_cooperative_blocks(route_plan_kernel<false, Router, T>, route_tuning::plan_threads, shared);
+    int blocks =
+        device::max_cooperative_blocks(route_plan_kernel<false, Router, T>, route_tuning::plan_threads, shared);
     if constexpr (weighs_plan<Router>)
       blocks = std::min(blocks, device::max_cooperative_blocks(route_plan_kernel<true, Router, T>,
                                                                route_tuning::plan_threads, shared));
@@ -168,7 +169,8 @@ void launch_route_plan(device::stream_handle stream, const Router& router, const
 }
 /// Experts pick their units.
 template <class Router, class T>
-void launch_route_pick(device::stream_handle stream, const route_args<T>& a, const route_scratch<compute_t<T>>& scratch) {
+void launch_route_pick(device::stream_handle stream, const route_args<T>& a,
+                       const route_scratch<compute_t<T>>& scratch) {
   const index runs = index{a.plan.experts} * a.plan.groups;
   const auto launch = [&]<int Threads>(std::integral_constant<int, Threads>, int teams) {
     device::launch({.kernel = "route_pick",

@@ -1,10 +1,11 @@
 // What routers do with columns on CUDA: experts that pick their units, and plans of whole groups.
 //
-// Both are the policies' own text (core/block.hpp, router/group_plan.hpp) over the threads of a warp, a block, or several
-// blocks; which of them depends on sizes only, and the bits on nothing else.
+// Both are the policies' own text (core/block.hpp, router/group_plan.hpp) over the threads of a warp, a block, or
+// several blocks; which of them depends on sizes only, and the bits on nothing else.
 //
 //   pick   one team a column: a warp up to 1024 units, a block of 1024 threads above
-//   plan   one block a group, or several that meet at a barrier of their own (a cooperative launch) where a group is large
+//   plan   one block a group, or several that meet at a barrier of their own (a cooperative launch) where a group is
+//   large
 #pragma once
 
 #include "../../../router/group_plan.hpp"
@@ -26,9 +27,9 @@ struct column_shared {
 /// Every expert takes the `capacity` first keys of its column in every group, with PositiveOnly of scores above zero:
 /// positions by rising index of the units, sizes of the runs, wishes.  The numbers of the CPU's pick().
 template <bool PositiveOnly, int Threads, class T>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
-    route_pick_kernel(const POLYMOE_GRID_CONSTANT route_args<T> a, const POLYMOE_GRID_CONSTANT
-                      route_scratch<compute_t<T>> w) {
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads, 1024 / Threads)
+    route_pick_kernel(const POLYMOE_GRID_CONSTANT route_args<T> a,
+                      const POLYMOE_GRID_CONSTANT route_scratch<compute_t<T>> w) {
   using C = compute_t<T>;
   const sparse_plan<C>& p = a.plan;
   const int G = p.groups;
@@ -72,7 +73,7 @@ struct route_plan_call {
 
 /// The plans of all groups, or the way back through them.
 template <bool Backward, class Router, class T>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::plan_threads)
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::plan_threads, 1)
     route_plan_kernel(const POLYMOE_GRID_CONSTANT route_plan_call<Router, T> call) {
   using C = compute_t<T>;
   const route_args<T>& a = call.args;

@@ -47,7 +47,8 @@ struct route_shared {
         reserved + static_cast<std::size_t>(route_tuning::warps) * static_cast<std::size_t>(experts) * sizeof(int);
     const std::size_t totals =
         reserved + 2 * sizeof(C) * static_cast<std::size_t>(Balance::columns) * static_cast<std::size_t>(experts);
-    const std::size_t picks = Router::k == picked_by_experts ? lists + static_cast<std::size_t>(units) * choice_bytes : 0;
+    const std::size_t picks =
+        Router::k == picked_by_experts ? lists + static_cast<std::size_t>(units) * choice_bytes : 0;
     return larger(larger(larger(rows, picks), histograms), larger(totals, reserved + product_shape::bytes(sizeof(C))));
   }
 };
@@ -74,7 +75,8 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
       for (int e = device::thread_rank(); e < E; e += route_tuning::threads) a.wished[e] = 0;
       if (device::thread_rank() == 0) *w.moved = 0;
       if constexpr (schedule::plans)
-        for (index i = device::thread_rank(); i < index{2} * a.plan.groups; i += route_tuning::threads) w.plan_words[i] = 0;
+        for (index i = device::thread_rank(); i < index{2} * a.plan.groups; i += route_tuning::threads)
+          w.plan_words[i] = 0;
     }
     const route_values values = route_values_of(a);
     const auto noise = input_noise_of<perturbs_input<Router>>(a);
@@ -131,8 +133,8 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
   /// The lists of the units that experts picked, and the weights of their slots.
   POLYMOE_NOINLINE POLYMOE_DEVICE void finish_picks() const {
     int* const begins = device::shared<int>(layout::reserved);
-    auto* const m =
-        reinterpret_cast<mixture_choice<Tier, C>*>(device::shared<std::byte>(layout::lists) + lanes::unit() * layout::choice_bytes);
+    auto* const m = reinterpret_cast<mixture_choice<Tier, C>*>(device::shared<std::byte>(layout::lists) +
+                                                               lanes::unit() * layout::choice_bytes);
     for (int tile = device::block_index().x; tile < w.tiles; tile += device::grid_size().x) {
       const unit_tile u = this->tile_of(tile);
       this->list_tile(tile, begins);

@@ -42,11 +42,11 @@ struct route_args {
   C* kept = nullptr;        ///< [G, kept_cols] what the group plan keeps
   index kept_cols = 0;
   int* kept_steps = nullptr;  ///< [G]
-  C* totals = nullptr;      ///< [G, columns * E] balance totals
-  C* cotangents = nullptr;  ///< [G, columns * E]
-  C* values = nullptr;      ///< [terms + 1] per loss, unweighted mean over groups; last: weighted sum
-  int* wish = nullptr;      ///< [T, K] expert wished for, -1 for none; null where experts pick
-  int* position = nullptr;  ///< [T, K] position in the run, -1 for none; null where experts pick
+  C* totals = nullptr;        ///< [G, columns * E] balance totals
+  C* cotangents = nullptr;    ///< [G, columns * E]
+  C* values = nullptr;        ///< [terms + 1] per loss, unweighted mean over groups; last: weighted sum
+  int* wish = nullptr;        ///< [T, K] expert wished for, -1 for none; null where experts pick
+  int* position = nullptr;    ///< [T, K] position in the run, -1 for none; null where experts pick
 
   routing_stats* stats = nullptr;  ///< [1] filled with the three arrays below as its members
   double* gate_mass = nullptr;     ///< [E]
@@ -58,7 +58,7 @@ struct route_args {
   float* load = nullptr;        ///< [E] += wishes, in training
   // State of a balance loss that adapts, null without.
   const float* coefficient = nullptr;  ///< [1]
-  float* active = nullptr;  ///< [2] += share of scores above zero, and 1, in training
+  float* active = nullptr;             ///< [2] += share of scores above zero, and 1, in training
 
   // Values of the call.
   const int* target = nullptr;       ///< [T] wanted experts for balance::supervised, or null
@@ -195,24 +195,24 @@ using column_key = decltype(descending_key(C(0)));
 /// Scratch of one call.
 template <class C>
 struct route_scratch {
-  C* partial = nullptr;          ///< [tiles, columns * E] balance shares
-  double* tile_stats = nullptr;  ///< [tiles, E + 2] gate mass, entropy, margin
-  int* tile_finite = nullptr;    ///< [tiles] units that are not bad
-  int* group_finite = nullptr;   ///< [G]
-  C* group_values = nullptr;     ///< [G, terms]
-  double* decision = nullptr;    ///< [2] sums of entropy and margin
-  int* run_total = nullptr;      ///< [all_experts] occupied slots of each expert
-  index* moved = nullptr;        ///< [1] choices placed by rerouting
-  int* runs = nullptr;           ///< [G, E, item tiles] wishes of a tile, then the position of its first item
-  int* proposed = nullptr;       ///< [T * K, rounds] experts proposed by rerouting, -1 for none
-  int* overflow = nullptr;       ///< [tiles] units with overflow, then their number before the tile
+  C* partial = nullptr;              ///< [tiles, columns * E] balance shares
+  double* tile_stats = nullptr;      ///< [tiles, E + 2] gate mass, entropy, margin
+  int* tile_finite = nullptr;        ///< [tiles] units that are not bad
+  int* group_finite = nullptr;       ///< [G]
+  C* group_values = nullptr;         ///< [G, terms]
+  double* decision = nullptr;        ///< [2] sums of entropy and margin
+  int* run_total = nullptr;          ///< [all_experts] occupied slots of each expert
+  index* moved = nullptr;            ///< [1] choices placed by rerouting
+  int* runs = nullptr;               ///< [G, E, item tiles] wishes of a tile, then the position of its first item
+  int* proposed = nullptr;           ///< [T * K, rounds] experts proposed by rerouting, -1 for none
+  int* overflow = nullptr;           ///< [tiles] units with overflow, then their number before the tile
   column_key<C>* columns = nullptr;  ///< [E, T] keys of the units, where experts pick
   int* picked = nullptr;             ///< [E, T] position of the unit in the expert's run, -1 for none
   int* tile_picks = nullptr;         ///< [tiles] slots of the units of a tile, then their number before it
   int* tile_range = nullptr;         ///< [tiles, 3] finite units without an expert; least and most experts of one
   unsigned* plan_words = nullptr;    ///< [G, 2] barriers of the blocks that share a group
   double* plan_exchange = nullptr;   ///< [most_blocks_of_plan]
-  std::uint64_t* keys[2] = {};   ///< [T] or [T * K] priority of units or choices
+  std::uint64_t* keys[2] = {};       ///< [T] or [T * K] priority of units or choices
   int* ids[2] = {};
   const int* order = nullptr;  ///< ids, sorted
   void* sort = nullptr;

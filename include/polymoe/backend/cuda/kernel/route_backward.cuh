@@ -57,8 +57,8 @@ constexpr std::size_t route_backward_shared() {
   return bytes;
 }
 
-/// Gradients of the scores that gates are made of, from those of unit t's gates: back through the combine rule, onto the
-/// experts that really served.  All lanes of the unit.
+/// Gradients of the scores that gates are made of, from those of unit t's gates: back through the combine rule, onto
+/// the experts that really served.  All lanes of the unit.
 template <class Router, class Capacity, class Row, class Balance, class Combine, class T>
 POLYMOE_DEVICE void add_gate_gradients(const route_backward_call<Router, Balance, Combine, T>& call, index t, Row& d) {
   using C = compute_t<T>;

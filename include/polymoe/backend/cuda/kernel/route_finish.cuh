@@ -205,8 +205,8 @@ struct finish_phases : place_phases<Router, Capacity, T> {
       before += all;
     }
   }
-  /// Slots and lists of the units of one tile, one thread a unit; begins[i] becomes where the list of unit i begins, that
-  /// behind the last one where it ends.
+  /// Slots and lists of the units of one tile, one thread a unit; begins[i] becomes where the list of unit i begins,
+  /// that behind the last one where it ends.
   POLYMOE_DEVICE void list_tile(int tile, int* begins) const {
     const sparse_plan<C>& p = a.plan;
     const unit_tile u = this->tile_of(tile);

@@ -183,8 +183,8 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
   }
 }
 
-/// The coefficient of a balance loss follows the share of active scores since the last commit, as on the CPU; nothing when
-/// *halted.
+/// The coefficient of a balance loss follows the share of active scores since the last commit, as on the CPU; nothing
+/// when *halted.
 template <class Loss>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32)
     adapt_kernel(Loss loss, float* coefficient, float* active, int experts, const std::int32_t* halted) {

@@ -27,7 +27,7 @@ inline constexpr int piece_units = 512, most_pieces = 64;
 /// Threads of a block that works on a group plan; sums over its width, so part of what decides bits.
 inline constexpr int plan_threads = 256;
 /// Scores that one block of a group plan takes: a group of up to `whole` is one block's, which spares barriers.
-inline constexpr int plan_whole = 16384, plan_share = 4096;
+inline constexpr int plan_whole = 8192, plan_share = 4096;
 inline constexpr int most_plan_blocks = 1024;
 /// Shared memory of such a block, at most: what a plan keeps for itself lies there if it fits.  No kernel has to ask for
 /// so much.
