@@ -1,8 +1,8 @@
 // upcycle(): a Mixture-of-Experts model that starts as a trained dense one   (Komatsuzaki et al. 2023,
 // "Sparse Upcycling").
 //
-// Every expert gets the weights of the dense MLP in its place, everything else that both models have is copied, and what
-// only the sparse model has (routers) keeps its first values.  With top-k choices, weights that sum to 1
+// Every expert gets the weights of the dense MLP in its place, everything else that both models have is copied, and
+// what only the sparse model has (routers) keeps its first values.  With top-k choices, weights that sum to 1
 // (combine::renormalised) and no drops, the layer then computes what the dense MLP does, whatever the router says; with
 // combine::affinity its output is smaller by the sum of the chosen scores.
 //
@@ -14,10 +14,11 @@
 namespace polymoe::inline v0 {
 
 struct upcycle_options {
-  /// Name of the dense module that stands where the sparse model has its layer: with "mlp", blocks.0.moe.experts.3.fc1.weight
-  /// comes from blocks.0.mlp.fc1.weight.  A layer that is the whole model has no such name.
+  /// Name of the dense module that stands where the sparse model has its layer: with "mlp",
+  /// blocks.0.moe.experts.3.fc1.weight comes from blocks.0.mlp.fc1.weight.  A layer that is the whole model has no such
+  /// name.
   std::string dense = "mlp";
-  double noise = 0;         ///< deviation of normal noise on every copied expert, in units of the tensor's root mean square
+  double noise = 0;  ///< deviation of normal noise on every copied expert, in units of the tensor's root mean square
   double router_scale = 1;  ///< multiplies the first values of routers
   std::uint64_t seed = 0;   ///< of the noise
 };
@@ -72,7 +73,8 @@ upcycle_report upcycle(workspace<Dense>& from, workspace<Sparse>& to, const upcy
     const bool expert = detail::split_expert_name(e.name, &prefix, &leaf);
     const std::string source = expert ? detail::with_last_name(prefix, o.dense) + leaf : e.name;
     const param_entry* d = find(source);
-    require(d || !expert, "upcycle: '", e.name, "' should come from '", source, "', which the dense model does not have");
+    require(d || !expert, "upcycle: '", e.name, "' should come from '", source,
+            "', which the dense model does not have");
     if (!d) {
       ++report.fresh;
       if (detail::is_router(e.name))

@@ -45,15 +45,19 @@ struct row_tier {
 };
 /// Calls f with the row tier for E experts: the usual numbers have code of their own in float, where it pays.
 template <class C, class F>
-void with_tier(index experts, F f) {
-  if constexpr (std::is_same_v<C, float>) {
-    if (experts == 8) return f(row_tier<8, true>{});
-    if (experts == 16) return f(row_tier<16, true>{});
-    if (experts == 32) return f(row_tier<32, true>{});
+void with_tier([[maybe_unused]] index experts, F f) {
+  if constexpr (max_experts <= 8) {
+    f(row_tier<8>{});
+  } else {
+    if constexpr (std::is_same_v<C, float>) {
+      if (experts == 8) return f(row_tier<8, true>{});
+      if (experts == 16) return f(row_tier<16, true>{});
+      if (experts == 32) return f(row_tier<32, true>{});
+    }
+    if (experts <= 32) return f(row_tier<32>{});
+    if (experts <= 128) return f(row_tier<128>{});
+    f(row_tier<max_experts>{});
   }
-  if (experts <= 32) return f(row_tier<32>{});
-  if (experts <= 128) return f(row_tier<128>{});
-  f(row_tier<max_experts>{});
 }
 
 template <class Row, class C>
