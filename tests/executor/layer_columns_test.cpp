@@ -21,6 +21,7 @@ struct picked : bounded_spec<double, polymoe::expert_choice<>> {
 struct planned : bounded_spec<float, polymoe::expert_choice<score::sinkhorn<score::by_plan>>> {
   using unit = polymoe::unit::image<polymoe::unit::mean>;
   using expert = polymoe::expert::head<act::relu>;
+  using capacity = polymoe::capacity::bounded<polymoe::overflow::drop_to_zero>;
 };
 struct relu_routed : bounded_spec<float, polymoe::positive<>> {
   using capacity = polymoe::capacity::unlimited;
