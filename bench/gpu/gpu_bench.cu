@@ -19,6 +19,8 @@ void measure_row(const row_shape&, bool padded, const std::vector<std::string>&,
                  const std::function<void(block)>&);
 block measure_libraries(const row_shape&, const ceilings&, double);  // library_rows.cu
 block measure_routers(const row_shape&, const ceilings&, double);    // router_rows.cu
+std::vector<row_shape> soft_rows();                                  // soft_rows.cu
+block measure_soft(const row_shape&, const ceilings&, double);       // soft_rows.cu
 
 namespace {
 
@@ -27,13 +29,15 @@ struct options {
   std::vector<std::string> capacities{"unlimited", "1.0", "padded"}, routings{"uniform", "zipf"};
   double seconds = 1;
   std::string json;
+  bool soft = true;
 };
 
 constexpr const char* help =
-    "gpu_bench [--rows R1,R2,...] [--capacities LIST] [--routings LIST] [--seconds S] [--json FILE]\n"
+    "gpu_bench [--rows R1,R2,...] [--capacities LIST] [--routings LIST] [--seconds S] [--soft yes|no] [--json FILE]\n"
     "  --rows        R1 R2 R3 R4 (general) V1 V2 V3 (vision), or TxDxHxExK with K 1, 2 or 4; default: all seven\n"
     "  --capacities  of unlimited,1.0,padded (1.0 with products by cuBLASLt); default: all\n"
     "  --routings    of uniform,zipf; default: both\n"
+    "  --soft        also Soft MoE, rows S1 to S3; default: yes\n"
     "  --seconds     GPU time per row, capacity and routing, at least 5 rounds; default 1\n"
     "  --json        file for all figures, written after every block\n";
 
@@ -59,7 +63,7 @@ bool read(int argc, char** argv, options& o) {
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
     if (flag == "--help" || flag == "-h") return false;
-    const char* const flags[] = {"--rows", "--capacities", "--routings", "--seconds", "--json"};
+    const char* const flags[] = {"--rows", "--capacities", "--routings", "--seconds", "--soft", "--json"};
     polymoe::require(std::find(std::begin(flags), std::end(flags), flag) != std::end(flags), "unknown flag '", flag,
                      "', see --help");
     polymoe::require(i + 1 < argc, flag, " needs a value, see --help");
@@ -69,6 +73,8 @@ bool read(int argc, char** argv, options& o) {
       for (const std::string& r : split(value)) o.rows.push_back(find_row(r));
     } else if (flag == "--capacities") {
       o.capacities = chosen("--capacities", value, {"unlimited", "1.0", "padded"});
+    } else if (flag == "--soft") {
+      o.soft = chosen("--soft", value, {"yes", "no"}).front() == "yes";
     } else if (flag == "--routings") {
       o.routings = chosen("--routings", value, {"uniform", "zipf"});
     } else if (flag == "--seconds") {
@@ -154,6 +160,16 @@ int run(const options& o) {
   };
   beside("routers", measure_routers, o.seconds, all.routers);
   beside("libraries", measure_libraries, 0.25 * o.seconds, all.libraries);
+  if (o.soft)
+    for (const row_shape& r : soft_rows())
+      try {
+        all.blocks.push_back(measure_soft(r, all.start, o.seconds));
+        print(all.blocks.back());
+        write_json(all, o.json);
+      } catch (const std::exception& e) {
+        all.failures.push_back(r.name + ", Soft MoE: " + e.what());
+        std::cerr << "gpu_bench: " << all.failures.back() << "\n";
+      }
   try {
     all.end = measure_ceilings(stream);
     print("ceilings at the end", *all.end);

@@ -5,5 +5,6 @@
 #pragma once
 
 #include "backend/cuda/dispatch/router_kernel.cuh"
+#include "backend/cuda/dispatch/slot_move.cuh"
 #include "backend/cuda/dispatch/tiled_expert.cuh"
 #include "polymoe.hpp"

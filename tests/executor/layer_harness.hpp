@@ -34,6 +34,7 @@ struct setup {
   run_mode mode = run_mode::train;
   std::uint64_t seed = 1;
   index max_units = 0;  ///< units memory is bound for; 0: as many as there are
+  index slots = 1;      ///< of an expert, Soft MoE
   double dropout = 0;   ///< of the experts' hidden rows
   bool may_tie = false; ///< large cases may hold scores that are equal to rounding, and then choices that differ
 };
@@ -64,7 +65,8 @@ class both {
   using M = master_t<T>;
   using Cpu = polymoe::layer<Spec, cpu>;
   using Cuda = polymoe::layer<Spec, cuda>;
-  static constexpr bool mixture = Spec::router::k == polymoe::every_expert;
+  static constexpr bool mixes = Spec::router::k == polymoe::mixed_into_slots;
+  static constexpr bool mixture = Spec::router::k == polymoe::every_expert || mixes;  ///< nothing is chosen
   static constexpr bool picked = Spec::router::k == polymoe::picked_by_experts;
   /// Relative to the norm; a spec whose products round has its own.
   static constexpr double tolerance = [] {
@@ -118,6 +120,7 @@ class both {
     c.dim = s.dim, c.hidden = s.hidden, c.experts = s.experts, c.classes = s.classes, c.unit_rows = s.unit_rows;
     c.group_size = s.group_size, c.padded = s.padded, c.expert_dropout = s.dropout;
     if constexpr (requires { c.capacity.factor; }) c.capacity.factor = s.factor;
+    if constexpr (mixes) c.router.slots = s.slots;
     return c;
   }
 
@@ -219,6 +222,12 @@ class both {
       }
       if (!equal) return too_close_to_call();
     }
+    if constexpr (mixes) {
+      const auto numbers = [](const auto& v) { return std::vector<C>(v.ptr[0], v.ptr[0] + v.size()); };
+      CHECK(distance(numbers(p.dispatch), numbers(q.dispatch)) <= tolerance);
+      CHECK(distance(numbers(p.combine), numbers(q.combine)) <= tolerance);
+      CHECK(*p.bad_count == *q.bad_count);
+    }
     const auto a = device_.module().stats(device_.ctx(), device_.saved());
     const auto b = host_.module().stats(host_.ctx(), host_.saved());
     CHECK((a.choices == b.choices && a.placed == b.placed && a.moved == b.moved && a.overflow == b.overflow));
@@ -226,6 +235,10 @@ class both {
     CHECK((a.unpicked == b.unpicked && a.least_experts == b.least_experts && a.most_experts == b.most_experts));
     for (int e = 0; e < b.experts; ++e) CHECK(a.served[e] == b.served[e]);
     CHECK(a.entropy == doctest::Approx(b.entropy).epsilon(1e-4));
+    if constexpr (mixes) {
+      CHECK(a.margin == doctest::Approx(b.margin).epsilon(1e-4));
+      for (int e = 0; e < b.experts; ++e) CHECK(a.gate_mass[e] == doctest::Approx(b.gate_mass[e]).epsilon(1e-4));
+    }
     dropped = b.choices - b.placed - b.overflow, moved = b.moved, overflow = b.overflow;
     const double loss = static_cast<double>(device_.module().balance_loss(device_.ctx(), device_.saved()));
     CHECK(loss == doctest::Approx(static_cast<double>(host_.module().balance_loss(host_.ctx(), host_.saved()))).epsilon(1e-4));

@@ -36,6 +36,8 @@ struct device_memory {
 using device_block = owned_block<device_memory>;
 
 struct grouped_work;
+template <class T>
+struct slot_matrices;
 
 /// NVIDIA GPUs.
 struct cuda_device {
@@ -48,6 +50,9 @@ struct cuda_device {
   template <class T>
   static constexpr bool computes = !is_dual<T>;
   static constexpr bool column_routers = true;  ///< routers with phases over a group (core/block.hpp)
+  static constexpr bool slot_routers = true;  ///< routers that mix units into slots (Soft MoE)
+  template <class T>
+  using slot_plan = slot_matrices<T>;  ///< the plan they make
   static constexpr bool convolves = false;  ///< convolutions on CUDA are cuDNN's, which is not used yet
 
   /// What launches need, passed by value.

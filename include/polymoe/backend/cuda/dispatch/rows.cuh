@@ -1,6 +1,7 @@
 // What experts and units need besides products on CUDA: their work list, their input, copies, gated activations, pooling.
 #pragma once
 
+#include "../../../plan/dense_plan.hpp"
 #include "../kernel/bias.cuh"
 #include "../kernel/rows.cuh"
 #include "grouped.cuh"
@@ -26,6 +27,12 @@ struct grouped_work {
            : p.layout == plan_layout::padded && p.all_experts == p.experts
                ? index{p.groups} * p.capacity * unit_rows
                : -1;
+  }
+  /// The same for a plan of slots.
+  void list(const slot_layout& p, index unit_rows) {
+    const index slots = index{p.groups} * p.capacity;
+    rows = grouped::equal_segments(p.experts, slots), rows.unit_rows = static_cast<int>(unit_rows);
+    each = slots * unit_rows;
   }
 };
 
