@@ -15,6 +15,7 @@
 #include <CLI/CLI.hpp>
 
 #include <polymoe/analysis/statistics.hpp>
+#include <polymoe/backend/cpu/parallel.hpp>
 #include <polymoe/train/dataset.hpp>
 #include <polymoe/train/report.hpp>
 
