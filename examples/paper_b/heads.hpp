@@ -63,7 +63,7 @@ template <class T>
 constexpr typename dense_head<T>::config dense_config(index features, index classes) {
   return {{{features, dense_hidden}, {dense_hidden}, {dense_hidden, dropout}, {dense_hidden, classes}}};
 }
-/// Sizes and strengths of the experts' heads.
+/// Sizes of the experts' heads, noise and dropout.
 template <class Layer>
 constexpr typename Layer::config experts_config(index features, index classes) {
   using Spec = typename Layer::spec;
@@ -72,13 +72,19 @@ constexpr typename Layer::config experts_config(index features, index classes) {
   c.router.input_dropout = static_cast<float>(dropout);
   if constexpr (requires { c.router.dropout; }) c.router.dropout = static_cast<float>(dropout);
   if constexpr (std::is_same_v<Spec, sparse_coded<typename Layer::scalar>>) c.router.floor = 0.3f;
+  return c;
+}
+
+/// Weights of the balance losses.
+template <class Layer>
+void set_strengths(typename Layer::config& c) {
+  using Spec = typename Layer::spec;
   if constexpr (std::is_same_v<Spec, soft_coded<typename Layer::scalar>>)
     c.balance.template get<balance::kl_from_uniform>().weight = 0.2f / static_cast<float>(experts);
   if constexpr (std::is_same_v<Spec, sparse_published<typename Layer::scalar>>) {
     c.balance.template get<balance::importance>().weight = 0.2f;
     c.balance.template get<balance::load_shazeer>().weight = 0.2f;
   }
-  return c;
 }
 
 template <class Head>

@@ -59,4 +59,12 @@ inline polymoe::nn::resnet_sizes sizes_of(const options& o, const images& data) 
   return z;
 }
 
+/// A model with experts, its losses with their weights.
+template <class Spec>
+typename sparse_classifier<Spec>::config model_of(const options& o, const images& data) {
+  auto c = experts_model<Spec>(sizes_of(o, data), data.test.classes());
+  set_strengths<polymoe::layer<Spec, polymoe::cpu>>(std::get<1>(c.parts));
+  return c;
+}
+
 }  // namespace paper_b
