@@ -7,6 +7,7 @@
 
 #include <polymoe/backend/cuda/dispatch/router_kernel.cuh>
 #include <polymoe/backend/cuda/dispatch/sort.cuh>
+#include <polymoe/backend/cuda/graph.cuh>
 #include <polymoe/plan/invariants.hpp>
 
 namespace columns_test {
@@ -109,7 +110,27 @@ class pair_of_backends {
   }
   const outcome<T>& host() const { return want_; }
   const outcome<T>& device() const { return got_; }
-  polymoe::workspace<Cuda>& cuda() { return device_; }
+  /// A recorded forward and backward, replayed on other input, has the bits of eager calls, and another plan.
+  bool replays() {
+    std::reverse(x_host_.begin(), x_host_.end());
+    x_.put(x_host_);
+    auto& c = device_.ctx();
+    auto& saved = device_.saved();
+    const auto dx = gradient_block(device_);
+    const auto work = [&] {  // gate gradients are those of the last call
+      device_.module().forward(c, x_, saved);
+      device_.module().backward(c, input_gradient(dx), saved);
+      device_.module().commit(c);
+    };
+    polymoe::device::recording written;
+    written.record(c.stream.handle, work);
+    prepare(device_);
+    written.replay(c.stream.handle);
+    const outcome<T> replayed = collect(device_, dx);
+    prepare(device_);
+    work();
+    return replayed.same_as(collect(device_, dx)) && !replayed.same_plan(got_);
+  }
 
  private:
   setup s_;
@@ -161,6 +182,25 @@ class pair_of_backends {
     device_.saved().cooperative_blocks = g.cooperative, device_.saved().plan_blocks = g.plan;
     return run(device_, x_);
   }
+  /// Gradients and state as they were at first.
+  template <class W>
+  void prepare(W& w) {
+    W::memory::write(w.ctx().stream, w.grads().ptr[0], start_grads_.data(), start_grads_.size() * sizeof(M));
+    std::vector<float> first(w.state().size(), 0.0f);
+    for (const auto& e : w.state_entries())
+      for (index i = 0; i < e.size; ++i)
+        first[static_cast<std::size_t>(e.offset + i)] = static_cast<float>(e.init.scale);
+    w.set_state(first);
+    w.push_step();
+  }
+  template <class W>
+  typename W::block gradient_block(const W&) const {
+    return typename W::block(static_cast<std::size_t>(s_.units * s_.dim) * sizeof(T) + 1);
+  }
+  template <class Block>
+  view<T> input_gradient(const Block& b) const {
+    return {static_cast<T*>(b.data()), s_.units, s_.dim};
+  }
   /// Forward, backward of random gate gradients, commit.
   template <class W>
   outcome<T> run(W& w, view<const T> x) {
@@ -168,13 +208,7 @@ class pair_of_backends {
     auto& saved = w.saved();
     auto& c = w.ctx();
     const auto& module = w.module();
-    memory::write(c.stream, w.grads().ptr[0], start_grads_.data(), start_grads_.size() * sizeof(M));
-    std::vector<float> first(w.state().size(), 0.0f);
-    for (const auto& e : w.state_entries())
-      for (index i = 0; i < e.size; ++i)
-        first[static_cast<std::size_t>(e.offset + i)] = static_cast<float>(e.init.scale);
-    w.set_state(first);
-    w.push_step();
+    prepare(w);
     module.forward(c, x, saved);
     module.open_backward(c, saved);
     std::vector<C> d(static_cast<std::size_t>(saved.plan.max_slots));
@@ -185,10 +219,17 @@ class pair_of_backends {
       const auto n = static_cast<std::size_t>(std::min<index>(s_.units, static_cast<index>(d.size())));
       memory::write(c.stream, saved.d_skip.ptr[0], d.data(), n * sizeof(C));
     }
-    typename W::block dx(static_cast<std::size_t>(s_.units * s_.dim) * sizeof(T) + 1);
-    module.backward(c, view<T>(static_cast<T*>(dx.data()), s_.units, s_.dim), saved);
+    const auto dx = gradient_block(w);
+    module.backward(c, input_gradient(dx), saved);
     w.module().commit(c);
-
+    return collect(w, dx);
+  }
+  template <class W, class Block>
+  outcome<T> collect(W& w, const Block& dx) {
+    using memory = typename W::memory;
+    auto& saved = w.saved();
+    auto& c = w.ctx();
+    const auto& module = w.module();
     outcome<T> o;
     const auto p = module.plan(c, saved);
     const index runs = index{p.all_experts} * p.groups;

@@ -67,7 +67,8 @@ TEST_CASE("expert choice in float") {
       {.units = 90, .experts = 7, .group_size = 32, .padded = true, .kind = inputs::bad, .seed = 4});
 }
 TEST_CASE("expert choice: learned noise, renormalised weights, no bound") {
-  pair_of_backends<noisy_spec>({.units = 70, .experts = 5, .group_size = 35, .kind = inputs::bad, .seed = 5});
+  pair_of_backends<noisy_spec> p({.units = 70, .experts = 5, .group_size = 35, .kind = inputs::bad, .seed = 5});
+  CHECK(p.replays());
   pair_of_backends<noisy_spec>({.units = 33, .experts = 9, .mode = run_mode::eval, .seed = 6});
 }
 TEST_CASE("positive scores: with and without a bound, and the loss that adapts") {

@@ -77,6 +77,9 @@ TEST_CASE("Sinkhorn expert choice, with the gradient through the iterations and 
   for (const int iterations : {0, 1, 7})
     check<picked_by_plan<double>>(
         {.units = 70, .experts = 6, .group_size = 33, .kind = inputs::bad, .scale = 2, .seed = 30}, iterations);
+  pair_of_backends<picked_by_plan<double>> p({.units = 70, .experts = 6, .group_size = 33, .seed = 29},
+                                             iterated<picked_by_plan<double>>(4));
+  CHECK(p.replays());
   check<picked_by_plan<double>>({.units = 40, .experts = 1, .seed = 31});
   check<picked_by_plan<double>>({.units = 60, .experts = 4, .scale = 2, .seed = 32}, 100, 1e-3f);
   check<picked_by_plan<float>>({.units = 64, .experts = 7, .padded = true, .factor = 2, .seed = 33});
