@@ -114,7 +114,7 @@ TEST_CASE("quoted run-time messages exist in the headers") {
 
 TEST_CASE("documents name files that exist") {
   for (const char* page : {"docs/notation.md", "docs/quick_reference.md", "docs/custom_router.md", "docs/errors.md",
-                           "docs/policies.md", "docs/analysis.md", "docs/cuda.md", "docs/design/shape.md", "docs/design/backends.md",
+                           "docs/policies.md", "docs/support.md", "docs/analysis.md", "docs/cuda.md", "docs/design/shape.md", "docs/design/backends.md",
                            "docs/design/routers.md"}) {
     const std::string text = read(root / page);
     CHECK_MESSAGE(text.size() > 500, page, " is nearly empty");

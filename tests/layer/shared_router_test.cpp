@@ -63,7 +63,8 @@ class two_depths {
   }
   void backward(context<cpu>& c, view<const T> dy, view<T> dx, saved& s) const {
     arena_scope scratch(c.scratch);
-    const view<T> dh = c.scratch.template take<T>(dy.rows, in_cols()), own = c.scratch.template take<T>(dy.rows, in_cols());
+    const view<T> dh = c.scratch.template take<T>(dy.rows, in_cols()),
+                  own = c.scratch.template take<T>(dy.rows, in_cols());
     layer_backward(c, 1, dy, dh, s);
     layer_backward(c, 0, dh, dx.ptr[0] ? dx : own, s);
   }

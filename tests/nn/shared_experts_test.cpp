@@ -67,7 +67,8 @@ TEST_CASE("shared experts add the dense module's output to the layer's, and both
   copy(dense, "shared."), copy(routed, "");
   using testing::detail::numbers;
   using testing::detail::tensor;
-  tensor<double> x(rows, 5), dy(rows, 5), y[3] = {{rows, 5}, {rows, 5}, {rows, 5}}, dx[3] = {{rows, 5}, {rows, 5}, {rows, 5}};
+  tensor<double> x(rows, 5), dy(rows, 5), y[3] = {{rows, 5}, {rows, 5}, {rows, 5}},
+                                          dx[3] = {{rows, 5}, {rows, 5}, {rows, 5}};
   testing::detail::fill<double>(x, 5, 1, 1), testing::detail::fill<double>(dy, 5, 2, 1);
   const auto run = [&](auto& w, int i) { w.zero_grads(), w.forward(x, y[i]), w.backward(dy, dx[i]); };
   run(both, 0), run(dense, 1), run(routed, 2);

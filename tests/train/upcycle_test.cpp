@@ -135,7 +135,8 @@ TEST_CASE("a whole vision transformer is upcycled block by block") {
 }
 
 TEST_CASE("upcycling refuses other shapes and models without experts") {
-  workspace<dense_mlp> narrow(dense_mlp({6, 7}), {.max_rows = 1, .seed = 1}), wide(dense_mlp({6, 8}), {.max_rows = 1, .seed = 1});
+  workspace<dense_mlp> narrow(dense_mlp({6, 7}), {.max_rows = 1, .seed = 1}),
+      wide(dense_mlp({6, 8}), {.max_rows = 1, .seed = 1});
   moe_work<renormalised> moe(layer<renormalised, cpu>(config_of<renormalised>()), {.max_rows = 1, .seed = 5});
   const auto before = moe.values_on_host();
   CHECK_THROWS_WITH_AS(upcycle(narrow, moe), doctest::Contains("48 numbers"), error);

@@ -1,0 +1,233 @@
+// The axes of a composition and their values: what the support matrix lists and what the tests of compositions combine.
+//
+// One line adds a value to an axis.  `both`: docs/support.md lists it and compositions are tested with it; `page`: it
+// is listed only; `tests`: it is tested only.  After a change, write the page and the list of tested compositions
+// again:
+//
+//   build/check/tests/support_matrix page > docs/support.md
+//   build/check/tests/support_matrix compositions > tests/matrix/compositions.hpp
+//
+// A value that works only together with a value that is nobody's default needs an alternative in `completion` below.
+#pragma once
+
+#include <array>
+#include <tuple>
+
+#include <polymoe/polymoe.hpp>
+
+namespace polymoe::inline v0 {
+namespace backend {
+struct cuda_device;
+}
+using cuda = backend::cuda_device;  // as backend.cuh has it
+}  // namespace polymoe
+
+// X(A, identifier, where it appears, the type as a program writes it)
+#define MATRIX_ROUTERS(X, A)                                                                              \
+  X(A, top_1, both, top_k<1>)                                                                             \
+  X(A, top_2, both, top_k<2>)                                                                             \
+  X(A, top_2_sigmoid, both, top_k<2, score::sigmoid>)                                                     \
+  X(A, top_2_relu, page, top_k<2, score::relu>)                                                           \
+  X(A, top_2_constant_noise, both, top_k<2, score::noisy_constant<>>)                                     \
+  X(A, top_2_learned_noise, both, top_k<2, score::noisy_learned<>>)                                       \
+  X(A, top_2_standardized, both, top_k<2, score::standardized<>>)                                         \
+  X(A, top_2_dropout, page, top_k<2, score::logit_dropout<>>)                                             \
+  X(A, top_2_largest, page, top_k<2, score::largest_softmax<2>>)                                          \
+  X(A, paper_b_head, both,                                                                                \
+    top_k<2, score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>) \
+  X(A, top_2_sinkhorn, both, top_k<2, score::sinkhorn<>>)                                                 \
+  X(A, top_2_sinkhorn_plan, both, top_k<2, score::sinkhorn<score::by_plan>>)                              \
+  X(A, top_2_transport, both, top_k<2, score::sparse_transport<>>)                                        \
+  X(A, fixed, both, fixed<>)                                                                              \
+  X(A, hashed, both, hashed<score::softmax>)                                                              \
+  X(A, mixture, both, mixture<>)                                                                          \
+  X(A, mixture_noise, both, mixture<score::noisy_learned<>>)                                              \
+  X(A, expert_choice, both, expert_choice<>)                                                              \
+  X(A, expert_choice_noise, page, expert_choice<score::noisy_constant<>>)                                 \
+  X(A, expert_choice_sinkhorn, both, expert_choice<score::sinkhorn<>>)                                    \
+  X(A, expert_choice_sinkhorn_plan, both, expert_choice<score::sinkhorn<score::by_plan>>)                 \
+  X(A, expert_choice_transport, both, expert_choice<score::sparse_transport<>>)                           \
+  X(A, positive, both, positive<>)                                                                        \
+  X(A, soft_slots, both, soft_slots<>)                                                                    \
+  X(A, soft_slots_batch, both, soft_slots<axis::batch>)                                                   \
+  X(A, soft_slots_plain, page, soft_slots<axis::image, false>)
+#define MATRIX_CAPACITIES(X, A)                    \
+  X(A, unlimited, both, capacity::unlimited)       \
+  X(A, drop, both, overflow::drop)                 \
+  X(A, drop_to_zero, both, overflow::drop_to_zero) \
+  X(A, identity, both, overflow::identity)         \
+  X(A, fallback, both, overflow::fallback)         \
+  X(A, reroute, both, overflow::reroute<2>)
+#define MATRIX_PRIORITIES(X, A)            \
+  X(A, position, both, priority::position) \
+  X(A, gate, both, priority::gate)         \
+  X(A, probability, both, priority::probability)
+#define MATRIX_UNITS(X, A)                        \
+  X(A, token, both, unit::token)                  \
+  X(A, image_mean, both, unit::image<unit::mean>) \
+  X(A, class_token, both, unit::image<unit::class_token>)
+#define MATRIX_EXPERTS(X, A)                                                   \
+  X(A, mlp, both, expert::mlp<>)                                               \
+  X(A, gated_mlp, both, expert::gated_mlp<>)                                   \
+  X(A, head, both, expert::head<act::gelu_tanh>)                               \
+  X(A, identity, both, expert::identity)                                       \
+  X(A, conv_block, both, expert::conv_block<act::gelu_tanh, 2>)                \
+  X(A, conv_block_residual, page, expert::conv_block<act::gelu_tanh, 2, true>) \
+  X(A, depthwise_block, both, expert::depthwise_block<>)
+#define MATRIX_COMBINES(X, A)                                          \
+  X(A, affinity, both, combine::affinity)                              \
+  X(A, sum, both, combine::sum)                                        \
+  X(A, over_chosen, both, combine::renormalised<combine::over_chosen>) \
+  X(A, over_kept, both, combine::renormalised<combine::over_kept>)
+// Losses with the same demands are tested as one sum, which costs the compilation of one.
+#define MATRIX_BALANCES(X, A)                                                                                   \
+  X(A, none, both, balance::none)                                                                               \
+  X(A, importance, page, balance::importance)                                                                   \
+  X(A, importance_of_scores, page, balance::importance_of_scores)                                               \
+  X(A, z_loss, page, balance::z_loss)                                                                           \
+  X(A, kl_from_uniform, page, balance::kl_from_uniform)                                                         \
+  X(A, kl_to_uniform, page, balance::kl_to_uniform)                                                             \
+  X(A, supervised, page, balance::supervised)                                                                   \
+  X(A, switch_loss, page, balance::switch_loss)                                                                 \
+  X(A, gshard, page, balance::gshard)                                                                           \
+  X(A, load, page, balance::load)                                                                               \
+  X(A, load_shazeer, page, balance::load_shazeer)                                                               \
+  X(A, loss_free_bias, page, balance::loss_free_bias)                                                           \
+  X(A, relu_l1, both, balance::relu_l1)                                                                         \
+  X(A, of_scores, tests,                                                                                        \
+    balance::sum<balance::importance, balance::importance_of_scores, balance::z_loss, balance::kl_from_uniform, \
+                 balance::kl_to_uniform, balance::supervised>)                                                  \
+  X(A, of_choices, tests, balance::sum<balance::switch_loss, balance::gshard, balance::loss_free_bias>)         \
+  X(A, of_noise, tests, balance::sum<balance::load, balance::load_shazeer>)
+#define MATRIX_SCALARS(X, A)         \
+  X(A, f64, both, double)            \
+  X(A, f32, both, float)             \
+  X(A, b16, both, bf16)              \
+  X(A, dual_f64, both, dual<double>) \
+  X(A, dual_f32, both, dual<float>)
+#define MATRIX_SAVES(X, A)                                           \
+  X(A, everything, both, save::everything)                           \
+  X(A, pre_activation, both, save::pre_activation)                   \
+  X(A, input, both, save::input)                                     \
+  X(A, nothing, both, save::nothing)                                 \
+  X(A, without_output, both, save::without_output<save::everything>) \
+  X(A, nothing_without_output, page, save::without_output<save::nothing>)
+#define MATRIX_BACKENDS(X, A) \
+  X(A, on_cpu, both, cpu)     \
+  X(A, on_cuda, page, cuda)
+// X(A, list, what columns of the page leave out)
+#define MATRIX_AXES(X)                         \
+  X(router, MATRIX_ROUTERS, "")                \
+  X(capacity, MATRIX_CAPACITIES, "overflow::") \
+  X(priority, MATRIX_PRIORITIES, "priority::") \
+  X(unit, MATRIX_UNITS, "")                    \
+  X(expert, MATRIX_EXPERTS, "expert::")        \
+  X(combine, MATRIX_COMBINES, "combine::")     \
+  X(balance, MATRIX_BALANCES, "balance::")     \
+  X(scalar, MATRIX_SCALARS, "")                \
+  X(save, MATRIX_SAVES, "save::")              \
+  X(backend, MATRIX_BACKENDS, "backend::")
+
+namespace matrix {
+
+using namespace polymoe;
+using polymoe::index;  // not the C library's
+
+#define MATRIX_DIMENSION(A, list, prefix) A,
+enum class dimension : int { MATRIX_AXES(MATRIX_DIMENSION) count };
+#undef MATRIX_DIMENSION
+inline constexpr int dimensions = static_cast<int>(dimension::count);
+
+// One enumeration an axis: router_values::top_1, ...
+#define MATRIX_NUMBER(A, id, where, ...) id,
+#define MATRIX_NUMBERS(A, list, prefix)                 \
+  namespace A##_values {                                \
+    enum number : int { list(MATRIX_NUMBER, A) count }; \
+  }
+MATRIX_AXES(MATRIX_NUMBERS)
+#undef MATRIX_NUMBERS
+#undef MATRIX_NUMBER
+
+/// Where a value appears.
+struct place {
+  bool page, tests;
+};
+inline constexpr place both{true, true}, page{true, false}, tests{false, true};
+
+/// Value number I of axis D: its type, identifier, text and place.
+template <dimension D, int I>
+struct value;
+#define MATRIX_VALUE(A, id, where, ...)               \
+  template <>                                         \
+  struct value<dimension::A, A##_values::id> {        \
+    using type = __VA_ARGS__;                         \
+    static constexpr const char* name = #id;          \
+    static constexpr const char* text = #__VA_ARGS__; \
+    static constexpr place appears = where;           \
+  };
+#define MATRIX_VALUES(A, list, prefix) list(MATRIX_VALUE, A)
+MATRIX_AXES(MATRIX_VALUES)
+#undef MATRIX_VALUES
+#undef MATRIX_VALUE
+
+/// Numbers of values on each axis.
+#define MATRIX_SIZE(A, list, prefix) A##_values::count,
+inline constexpr int sizes[dimensions] = {MATRIX_AXES(MATRIX_SIZE)};
+#undef MATRIX_SIZE
+#define MATRIX_NAME(A, list, prefix) #A,
+inline constexpr const char* axis_names[dimensions] = {MATRIX_AXES(MATRIX_NAME)};
+#undef MATRIX_NAME
+#define MATRIX_PREFIX(A, list, prefix) prefix,
+inline constexpr const char* column_prefixes[dimensions] = {MATRIX_AXES(MATRIX_PREFIX)};
+#undef MATRIX_PREFIX
+
+/// One value of every axis, by number.
+using point = std::array<int, dimensions>;
+
+template <class Overflow, class Priority>
+struct capacity_of {
+  using type = capacity::bounded<Overflow, Priority>;
+};
+template <class Priority>
+struct capacity_of<capacity::unlimited, Priority> {
+  using type = capacity::unlimited;
+};
+
+/// The spec of a point; its backend is apart.
+template <int R, int Cap, int P, int U, int E, int C, int B, int S, int V>
+struct composed : spec {
+  using router = typename value<dimension::router, R>::type;
+  using capacity = typename capacity_of<typename value<dimension::capacity, Cap>::type,
+                                        typename value<dimension::priority, P>::type>::type;
+  using unit = typename value<dimension::unit, U>::type;
+  using expert = typename value<dimension::expert, E>::type;
+  using combine = typename value<dimension::combine, C>::type;
+  using balance = typename value<dimension::balance, B>::type;
+  using scalar = typename value<dimension::scalar, S>::type;
+  using save = typename value<dimension::save, V>::type;
+  static constexpr point numbers{R, Cap, P, U, E, C, B, S, V, 0};
+};
+
+/// Number `way` of the ways to fill up a composition of which only some values are asked about.
+inline constexpr int ways = 8;
+constexpr point completion(int way) {
+  const bool bounded = way & 1, maps = way & 2, steered = way & 4;
+  return {steered ? router_values::positive : router_values::top_2_learned_noise,
+          bounded ? capacity_values::drop_to_zero : capacity_values::unlimited,
+          priority_values::position,
+          maps ? unit_values::image_mean : unit_values::token,
+          expert_values::mlp,
+          combine_values::affinity,
+          balance_values::none,
+          scalar_values::f64,
+          save_values::everything,
+          backend_values::on_cpu};
+}
+
+/// An order of giving places means nothing where every wish has one: such points are the same as with the first order.
+constexpr bool distinct(const point& p) {
+  return p[static_cast<int>(dimension::capacity)] != capacity_values::unlimited ||
+         p[static_cast<int>(dimension::priority)] == priority_values::position;
+}
+
+}  // namespace matrix

@@ -1,0 +1,5 @@
+// Part 3 of the tested compositions (compositions.hpp, part.hpp).
+// timeout: 600
+#include "part.hpp"
+
+TEST_CASE("compositions, part 3") { matrix::examine_part<3>(); }

@@ -1,0 +1,5 @@
+// Part 6 of the tested compositions (compositions.hpp, part.hpp).
+// timeout: 600
+#include "part.hpp"
+
+TEST_CASE("compositions, part 6") { matrix::examine_part<6>(); }

@@ -1,0 +1,107 @@
+// Writes docs/support.md: one table for every two axes that refuse something together, and a legend.
+#include "page.hpp"
+
+#include <cctype>
+#include <regex>
+#include <sstream>
+
+namespace matrix {
+namespace {
+
+std::vector<coordinate> listed(dimension d) {
+  std::vector<coordinate> v;
+  for (int i = 0; i < size_of(d); ++i)
+    if (facts_of({d, i}).appears.page) v.push_back({d, i});
+  return v;
+}
+const char* name_of(dimension d) { return axis_names[static_cast<int>(d)]; }
+/// A value's text, without the namespace that all of its axis share.
+std::string label(coordinate c) {
+  std::string text = facts_of(c).text;
+  const std::string prefix = column_prefixes[static_cast<int>(c.axis)];
+  for (std::size_t at; !prefix.empty() && (at = text.find(prefix)) != std::string::npos;) text.erase(at, prefix.size());
+  const std::string own = std::string(name_of(c.axis)) + "::";
+  if (text.rfind(own, 0) == 0) text.erase(0, own.size());
+  return "`" + text + "`";
+}
+
+std::string table(dimension rows, dimension columns, std::set<verdict>& met) {
+  std::ostringstream out;
+  out << "| " << name_of(rows) << " |";
+  for (const coordinate c : listed(columns)) out << " " << label(c) << " |";
+  out << "\n|---|";
+  for (std::size_t i = 0; i < listed(columns).size(); ++i) out << "---|";
+  for (const coordinate r : listed(rows)) {
+    out << "\n| " << label(r) << " |";
+    for (const coordinate c : listed(columns)) {
+      const verdict v = verdict_on(r, c);
+      if (v != verdict::ok) met.insert(v);
+      out << " " << (v == verdict::ok ? "yes" : code_of(v)) << " |";
+    }
+  }
+  out << "\n";
+  return out.str();
+}
+
+/// The compiler's sentence behind a code, without the code and the reference.
+std::string sentence(const std::string& code) {
+  static const std::string text = project_text("include/polymoe/layer/support.hpp");
+  std::smatch m;
+  require(std::regex_search(text, m, std::regex("\"polymoe " + code + ": ([^\"]*) See docs/errors.md#" + code + "\"")),
+          "support matrix: ", code, " has no sentence");
+  return m[1];
+}
+
+std::string with_separators(long long n) {
+  std::string s = std::to_string(n);
+  for (std::size_t at = s.size(); at > 3;) s.insert(at -= 3, ",");
+  return s;
+}
+
+}  // namespace
+
+std::string support_page() {
+  std::ostringstream out;
+  std::set<verdict> met;
+  const census all = count_compositions();
+  out << "# Support matrix\n\n"
+         "Which policies go together, as `support<Spec, Backend>()` says when it is compiled. This page is written by\n"
+         "`support_matrix page` from the axes in `tests/matrix/axes.hpp`; the test `matrix/support` fails when it is "
+         "out of date.\n\n"
+         "A cell is `yes`, or the code of the sentence with which the compiler refuses the two values "
+         "([legend](#legend)),\n"
+         "whatever the other axes are. A composition is supported exactly if all pairs of its values are: the same "
+         "test\n"
+         "compares this with `support` on "
+      << sampled().size() << " random compositions. Of the " << with_separators(all.compositions)
+      << " compositions of the values below " << with_separators(all.supported)
+      << " are supported.\n"
+         "Which of them are tested, and how: [tested compositions](results/matrix.md).\n\n"
+         "Values of one axis that behave alike are listed once: K of `top_k` may be 1 to 16, activations, biases and\n"
+         "roundings of capacities change no verdict, a feature map is `unit::image<unit::mean>`, and losses may be "
+         "summed,\n"
+         "`balance::sum<...>`, where each of them is supported.\n";
+  std::vector<std::string> free;
+  for (int i = 0; i < dimensions; ++i)
+    for (int j = i + 1; j < dimensions; ++j) {
+      std::set<verdict> here;
+      const std::string text = table(axis_of(i), axis_of(j), here);
+      met.insert(here.begin(), here.end());
+      if (here.empty())
+        free.push_back(std::string(axis_names[i]) + " and " + axis_names[j]);
+      else
+        out << "\n## " << static_cast<char>(std::toupper(axis_names[i][0])) << axis_names[i] + 1 << " and "
+            << axis_names[j] << "\n\n"
+            << text;
+    }
+  out << "\n## Pairs of axes without refusals\n\nEvery value of one goes with every value of the other:\n\n";
+  for (const std::string& f : free) out << "- " << f << "\n";
+  out << "\n## Legend\n\n";
+  for (const verdict v : met) {
+    const std::string code = code_of(v);
+    out << "- [" << code << "](errors.md#" << code << "): " << sentence(code) << "\n";
+  }
+  return out.str();
+}
+
+}  // namespace matrix

@@ -1,0 +1,11 @@
+// docs/support.md, made of the verdicts.
+#pragma once
+
+#include "verdicts.hpp"
+
+namespace matrix {
+
+/// The text of the page.
+std::string support_page();
+
+}  // namespace matrix

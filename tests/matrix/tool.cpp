@@ -1,0 +1,65 @@
+// support_matrix: writes what is made from the axes.
+//
+//   support_matrix page                        docs/support.md
+//   support_matrix compositions                tests/matrix/compositions.hpp
+//   support_matrix sample N SEED FOLDER SIZE   sources with N random supported compositions (all: N < 0), SIZE a source
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+
+#include "cover.hpp"
+#include "page.hpp"
+
+namespace {
+
+void print_compositions(std::ostream& out, const std::vector<matrix::point>& list) {
+  for (std::size_t i = 0; i < list.size(); ++i)
+    out << "  X(" << matrix::text_of(list[i]) << ")" << (i + 1 < list.size() ? " \\" : "") << "\n";
+}
+
+int sample(long long n, std::uint64_t seed, const std::filesystem::path& folder, std::size_t size) {
+  const auto list = matrix::random_compositions(n, seed);
+  std::filesystem::create_directories(folder);
+  std::size_t files = 0;
+  for (std::size_t first = 0; first < list.size(); first += size) {
+    std::ofstream out(folder / ("batch_" + std::to_string(files++) + ".cpp"));
+    out << "// Random compositions " << first << " and on, seed " << seed << ".\n#include <doctest/doctest.h>\n\n"
+        << "#include \"matrix/examine.hpp\"\n\n#define MATRIX_BATCH(X) \\\n";
+    print_compositions(out, {list.begin() + static_cast<std::ptrdiff_t>(first),
+                             list.begin() + static_cast<std::ptrdiff_t>(std::min(list.size(), first + size))});
+    out << "\nTEST_CASE(\"random compositions from number " << first
+        << "\") { matrix::examine_all<std::tuple<MATRIX_BATCH(MATRIX_SPEC) void>>(); }\n";
+    matrix::require(out.good(), "support_matrix: cannot write into ", folder.string());
+  }
+  std::cout << list.size() << " compositions in " << files << " sources\n";
+  return 0;
+}
+
+}  // namespace
+
+int main(int n, char** argument) {
+  try {
+    const std::string what = n > 1 ? argument[1] : "";
+    if (what == "page" && n == 2) {
+      std::cout << matrix::support_page();
+    } else if (what == "compositions" && n == 2) {
+      const auto list = matrix::covering_compositions();
+      std::size_t pairs = 0, all = 0;
+      for (const matrix::demand& d : matrix::demands()) pairs += d.values.size() == 2, ++all;
+      std::cout << "// " << list.size() << " compositions that meet all " << all - pairs
+                << " supported triples of router, capacity and unit and all " << pairs
+                << "\n// supported pairs of values that are tested.\n"
+                   "// Written by `support_matrix compositions`; the test matrix/cover checks it.\n#pragma once\n\n"
+                   "#define MATRIX_COMPOSITIONS(X) \\\n";
+      print_compositions(std::cout, list);
+    } else if (what == "sample" && n == 6) {
+      return sample(std::stoll(argument[2]), std::stoull(argument[3]), argument[4], std::stoull(argument[5]));
+    } else {
+      std::cerr << "support_matrix: page | compositions | sample N SEED FOLDER SIZE\n";
+      return 2;
+    }
+  } catch (const std::exception& e) {
+    std::cerr << e.what() << "\n";
+    return 1;
+  }
+}
