@@ -61,7 +61,7 @@ typename one_router<Spec>::config one_router_config(const nn::vit_sizes& z, cons
   typename tail::config back;
   back.attention.dim = z.dim, back.attention.heads = z.heads, back.attention.tokens = z.tokens();
   back.moe.dim = o.dim, back.moe.hidden = 4 * o.dim, back.moe.experts = o.experts, back.moe.unit_rows = z.tokens();
-  if constexpr (requires { back.moe.balance.template get<polymoe::balance::supervised>(); })
+  if constexpr (std::is_same_v<typename Spec::balance, polymoe::balance::supervised>)
     back.moe.balance.template get<polymoe::balance::supervised>().weight = static_cast<float>(o.lambda);
   back.count = o.moe_blocks, back.first = front.count;
   return nn::vit_of_config<nn::sequential<nn::named<"", dense_blocks>, nn::named<"", tail>>>(z, {{front, back}});
