@@ -153,7 +153,7 @@ class layer_subject : public subject {
     if constexpr (slots)
       return spell(c.plan());
     else {
-      spelled_plan p = spell(polymoe::expand(c.plan()).plan);
+      spelled_plan p = spell(polymoe::expand(c.plan()));
       for (index t = 0; c.plan().skip.ptr[0] && t < units; ++t)
         p.skip.push_back(moe_test::as_double(c.plan().skip.get(0, t)));
       p.violation = polymoe::plan_violation(c.plan());

@@ -16,6 +16,7 @@
 
 #include "../../../expert/tiled.hpp"
 #include "blaslt.cuh"
+#include "column_sums.cuh"
 
 namespace polymoe::inline v0 {
 namespace backend::batched {
@@ -252,6 +253,7 @@ struct needs {
     template <class Act>
     void activate_backward(nothing, int, int, Act) const {}
     void fold_gates(int, nothing, int) const {}
+    void drop(nothing) const {}
     template <class Act>
     void activate_gated(nothing, nothing, nothing, Act) const {}
     template <class Act>

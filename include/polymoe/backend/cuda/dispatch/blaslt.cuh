@@ -149,6 +149,7 @@ struct blaslt_extras {
   view<Out> before{};            ///< [m, n], written: what the GELU got
   view<const Out> pre{};         ///< [m, n]: what the GELU got
   compute_t<T> alpha = compute_t<T>(1);
+  index batch = 0;  ///< 0: as many as prepared
   blaslt_strides strides{};
   blaslt_workspace workspace{};
 };
@@ -197,7 +198,7 @@ class blaslt_product {
     const sizes z{d.rows,
                   d.cols,
                   shape_.transpose_a ? a.rows : a.cols,
-                  shape_.batch,
+                  e.batch > 0 ? e.batch : shape_.batch,
                   a.stride,
                   b.stride,
                   d.stride,
@@ -209,7 +210,7 @@ class blaslt_product {
     require((shape_.transpose_a ? a.cols : a.rows) == z.m && (shape_.transpose_b ? b.cols : b.rows) == z.k &&
                 (shape_.transpose_b ? b.rows : b.cols) == z.n,
             text(), ": A is ", shape_text(a), ", B is ", shape_text(b), ", D is ", shape_text(d));
-    require(z.m <= shape_.m && z.n <= shape_.n && z.k <= shape_.k && z.k > 0, text(),
+    require(z.m <= shape_.m && z.n <= shape_.n && z.k <= shape_.k && z.k > 0 && z.batch <= shape_.batch, text(),
             ": it was asked to run ", z.batch, " x [", z.m, " x ", z.n, " x ", z.k, "]");
     require(aligned(a.ptr[0], a.stride, align_a_) && aligned(b.ptr[0], b.stride, align_b_) &&
                 aligned(d.ptr[0], d.stride, align_d_) && aligned(a.ptr[0], z.stride_a, align_a_) &&

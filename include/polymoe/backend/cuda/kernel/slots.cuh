@@ -46,7 +46,7 @@ inline constexpr int slot_tile_units = 32;  ///< units of a block of slot_gradie
 
 /// Largest of some numbers and the sum of exp(number - largest), carried from number to number.
 template <class C>
-struct running_softmax {
+struct largest_and_sum {
   C top = -C(__builtin_inff()), sum = C(0);
 
   POLYMOE_DEVICE POLYMOE_ALWAYS_INLINE void add(C x) {
@@ -145,7 +145,7 @@ struct slot_block {
   POLYMOE_DEVICE void unit(index r, C& entropy, C& margin) const {
     const index t = first + r;
     if (a.softmax.unit_length) unit_length<V>(t);
-    running_softmax<C> mine;
+    largest_and_sum<C> mine;
     C weighted(0), second = -C(__builtin_inff());  // sum of exp(L - top) (L - top)
     bool finite = true;
     for (index s = device::lane(); s < slots; s += 32) {
@@ -226,7 +226,7 @@ struct slot_block {
 
   POLYMOE_DEVICE void slots_of_piece(C* top, C* sum, bool finish) const {
     columns([&](index s, index from, index step, index place) {
-      running_softmax<C> mine;
+      largest_and_sum<C> mine;
       for (index r = from; s < slots && r < count; r += step)
         if (!a.plan.bad[first + r]) mine.add(logit(r, s));
       if (step > 1)
@@ -238,15 +238,15 @@ struct slot_block {
     device::sync_block();
     columns([&](index s, index from, index step, index place) {
       if (from > 0 || s >= slots) return;
-      running_softmax<C> mine{shared[place], shared[32 * slot_warps + place]};
+      largest_and_sum<C> mine{shared[place], shared[32 * slot_warps + place]};
       for (index n = 1; n < step; ++n)
         mine.join(shared[place_of(place, n)], shared[32 * slot_warps + place_of(place, n)]);
       top[s] = mine.top, sum[s] = finish ? mine.share() : mine.sum;
     });
   }
   /// Top and share of a slot, joined from the pieces of the group where there are several.
-  POLYMOE_DEVICE running_softmax<C> joined(index s) const {
-    running_softmax<C> all;
+  POLYMOE_DEVICE largest_and_sum<C> joined(index s) const {
+    largest_and_sum<C> all;
     for (index n = group * a.pieces; n < (group + 1) * a.pieces; ++n)
       all.join(a.part_top[n * slots + s], a.part_sum[n * slots + s]);
     return all;
