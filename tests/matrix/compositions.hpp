@@ -1,4 +1,5 @@
-// 360 compositions that meet every supported triple of router, capacity and unit and every supported pair.
+// 360 compositions that meet all 273 supported triples of router, capacity and unit and all 1308
+// supported pairs of values that are tested.
 // Written by `support_matrix compositions`; the test matrix/cover checks it.
 #pragma once
 
