@@ -40,6 +40,7 @@ class router_case {
         x_(bytes(r)),
         dx_(bytes(r)) {
     fill_normal(stream(), of(x_), 1, "x");
+    device::clear(dx_.data(), dx_.size(), stream());  // gradients are added to it
     forward();
     auto& saved = w_.saved();
     placed_ = static_cast<double>(w_.module().stats(w_.ctx(), saved).placed);
