@@ -12,7 +12,7 @@ template <class B>
 struct feature_maps {
   static_assert(polymoe::backend::has_convolutions<B>(),
                 "polymoe M028: this backend has no convolutions and nothing else for feature maps; nn::conv2d, "
-                "group_norm, batch_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M028");
+                "group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M028");
 };
 
 }  // namespace nn
