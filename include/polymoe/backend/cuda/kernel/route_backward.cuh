@@ -215,7 +215,7 @@ struct route_products {
 };
 
 template <int Matrices, bool Perturbed, class T>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads)
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads, 1)
     route_products_kernel(route_backward_args<T> b, route_products n) {
   using C = compute_t<T>;
   const route_args<T>& a = b.forward;
