@@ -19,11 +19,12 @@ namespace nn {
 template <class Blocks, class T = typename Blocks::scalar, class B = typename Blocks::backend>
 using vit_of = sequential<named<"patch_embed", patch_embed<T, B>>, named<"", positions<T, B>>, named<"blocks", Blocks>,
                           named<"norm", layer_norm<T, B>>, named<"", pool<T, B>>, named<"head", linear<T, B>>>;
-template <class Mlp>
-using vit = vit_of<repeat<encoder_block<Mlp>>>;
+// T and B come from Mlp: nvcc spells a kernel's types by the first name they had, and cannot spell one with a text in it.
+template <class Mlp, class T = typename Mlp::scalar, class B = typename Mlp::backend>
+using vit = vit_of<repeat<encoder_block<Mlp>>, T, B>;
 /// `Dense` in most blocks and `Moe` where a placement says so.
-template <class Dense, class Moe>
-using mixed_vit = vit_of<mixed_blocks<encoder_block<Dense>, encoder_block<Moe>>>;
+template <class Dense, class Moe, class T = typename Dense::scalar, class B = typename Dense::backend>
+using mixed_vit = vit_of<mixed_blocks<encoder_block<Dense>, encoder_block<Moe>>, T, B>;
 
 /// Sizes of a vision transformer apart from its MLP blocks.
 struct vit_sizes {
@@ -53,7 +54,7 @@ constexpr typename encoder_block<Mlp>::config vit_block(const vit_sizes& s, cons
 }  // namespace detail
 
 template <class Blocks, class T = typename Blocks::scalar, class B = typename Blocks::backend>
-constexpr typename vit_of<Blocks>::config vit_of_config(const vit_sizes& s, const typename Blocks::config& blocks) {
+constexpr typename vit_of<Blocks, T, B>::config vit_of_config(const vit_sizes& s, const typename Blocks::config& blocks) {
   const index all = s.tokens(), patches = all - (s.class_token ? 1 : 0);
   typename patch_embed<T, B>::config patch{s.channels, s.height, s.width, s.patch, s.stride, s.padding, s.dim};
   patch.products = s.products;
@@ -66,20 +67,20 @@ constexpr typename vit_of<Blocks>::config vit_of_config(const vit_sizes& s, cons
            typename pool<T, B>::config{s.dim, all, s.class_token ? pool_kind::first : pool_kind::mean},
            head}};
 }
-template <class Mlp>
+template <class Mlp, class T = typename Mlp::scalar, class B = typename Mlp::backend>
 constexpr typename vit<Mlp>::config vit_config(const vit_sizes& s, const typename Mlp::config& mlp) {
   typename repeat<encoder_block<Mlp>>::config blocks;
   blocks.block = detail::vit_block<Mlp>(s, mlp), blocks.count = s.depth;
-  return vit_of_config<repeat<encoder_block<Mlp>>>(s, blocks);
+  return vit_of_config<repeat<encoder_block<Mlp>>, T, B>(s, blocks);
 }
-template <class Dense, class Moe>
+template <class Dense, class Moe, class T = typename Dense::scalar, class B = typename Dense::backend>
 constexpr typename mixed_vit<Dense, Moe>::config mixed_vit_config(const vit_sizes& s, const typename Dense::config& dense,
                                                                   const typename Moe::config& moe, placement where) {
   using blocks_type = mixed_blocks<encoder_block<Dense>, encoder_block<Moe>>;
   typename blocks_type::config blocks;
   blocks.plain = detail::vit_block<Dense>(s, dense), blocks.special = detail::vit_block<Moe>(s, moe);
   blocks.count = s.depth, blocks.special_at = where;
-  return vit_of_config<blocks_type>(s, blocks);
+  return vit_of_config<blocks_type, T, B>(s, blocks);
 }
 
 }  // namespace nn
