@@ -1,4 +1,5 @@
-// nn::resnet and nn::branches: sizes of ResNet-18 when the code is compiled, names as in torchvision, the module contract.
+// nn::resnet and nn::branches: sizes of ResNet-18 when the code is compiled, names as in torchvision, the module
+// contract. with: convolutions
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/resnet.hpp>
@@ -37,7 +38,7 @@ TEST_CASE("branches keep the module contract, with and without a change of width
 
 TEST_CASE("branches say which widths or rows do not meet") {
   using pair = nn::branches<nn::linear<float>, nn::named<"side", nn::linear<float>>>;
-  CHECK_THROWS_WITH_AS(pair({{3, 4}, {3, 5}}), doctest::Contains("maps width 3 to 4, the other 3 to 5"), error);
+  CHECK_THROWS_WITH_AS(pair({{3, 4}, {3, 5}}), doctest::Contains("maps width 3 to 4, the other width 3 to 5"), error);
   using uneven = nn::branches<nn::linear<float>, nn::named<"side", nn::pool<float>>>;
   workspace<uneven> w(uneven({{3, 3}, {3, 2}}), {.max_rows = 4});
   float x[12] = {}, y[12];

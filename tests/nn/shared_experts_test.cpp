@@ -1,4 +1,5 @@
 // nn::shared_experts: the module contract around a Mixture-of-Experts layer, the sum by hand, names, costs, messages.
+// with: blocks
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/mlp_block.hpp>
@@ -24,10 +25,10 @@ using shared_moe = nn::shared_experts<nn::mlp_block<T>, layer<routed_spec<T>, cp
 template <class T>
 using plain_moe = nn::shared_experts<nn::mlp_block<T>, layer<routed_spec<T, expert::identity>, cpu>>;
 template <class T>
-using block = nn::residual<shared_moe<T>>;
+using shared_block = nn::residual<shared_moe<T>>;
 
 template <class T, class Module = shared_moe<T>>
-typename Module::config config() {
+typename Module::config shared_config() {
   typename Module::config c;
   c.shared = {5, 6};
   c.routed.dim = 5, c.routed.hidden = 3, c.routed.experts = 4;
@@ -39,20 +40,22 @@ typename Module::config config() {
 TEST_CASE("shared experts keep the module contract, in a residual too") {
   // bf16 rounds the router's input, and a unit near a tie goes elsewhere: the seed has none.
   testing::check_options o{.rows = 12, .seed = 3, .param_scale = 0.5};
-  testing::detail::check_memory<plain_moe<double>>(config<double, plain_moe<double>>(), o, 1);
+  testing::detail::check_memory<plain_moe<double>>(shared_config<double, plain_moe<double>>(), o, 1);
   o.samples = 200;
   testing::check_report r;
-  testing::detail::check_gradients<block<double>>(config<double>(), o, r);
-  testing::detail::check_tangent<block<dual<double>>, block<double>>(config<dual<double>>(), config<double>(), o, r);
-  testing::detail::check_threads<block<float>>(config<float>(), o);
+  testing::detail::check_gradients<shared_block<double>>(shared_config<double>(), o, r);
+  testing::detail::check_tangent<shared_block<dual<double>>, shared_block<double>>(shared_config<dual<double>>(),
+                                                                                   shared_config<double>(), o, r);
+  testing::detail::check_threads<shared_block<float>>(shared_config<float>(), o);
   CHECK(r.param_gradient > 0);
 }
 
 TEST_CASE("shared experts add the dense module's output to the layer's, and both input gradients") {
   constexpr index rows = 9;
-  workspace<shared_moe<double>> both(shared_moe<double>(config<double>()), {.max_rows = rows, .seed = 1});
-  workspace<nn::mlp_block<double>> dense(nn::mlp_block<double>(config<double>().shared), {.max_rows = rows, .seed = 2});
-  workspace<layer<routed_spec<double>, cpu>> routed(layer<routed_spec<double>, cpu>(config<double>().routed),
+  workspace<shared_moe<double>> both(shared_moe<double>(shared_config<double>()), {.max_rows = rows, .seed = 1});
+  workspace<nn::mlp_block<double>> dense(nn::mlp_block<double>(shared_config<double>().shared),
+                                         {.max_rows = rows, .seed = 2});
+  workspace<layer<routed_spec<double>, cpu>> routed(layer<routed_spec<double>, cpu>(shared_config<double>().routed),
                                                     {.max_rows = rows, .seed = 2});
   const auto copy = [&](auto& part, const std::string& prefix) {
     auto values = part.values_on_host();
@@ -65,8 +68,8 @@ TEST_CASE("shared experts add the dense module's output to the layer's, and both
     part.set_values(values), part.refresh();
   };
   copy(dense, "shared."), copy(routed, "");
-  using testing::detail::numbers;
   using testing::detail::tensor;
+  using testing::detail::values_of;
   tensor<double> x(rows, 5), dy(rows, 5), y[3] = {{rows, 5}, {rows, 5}, {rows, 5}},
                                           dx[3] = {{rows, 5}, {rows, 5}, {rows, 5}};
   testing::detail::fill<double>(x, 5, 1, 1), testing::detail::fill<double>(dy, 5, 2, 1);
@@ -85,18 +88,18 @@ TEST_CASE("shared experts add the dense module's output to the layer's, and both
 }
 
 TEST_CASE("shared experts: names, costs, messages") {
-  shared_moe<float> m(config<float>());
+  shared_moe<float> m(shared_config<float>());
   visitor<float> v;
   m.visit(v);
-  CHECK(v.params().front().name == "shared.fc1.weight");
-  CHECK(v.params().back().name == "experts.3.fc2.bias");
-  const cost all = shared_moe<float>::count(config<float>(), 7), dense = nn::mlp_block<float>::count({5, 6}, 7),
-             routed = layer<routed_spec<float>, cpu>::count(config<float>().routed, 7);
+  CHECK(v.params().front().name == "router.weight");
+  CHECK(v.params().back().name == "shared.fc2.bias");
+  const cost all = shared_moe<float>::count(shared_config<float>(), 7), dense = nn::mlp_block<float>::count({5, 6}, 7),
+             routed = layer<routed_spec<float>, cpu>::count(shared_config<float>().routed, 7);
   CHECK(all == dense + routed);
   CHECK(all.params == v.param_count());
   CHECK(all.routed_macs == routed.routed_macs);
   CHECK(all.active_params == dense.params + routed.active_params);
-  auto wrong = config<float>();
+  auto wrong = shared_config<float>();
   wrong.shared.dim = 4;
   CHECK_THROWS_WITH_AS(shared_moe<float>{wrong}, doctest::Contains("width 4 to 4"), error);
 }

@@ -29,6 +29,29 @@ struct layer_config {
   typename Spec::capacity capacity{};
   typename Spec::combine combine{};
   balance::as_sum<typename Spec::balance> balance{};
+
+  /// Columns of the output: D, or the classes of a head.
+  constexpr index out_cols() const { return Spec::expert::head_of_classes ? classes : dim; }
+  /// Of the routing half.
+  constexpr routing_config<Spec> routing_settings() const {
+    return {dim, experts, group_size, router, capacity, combine, balance, padded};
+  }
+  /// Of the apply half, as far as its cost depends on it.
+  constexpr apply_config expert_settings() const {
+    apply_config a;
+    a.dim = dim, a.hidden = hidden, a.out = out_cols(), a.experts = experts;
+    a.unit_rows = unit_rows, a.map_height = map_height;
+    return a;
+  }
+  /// Of an apply half that serves the plans of `r`.
+  template <class Routing>
+  constexpr apply_config apply_settings(const Routing& r) const {
+    apply_config a = expert_settings();
+    a.experts = r.plan_experts(), a.group_slots = r.group_slots(), a.group_size = group_size;
+    a.even = (padded || Spec::router::k == mixed_into_slots) && !Routing::has_fallback;
+    a.dropout = expert_dropout, a.equal_experts = equal_experts;
+    return a;
+  }
 };
 
 /// A composition that support() refuses: nothing but the sentence that says why, so that one mistake is one error.
@@ -63,14 +86,10 @@ class working_layer {
   };
 
   explicit working_layer(config c)
-      : config_(checked(c)),
-        routing_(routing_of(c)),
-        apply_({c.dim, c.hidden, outputs(c), routing_.plan_experts(), c.unit_rows, routing_.group_slots(),
-                (c.padded || apply_type::mixes) && !routing_type::has_fallback, c.map_height, c.expert_dropout,
-                c.equal_experts, c.group_size}) {}
+      : config_(checked(c)), routing_(c.routing_settings()), apply_(c.apply_settings(routing_)) {}
 
   index in_cols() const { return config_.dim; }
-  index out_cols() const { return outputs(config_); }
+  index out_cols() const { return config_.out_cols(); }
   const config& settings() const { return config_; }
   routing_type& router() { return routing_; }
   const routing_type& router() const { return routing_; }
@@ -103,9 +122,9 @@ class working_layer {
   /// every slot of experts that pick units is taken; one unit then meets the mean number of experts, rounded up.
   static constexpr cost count(const config& c, index rows) {
     const index units = rows / c.unit_rows;
-    const cost one = apply_type::count_one({c.dim, c.hidden, outputs(c), c.experts, c.unit_rows, 0, false, c.map_height});
+    const cost one = apply_type::count_one(c.expert_settings());
     const index all = c.experts + (routing_type::has_fallback ? 1 : 0);
-    const routing_config<Spec> r = routing_of(c);
+    const routing_config<Spec> r = c.routing_settings();
     const cost route = routing_type::count(r, units);
     const index served = routing_type::served(r, units) * c.unit_rows * one.macs, k = routing_type::met(r, units);
     return {route.params + all * one.params, route.active_params + k * one.params, route.macs + served, served};
@@ -115,10 +134,6 @@ class working_layer {
   std::string describe() const;
 
  private:
-  static constexpr routing_config<Spec> routing_of(const config& c) {
-    return {c.dim, c.experts, c.group_size, c.router, c.capacity, c.combine, c.balance, c.padded};
-  }
-  static constexpr index outputs(const config& c) { return Spec::expert::head_of_classes ? c.classes : c.dim; }
   static const config& checked(const config& c) {
     require(c.dim >= 1, "layer: dim is ", c.dim, ", it must be at least 1");
     require(!Spec::expert::head_of_classes || c.classes >= 1, "layer: a head expert needs classes, it is ", c.classes);

@@ -7,8 +7,9 @@
 namespace polymoe::inline v0 {
 namespace nn {
 
-/// Two modules on one input, their outputs added: the projection shortcut of ResNets where a block changes width or size
-/// (He et al. 2016, option B).  `Main` adds nothing to the names of its parameters, `Side` its own name.
+/// Two modules on one input, their outputs added: the projection shortcut of ResNets where a block changes width or
+/// size (He et al. 2016, option B), or experts that every row meets (shared_experts.hpp).  `Main` adds nothing to the
+/// names of its parameters, `Side` its own name.
 template <class Main, class Side>
 class branches {
  public:
@@ -32,7 +33,7 @@ class branches {
   branches() = default;
   explicit branches(config c) : main_(std::move(c.main)), side_(std::move(c.side)) {
     require(main_.in_cols() == side_.in_cols() && main_.out_cols() == side_.out_cols(), "branches: one maps width ",
-            main_.in_cols(), " to ", main_.out_cols(), ", the other ", side_.in_cols(), " to ", side_.out_cols());
+            main_.in_cols(), " to ", main_.out_cols(), ", the other width ", side_.in_cols(), " to ", side_.out_cols());
   }
 
   index in_cols() const { return main_.in_cols(); }
@@ -86,7 +87,9 @@ class branches {
   }
 
   Main& main() { return main_; }
+  const Main& main() const { return main_; }
   Side& side() { return side_; }
+  const Side& side() const { return side_; }
 
  private:
   Main main_;

@@ -53,7 +53,7 @@ class routed_blocks {
   };
 
   routed_blocks() = default;
-  explicit routed_blocks(config c) : config_(checked(c)), routing_(routing_of(c.moe)) {
+  explicit routed_blocks(config c) : config_(checked(c)), routing_(c.moe.routing_settings()) {
     for (index i = 0; i < c.count; ++i) blocks_.emplace_back(c, routing_);
   }
 
@@ -157,8 +157,8 @@ class routed_blocks {
 
   static constexpr cost count(const config& c, index rows) {
     const index units = rows / c.moe.unit_rows;
-    const routing_config<Spec> r = routing_of(c.moe);
-    const cost route = routing_type::count(r, units), one = apply_type::count_one(sizes(c.moe, c.moe.experts, 0));
+    const routing_config<Spec> r = c.moe.routing_settings();
+    const cost route = routing_type::count(r, units), one = apply_type::count_one(c.moe.expert_settings());
     const index all = c.moe.experts + (routing_type::has_fallback ? 1 : 0);
     const index served = routing_type::served(r, units) * c.moe.unit_rows * one.macs, k = routing_type::met(r, units);
     const cost around = layer_norm<T, B>::count({c.moe.dim, c.eps}, rows).times(2) + nn::attention<T, B>::count(c.attention, rows);
@@ -171,7 +171,7 @@ class routed_blocks {
     block(const config& c, const routing_type& router)
         : attending_({{typename layer_norm<T, B>::config{c.moe.dim, c.eps}, c.attention}}),
           norm_({c.moe.dim, c.eps}),
-          apply_(sizes(c.moe, router.plan_experts(), router.group_slots())) {}
+          apply_(c.moe.apply_settings(router)) {}
     void visit(visitor<M>& v) {
       attending_.visit(v);
       v.child("norm2", norm_), v.child("moe", apply_);
@@ -181,13 +181,6 @@ class routed_blocks {
     apply_type apply_;
   };
 
-  static constexpr routing_config<Spec> routing_of(const layer_config<Spec>& c) {
-    return {c.dim, c.experts, c.group_size, c.router, c.capacity, c.combine, c.balance, c.padded};
-  }
-  static constexpr apply_config sizes(const layer_config<Spec>& c, index experts, index group_slots) {
-    return {c.dim, c.hidden, c.dim, experts, c.unit_rows, group_slots, (c.padded || apply_type::mixes) && !routing_type::has_fallback, c.map_height, c.expert_dropout,
-            c.equal_experts, c.group_size};
-  }
   static const config& checked(const config& c) {
     require(c.count >= 1, "routed_blocks: count is ", c.count, ", it must be at least 1");
     require(c.attention.dim == c.moe.dim && c.moe.dim >= 1, "routed_blocks: attention has width ", c.attention.dim,

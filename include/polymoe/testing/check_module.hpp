@@ -71,7 +71,7 @@ double to_double(T x) {
 
 /// All numbers of a view in double: values, then tangents.
 template <class T>
-std::vector<double> numbers(view<T> v) {
+std::vector<double> values_of(view<T> v) {
   std::vector<double> out;
   for (int p = 0; p < view<T>::planes; ++p)
     for (index r = 0; r < v.rows; ++r)
@@ -149,7 +149,7 @@ struct bench {
     w.zero_grads();
     w.forward(x, y);
     w.backward(dy, dx);
-    return {numbers<T>(y), numbers<T>(dx), numbers<M>(w.grads())};
+    return {values_of<T>(y), values_of<T>(dx), values_of<M>(w.grads())};
   }
   /// <dy, f(x)>, the function whose gradient backward computes.
   double projected() {
@@ -237,17 +237,17 @@ void check_memory(const typename Module::config& config, const check_options& o,
   if (o.input_gradient) equal_bits(first.dx, second.dx, "input gradient of a second run");
 
   b.w.backward(b.dy, b.dx);
-  const std::vector<double> twice = numbers(b.w.grads());
+  const std::vector<double> twice = values_of(b.w.grads());
   for (std::size_t i = 0; i < twice.size(); ++i)
     require(std::abs(twice[i] - 2 * first.grads[i]) <= 1e-5 * (std::abs(first.grads[i]) + 1e-3),
             "check_module: parameter gradients must be added to: entry ", i, " is ", twice[i], " after two backwards, ",
             first.grads[i], " after one");
-  if (o.input_gradient) equal_bits(first.dx, numbers(b.dx.get()), "input gradient must be written, not added to");
+  if (o.input_gradient) equal_bits(first.dx, values_of(b.dx.get()), "input gradient must be written, not added to");
 
   b.w.zero_grads();
   b.w.forward(b.x, b.y);
   b.w.backward(b.dy, view<T>{});
-  equal_bits(first.grads, numbers(b.w.grads()), "parameter gradient without an input gradient");
+  equal_bits(first.grads, values_of(b.w.grads()), "parameter gradient without an input gradient");
 
   bench<Module> wide(config, o, 1, 3 * o.rows);
   const outcome inside = wide.run();
