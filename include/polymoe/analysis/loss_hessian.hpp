@@ -42,8 +42,9 @@ class loss_hessian {
  public:
   using scalar = typename Model::scalar;
   using real = real_t<scalar>;
-  static_assert(is_dual<scalar>, "analysis::loss_hessian needs a model over dual<float> or dual<double>: the tangent of its "
-                                 "gradients is the product with the Hessian");
+  static_assert(is_dual<scalar>,
+                "polymoe: loss_hessian needs a model over dual<float> or dual<double>: the tangent of its "
+                "gradients is the product with the Hessian");
   using batch = labelled_rows<real>;
 
   loss_hessian(workspace<Model>& w, std::vector<batch> batches, index classes, loss_hessian_options o = {})

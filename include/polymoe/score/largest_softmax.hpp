@@ -11,7 +11,7 @@ namespace polymoe::inline v0::score {
 
 template <int K>
 struct largest_softmax {
-  static_assert(K >= 1, "score::largest_softmax<K> keeps at least one expert");
+  static_assert(K >= 1, "polymoe: score::largest_softmax<K> keeps at least one expert");
   static constexpr const char* name = "largest_softmax";
   template <class Row>
   POLYMOE_HD Row forward(const Row& z) const {

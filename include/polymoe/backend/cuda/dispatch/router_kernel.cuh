@@ -157,7 +157,8 @@ class router_kernel<Spec, cuda_device> {
     if constexpr (!schedule::ordered) {
       return {};
     } else {
-      static_assert(requires { sort_for(schedule{}); },
+      constexpr bool sorts = requires { sort_for(schedule{}); };
+      static_assert(sorts,
                     "polymoe: priority by gate or probability sorts; include <polymoe/backend/cuda/dispatch/sort.cuh> before "
                     "the layer is used (it includes CUB, ten seconds of compile time)");
       return sort_for(schedule{});
