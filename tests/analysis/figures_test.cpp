@@ -1,5 +1,6 @@
 // Super-classes, calibration and figures over seeds, on cases whose answer is known.
 // sanitize: yes
+// with: hessian
 #include <doctest/doctest.h>
 
 #include <polymoe/analysis/calibration.hpp>

@@ -1,5 +1,6 @@
 // analysis::linear_probe: against a direct solution of the normal equations, examples per class, separable and useless
 // features, refusals.
+// with: hessian
 #include <doctest/doctest.h>
 
 #include <polymoe/analysis/linear_probe.hpp>

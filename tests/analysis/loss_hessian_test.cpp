@@ -1,5 +1,6 @@
 // The Hessian of a model's loss: against a closed form, against the dense Hessian by differences in double, and as an
 // operator.
+// with: hessian
 #include <doctest/doctest.h>
 
 #include <polymoe/analysis/loss_hessian.hpp>

@@ -1,5 +1,6 @@
 // The spectrum tools on matrices whose eigenvalues are known.
 // sanitize: yes
+// with: hessian
 #include <doctest/doctest.h>
 
 #include <polymoe/analysis/power_iteration.hpp>

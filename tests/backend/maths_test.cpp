@@ -1,5 +1,6 @@
 // Dense products of every library and number type against plain loops in double, on odd sizes, poisoned outputs and
 // several thread counts.
+// optimise: yes
 #include <doctest/doctest.h>
 
 #include <atomic>

@@ -1,5 +1,6 @@
 // row<> with one lane: reductions, and the K largest against a full sort, ties to the lower index.
 // sanitize: yes
+// optimise: yes
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// arch: sm_80
+// arch: sm_80 always
 // Compiles the movers for the GPU: rows of 16-byte accesses and of single elements, float, bf16 and double.
 #include <polymoe/cuda.cuh>
 

@@ -1,4 +1,5 @@
 // Attention on CUDA, run on the CPU by the host executor, against the CPU backend.
+// with: nn
 #include "helpers.hpp"
 #include "tensors.hpp"
 

@@ -1,6 +1,7 @@
 // Experts whose products are batched through cuBLASLt (padded plans, mixtures), with the stand-in for the library: the
 // layout of the products, their epilogues, and whole layers against the CPU backend, with and without fusion.
 // timeout: 600
+// with: experts
 #include "layer_harness.hpp"
 
 #if !defined(__CUDACC__)
@@ -100,7 +101,7 @@ struct forced_batched : expert_spec<float> {
 
 /// A layer on both backends; `expect` parts of what the CUDA one says of itself.
 template <class Spec>
-void check(const setup& s, std::vector<std::string> expect = {"cuBLASLt batched"}) {
+void check_batched(const setup& s, std::vector<std::string> expect = {"cuBLASLt batched"}) {
   both<Spec> b(s);
   const std::string text = b.device().module().describe();
   for (const std::string& part : expect) CHECK_MESSAGE(text.find(part) != std::string::npos, part, " in ", text);
@@ -121,7 +122,7 @@ struct blaslt_scope {
 TEST_CASE("padded layers with batched products equal the CPU's: capacity binds, experts without rows, bad units") {
   both<expert_spec<double>> a({.units = 70, .padded = true, .with_bad = true, .factor = 0.8f, .seed = 1});
   CHECK(a.dropped > 0);
-  check<expert_spec<double>>({.units = 3, .experts = 9, .dim = 10, .hidden = 7, .padded = true, .seed = 2});
+  check_batched<expert_spec<double>>({.units = 3, .experts = 9, .dim = 10, .hidden = 7, .padded = true, .seed = 2});
   both<expert_spec<float>> b({.units = 90,
                                .experts = 5,
                                .dim = 33,
@@ -132,22 +133,27 @@ TEST_CASE("padded layers with batched products equal the CPU's: capacity binds, 
                                .factor = 0.7f,
                                .seed = 3});
   CHECK(b.dropped > 0);
-  check<expert_spec<float>>({.units = 64, .dim = 32, .hidden = 48, .padded = true, .factor = 2.0f, .seed = 4},
-                             {"cuBLASLt batched (every expert owns as many rows", "fc1: bias_gelu", "fc2: bias"});
+  check_batched<expert_spec<float>>(
+      {.units = 64, .dim = 32, .hidden = 48, .padded = true, .factor = 2.0f, .seed = 4},
+      {"cuBLASLt batched (every expert owns as many rows", "fc1: bias_gelu", "fc2: bias"});
   // Fewer units than memory is bound for: other strides than were prepared; evaluation; one unit; none; one expert.
-  check<expert_spec<float>>({.units = 40, .padded = true, .mode = run_mode::eval, .seed = 5, .max_units = 100});
-  check<expert_spec<float>>({.units = 1, .dim = 32, .padded = true, .seed = 6, .max_units = 64});
-  check<expert_spec<float>>({.units = 0, .padded = true, .seed = 7, .max_units = 10});
-  check<one_expert>({.units = 40, .experts = 1, .dim = 32, .padded = true, .with_bad = true, .factor = 0.8f, .seed = 10});
-  check<expert_spec<bf16>>(
+  check_batched<expert_spec<float>>({.units = 40, .padded = true, .mode = run_mode::eval, .seed = 5, .max_units = 100});
+  check_batched<expert_spec<float>>({.units = 1, .dim = 32, .padded = true, .seed = 6, .max_units = 64});
+  check_batched<expert_spec<float>>({.units = 0, .padded = true, .seed = 7, .max_units = 10});
+  check_batched<one_expert>(
+      {.units = 40, .experts = 1, .dim = 32, .padded = true, .with_bad = true, .factor = 0.8f, .seed = 10});
+  check_batched<expert_spec<bf16>>(
       {.units = 96, .dim = 64, .hidden = 72, .group_size = 40, .padded = true, .with_bad = true, .seed = 8});
-  check<expert_spec<bf16>>({.units = 50, .dim = 20, .hidden = 30, .padded = true, .seed = 9});
+  check_batched<expert_spec<bf16>>({.units = 50, .dim = 20, .hidden = 30, .padded = true, .seed = 9});
 }
 
 TEST_CASE("either kind of product can be asked for; batched ones need equally many slots") {
-  check<forced_grouped>({.units = 64, .padded = true, .factor = 0.8f, .seed = 11}, {"grouped kernel (asked for)"});
-  check<forced_batched>({.units = 64, .padded = true, .factor = 0.8f, .seed = 12}, {"cuBLASLt batched (asked for"});
-  check<expert_spec<float>>({.units = 40, .seed = 13}, {"grouped kernel (experts own different numbers of rows"});
+  check_batched<forced_grouped>({.units = 64, .padded = true, .factor = 0.8f, .seed = 11},
+                                {"grouped kernel (asked for)"});
+  check_batched<forced_batched>({.units = 64, .padded = true, .factor = 0.8f, .seed = 12},
+                                {"cuBLASLt batched (asked for"});
+  check_batched<expert_spec<float>>({.units = 40, .seed = 13},
+                                    {"grouped kernel (experts own different numbers of rows"});
   using Layer = polymoe::layer<forced_batched, polymoe::cuda>;
   Layer::config c;
   c.dim = 8, c.hidden = 8, c.experts = 4;
@@ -170,11 +176,11 @@ using relu_spec = expert_spec<float, expert::mlp<act::relu>, Save>;
 TEST_CASE(
     "ReLU is fused where its output stays, other activations and gated experts take one kernel after the product") {
   const setup s{.units = 48, .dim = 32, .hidden = 48, .padded = true, .factor = 0.8f, .seed = 21};
-  check<relu_spec<save::everything>>(s, {"fc1: bias_relu"});
-  check<relu_spec<save::pre_activation>>(s, {"fc1: bias fused"});
-  check<expert_spec<float, expert::mlp<act::gelu_erf>>>(s, {"fc1: bias fused"});
-  check<expert_spec<float, expert::mlp<act::gelu_tanh, false>>>(s, {"fc1: gelu"});
-  check<expert_spec<float, expert::gated_mlp<act::silu, true>>>(s, {"gate: bias fused", "down: bias fused"});
+  check_batched<relu_spec<save::everything>>(s, {"fc1: bias_relu"});
+  check_batched<relu_spec<save::pre_activation>>(s, {"fc1: bias fused"});
+  check_batched<expert_spec<float, expert::mlp<act::gelu_erf>>>(s, {"fc1: bias fused"});
+  check_batched<expert_spec<float, expert::mlp<act::gelu_tanh, false>>>(s, {"fc1: gelu"});
+  check_batched<expert_spec<float, expert::gated_mlp<act::silu, true>>>(s, {"gate: bias fused", "down: bias fused"});
 }
 
 #if !defined(__CUDACC__)
@@ -183,7 +189,7 @@ TEST_CASE(
   const setup s{.units = 64, .dim = 32, .hidden = 48, .padded = true, .factor = 0.8f, .seed = 31};
   const auto run = [&](std::vector<std::string> expect) {
     host_blaslt::counts() = {};
-    check<expert_spec<float>>(s, std::move(expect));
+    check_batched<expert_spec<float>>(s, std::move(expect));
     return host_blaslt::counts();
   };
   // Two forward and two backward passes: four products forward, four data and four weight gradients.
@@ -196,14 +202,14 @@ TEST_CASE(
     const auto plain = run({"fc1: bias_gelu NOT fused, bias gradient NOT fused; fc2: bias NOT fused, dgelu NOT fused"});
     CHECK(plain.batched == 12);
     CHECK(plain.batched_fused == 0);
-    check<expert_spec<bf16>>({.units = 50, .dim = 20, .hidden = 30, .padded = true, .seed = 32}, {"NOT fused"});
-    check<relu_spec<save::everything>>(s, {"fc1: bias_relu NOT fused"});
+    check_batched<expert_spec<bf16>>({.units = 50, .dim = 20, .hidden = 30, .padded = true, .seed = 32}, {"NOT fused"});
+    check_batched<relu_spec<save::everything>>(s, {"fc1: bias_relu NOT fused"});
   }
   {
     blaslt_scope off({.no_algorithms = true});
     const auto none = run({"grouped kernel (NOT batched: cuBLASLt has no product of these shapes)"});
     CHECK(none.products == 0);
-    CHECK_THROWS_AS(check<forced_batched>(s), polymoe::error);
+    CHECK_THROWS_AS(check_batched<forced_batched>(s), polymoe::error);
   }
   // All searches come at bind, once for the measuring pass and the real one.
   polymoe::workspace<polymoe::layer<expert_spec<float>, cuda>> w(

@@ -1,4 +1,5 @@
 // The layer that bench/gpu times, under the host executor: its stages, called one by one, give the layer's bits.
+// with: layers
 #include "host_blaslt.hpp"
 #include "host_executor.hpp"
 

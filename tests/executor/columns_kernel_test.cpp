@@ -1,6 +1,7 @@
 // Experts that pick their units on CUDA under the host executor against the CPU backend: plans number for number,
 // weights, statistics, balance losses and gradients; the same bits from every grid.
 // timeout: 600
+// with: columns
 #include "columns_harness.hpp"
 
 namespace {

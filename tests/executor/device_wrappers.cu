@@ -1,4 +1,4 @@
-// arch: sm_80
+// arch: sm_80 always
 // Every wrapper of device.cuh in one kernel, and a launch of it.  nvcc compiles this file, executor_test.cpp includes
 // and runs it: the proof that the host executor offers the interface that nvcc sees.
 #include <algorithm>

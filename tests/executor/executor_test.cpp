@@ -1,5 +1,7 @@
 // The host executor against closed forms, and the order dependence it must show.
 // sanitize: yes
+// with: plans
+// optimise: yes
 #include "helpers.hpp"
 
 #include <chrono>

@@ -1,5 +1,6 @@
 // First values of parameters: the same bits on the CPU, under the executor, on a GPU, and with any compiler's habits; a
 // workspace on CUDA that draws them where they lie.
+// with: plans
 #include "tensors.hpp"
 
 #include <polymoe/backend/cuda/dispatch/initialise.cuh>
@@ -37,7 +38,7 @@ struct parameters {
 };
 
 template <class T>
-void compare(std::uint64_t seed) {
+void compare_values(std::uint64_t seed) {
   workspace<parameters<T, cpu>> host({}, {.max_rows = 1, .seed = seed});
   workspace<parameters<T, cuda>> copied({}, {.max_rows = 1, .seed = seed});
   workspace<parameters<T, cuda>> there({}, {.max_rows = 1, .seed = seed}, first_values_on_device<T>);
@@ -67,7 +68,7 @@ void compare(std::uint64_t seed) {
 std::uint64_t mixed(std::uint64_t h, std::uint64_t x) { return (h ^ x) * 0x100000001b3ull; }
 
 TEST_CASE("first values on the device have the CPU's bits: every rule, float and double") {
-  for (const std::uint64_t seed : {0u, 1u, 77u}) compare<float>(seed), compare<double>(seed);
+  for (const std::uint64_t seed : {0u, 1u, 77u}) compare_values<float>(seed), compare_values<double>(seed);
 }
 
 TEST_CASE("first values are the same numbers on every machine") {

@@ -1,13 +1,14 @@
 // Routing by a table on CUDA under the host executor against the CPU backend: the table lies in device memory, and its
 // numbers may be any.
 // timeout: 300
+// with: column_plans
 #include "columns_harness.hpp"
 
 namespace {
 using namespace columns_test;
 
 template <class Spec>
-void check(const setup& s, int units_per_id) {
+void check_fixed(const setup& s, int units_per_id) {
   std::vector<int> ids;
   for (int i = 0; i < s.units / units_per_id + 1; ++i) ids.push_back(static_cast<int>(11 * i % 17) - 4);
   polymoe::backend::device_block table(ids.size() * sizeof(int));
@@ -25,11 +26,11 @@ void check(const setup& s, int units_per_id) {
 
 TEST_CASE("a table of experts in device memory: negative and large ids, one for several units, bad units, drops") {
   using oracle = bounded_spec<double, polymoe::fixed<>>;
-  check<oracle>({.units = 66, .experts = 5, .factor = 2, .kind = inputs::bad, .seed = 1}, 1);
-  check<oracle>({.units = 70, .experts = 7, .group_size = 32, .padded = true, .factor = 0.5f, .seed = 2}, 4);
-  check<oracle>({.units = 0, .experts = 3, .seed = 3}, 1);
+  check_fixed<oracle>({.units = 66, .experts = 5, .factor = 2, .kind = inputs::bad, .seed = 1}, 1);
+  check_fixed<oracle>({.units = 70, .experts = 7, .group_size = 32, .padded = true, .factor = 0.5f, .seed = 2}, 4);
+  check_fixed<oracle>({.units = 0, .experts = 3, .seed = 3}, 1);
   using weighed = bounded_spec<float, polymoe::fixed<polymoe::score::softmax>>;
-  check<weighed>({.units = 65, .experts = 6, .seed = 4}, 3);
+  check_fixed<weighed>({.units = 65, .experts = 6, .seed = 4}, 3);
   const pair_of_backends<oracle> none({.units = 10, .experts = 4, .factor = 4, .seed = 5});
   for (const int e : none.device().expert_of) CHECK(e == 0);
 }

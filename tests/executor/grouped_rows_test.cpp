@@ -1,4 +1,5 @@
 // Forward and data gradient of the grouped product against plain fp64 loops, run by the host executor.
+// with: grouped
 #include "grouped_cases.hpp"
 
 namespace polymoe::grouped_test {

@@ -1,6 +1,7 @@
 // The integer maths of the grouped product: every tile once, a swizzle without bank conflicts, fragments as in the PTX
 // tables.
 // sanitize: yes
+// with: grouped
 #include "grouped_cases.hpp"
 
 #include <algorithm>

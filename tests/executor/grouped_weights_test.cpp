@@ -1,4 +1,5 @@
 // The weight gradient of the grouped product against plain fp64 loops, run by the host executor.
+// with: grouped
 #include "grouped_cases.hpp"
 
 namespace polymoe::grouped_test {
@@ -6,7 +7,7 @@ namespace {
 namespace g = polymoe::grouped;
 
 template <class T>
-struct problem {
+struct weight_problem {
   using C = compute_t<T>;
   ragged list;
   int n, k;
@@ -14,7 +15,7 @@ struct problem {
   std::vector<T> x, dy;
   std::vector<C> dw, db;  ///< what is there before
 
-  problem(const std::vector<int>& rows, int n_, int k_, bool gathered, std::uint64_t seed = 4)
+  weight_problem(const std::vector<int>& rows, int n_, int k_, bool gathered, std::uint64_t seed = 4)
       : list(rows), n(n_), k(k_) {
     const auto draw = random_root{seed}.stream(9, 0);
     const int s = list.rows(), units = gathered ? 50 : s + 3;
@@ -41,7 +42,7 @@ struct problem {
   struct gradients {
     std::vector<C> w, b;
   };
-  template <class Precision>
+  template <class weight_precision>
   gradients run(int chunk, bool with_bias = true) const {
     // Room behind the gradients and the workspace, which nobody may write.
     gradients d{dw, db};
@@ -51,8 +52,8 @@ struct problem {
     std::vector<C> work = poison<C>(static_cast<index>(bytes / sizeof(C)) + 16);
     const auto start = (reinterpret_cast<std::uintptr_t>(work.data()) + 15) / 16 * 16;
     C* aligned = reinterpret_cast<C*>(start);
-    g::weight_gradient<Precision>(nullptr, s, rows_dy(), rows_x(), n, k, d.w.data(), with_bias ? d.b.data() : nullptr,
-                                  aligned, bytes, chunk);
+    g::weight_gradient<weight_precision>(nullptr, s, rows_dy(), rows_x(), n, k, d.w.data(),
+                                         with_bias ? d.b.data() : nullptr, aligned, bytes, chunk);
     CHECK(untouched(work, at(aligned - work.data()) + bytes / sizeof(C)));
     for (int i = 0; i < 8; ++i) CHECK((d.w[dw.size() + at(i)] == C(77) && d.b[db.size() + at(i)] == C(77)));
     d.w.resize(dw.size()), d.b.resize(db.size());
@@ -73,15 +74,15 @@ struct problem {
   }
 };
 
-template <class Precision, class T>
-void check(const problem<T>& p, double most, int chunk) {
+template <class weight_precision, class T>
+void check(const weight_problem<T>& p, double most, int chunk) {
   CAPTURE(p.n);
   CAPTURE(p.k);
   CAPTURE(p.list.rows());
   CAPTURE(chunk);
   std::vector<double> w, b;
   p.want(w, b);
-  const auto got = p.template run<Precision>(chunk);
+  const auto got = p.template run<weight_precision>(chunk);
   CHECK(distance(got.w, w) <= most);
   CHECK(distance(got.b, b) <= (sizeof(T) == 8 ? 1e-14 : 1e-6));
   // Experts without rows keep every bit.
@@ -94,60 +95,61 @@ void check(const problem<T>& p, double most, int chunk) {
 }
 /// Sums of products of bf16 numbers are rounded as floats only.
 template <class T>
-double bound() {
+double weight_bound() {
   return sizeof(T) == 8 ? 1e-14 : 1e-6;
 }
 
-template <class T, class Precision = g::exact>
-void all_shapes(double most) {
+template <class T, class weight_precision = g::exact>
+void all_weight_shapes(double most) {
   const auto lists = ragged_lists();
-  const std::vector<std::pair<int, int>> shapes{{8, 64}, {64, 8}, {96, 200}, {200, 96}, {192, 384}};
-  for (std::size_t i = 0; i < shapes.size(); ++i)
+  const std::vector<std::pair<int, int>> sizes{{8, 64}, {64, 8}, {96, 200}, {200, 96}, {192, 384}};
+  for (std::size_t i = 0; i < sizes.size(); ++i)
     for (std::size_t j = 0; j < 2; ++j)
-      check<Precision>(
-          problem<T>(lists[(i + j * 3) % lists.size()], shapes[i].first, shapes[i].second, (i + j) % 2 == 1), most,
+      check<weight_precision>(
+          weight_problem<T>(lists[(i + j * 3) % lists.size()], sizes[i].first, sizes[i].second, (i + j) % 2 == 1), most,
           i == 2 ? 64 : 0);
 }
 }  // namespace
 
-TEST_CASE("grouped weight gradient: bf16 equals fp64 loops") { all_shapes<bf16>(bound<bf16>()); }
-TEST_CASE("grouped weight gradient: float equals fp64 loops") { all_shapes<float>(bound<float>()); }
-TEST_CASE("grouped weight gradient: double equals fp64 loops") { all_shapes<double>(bound<double>()); }
-TEST_CASE("grouped weight gradient: float as tf32") { all_shapes<float, g::tf32>(1e-3); }
+TEST_CASE("grouped weight gradient: bf16 equals fp64 loops") { all_weight_shapes<bf16>(weight_bound<bf16>()); }
+TEST_CASE("grouped weight gradient: float equals fp64 loops") { all_weight_shapes<float>(weight_bound<float>()); }
+TEST_CASE("grouped weight gradient: double equals fp64 loops") { all_weight_shapes<double>(weight_bound<double>()); }
+TEST_CASE("grouped weight gradient: float as tf32") { all_weight_shapes<float, g::tf32>(1e-3); }
 
 TEST_CASE("grouped weight gradient: segments around the length of a chunk") {
   for (const int rows : {31, 32, 33, 63, 64, 65, 96, 97}) {
-    check<g::exact>(problem<bf16>({rows, 0, 5, rows}, 24, 16, rows % 2 == 0), bound<bf16>(), 32);
-    check<g::exact>(problem<double>({3, rows, 0}, 16, 10, rows % 2 == 1), bound<double>(), 32);
+    check<g::exact>(weight_problem<bf16>({rows, 0, 5, rows}, 24, 16, rows % 2 == 0), weight_bound<bf16>(), 32);
+    check<g::exact>(weight_problem<double>({3, rows, 0}, 16, 10, rows % 2 == 1), weight_bound<double>(), 32);
   }
-  check<g::exact>(problem<float>({200, 7, 301}, 70, 30, true), bound<float>(), 50);
-  check<g::exact>(problem<bf16>({1100, 0, 2100, 1024}, 8, 16, true), bound<bf16>(), 0);  // the default, 1024
-  check<g::exact>(problem<float>(std::vector<int>(257, 3), 8, 8, false), bound<float>(), 2);
+  check<g::exact>(weight_problem<float>({200, 7, 301}, 70, 30, true), weight_bound<float>(), 50);
+  check<g::exact>(weight_problem<bf16>({1100, 0, 2100, 1024}, 8, 16, true), weight_bound<bf16>(),
+                  0);  // the default, 1024
+  check<g::exact>(weight_problem<float>(std::vector<int>(257, 3), 8, 8, false), weight_bound<float>(), 2);
 }
 TEST_CASE("grouped weight gradient: large tiles, three and four stages") {
   for (const int shared : {232448, 166912, 101376}) {
     executor::settings s;
     s.multiprocessors = 1, s.shared_limit = static_cast<std::size_t>(shared);
     executor::scope with(s);
-    const problem<bf16> p({130, 0, 300}, 136, 200, true);
-    check<g::exact>(p, bound<bf16>(), 128);
+    const weight_problem<bf16> p({130, 0, 300}, 136, 200, true);
+    check<g::exact>(p, weight_bound<bf16>(), 128);
   }
   executor::settings s;
   s.multiprocessors = 1;
   executor::scope with(s);
-  check<g::exact>(problem<float>({130, 0, 65}, 136, 72, true), bound<float>(), 64);
-  check<g::tf32>(problem<float>({130, 0, 65}, 72, 136, false), 1e-3, 64);
+  check<g::exact>(weight_problem<float>({130, 0, 65}, 136, 72, true), weight_bound<float>(), 64);
+  check<g::tf32>(weight_problem<float>({130, 0, 65}, 72, 136, false), 1e-3, 64);
 }
 TEST_CASE("grouped weight gradient: widths that are no multiple of 16 bytes") {
   for (const auto& [n, k] : {std::pair{7, 13}, {65, 30}, {1, 1}, {30, 66}}) {
-    check<g::exact>(problem<bf16>({0, 70, 3}, n, k, true), bound<bf16>(), 32);
-    check<g::exact>(problem<float>({0, 70, 3}, n, k, false), bound<float>(), 0);
-    check<g::exact>(problem<double>({0, 70, 3}, n, k, true), bound<double>(), 16);
+    check<g::exact>(weight_problem<bf16>({0, 70, 3}, n, k, true), weight_bound<bf16>(), 32);
+    check<g::exact>(weight_problem<float>({0, 70, 3}, n, k, false), weight_bound<float>(), 0);
+    check<g::exact>(weight_problem<double>({0, 70, 3}, n, k, true), weight_bound<double>(), 16);
   }
 }
 TEST_CASE("grouped weight gradient: the same bits for every order, grid and tile") {
-  const problem<bf16> p({200, 0, 131, 1, 400}, 136, 200, true);
-  problem<bf16>::gradients first;
+  const weight_problem<bf16> p({200, 0, 131, 1, 400}, 136, 200, true);
+  weight_problem<bf16>::gradients first;
   for (const auto& [seed, units, shared] :
        {std::tuple{1u, 1, 232448}, {2u, 1, 166912}, {3u, 3, 101376}, {4u, 40, 232448}, {5u, 2, 232448}}) {
     executor::settings s;
@@ -163,7 +165,7 @@ TEST_CASE("grouped weight gradient: the same bits for every order, grid and tile
   CHECK(same_bits(first.w, p.run<g::exact>(64, false).w));
 }
 TEST_CASE("grouped weight gradient: equal segments agree with a ragged list") {
-  problem<float> p({70, 70, 70}, 24, 40, false);
+  weight_problem<float> p({70, 70, 70}, 24, 40, false);
   const auto ragged_d = p.run<g::exact>(32);
   auto w = p.dw, b = p.db;
   std::vector<float> work(g::weight_workspace<float>(210, 24, 40, 32) / sizeof(float));
@@ -176,7 +178,7 @@ TEST_CASE("grouped weight gradient: the workspace is measured and checked") {
   CHECK(g::weight_workspace<bf16>(64, 24, 16, 64) == 0);
   CHECK(g::weight_workspace<bf16>(65, 24, 16, 64) == (24 * 16 + 24) * sizeof(float));
   CHECK(g::weight_workspace<bf16>(0, 24, 16) == 0);
-  const problem<float> p({100}, 8, 8, false);
+  const weight_problem<float> p({100}, 8, 8, false);
   auto w = p.dw, b = p.db;
   std::string text;
   try {

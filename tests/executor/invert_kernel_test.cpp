@@ -1,5 +1,6 @@
 // The inverse of a plan as lists, on CUDA, against the CPU's: plans of real routings and plans no router of fixed K
 // makes.
+// with: plans
 #include "tensors.hpp"
 
 #include <polymoe/backend/cuda/dispatch/invert.cuh>

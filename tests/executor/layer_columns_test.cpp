@@ -1,6 +1,7 @@
 // Whole layers on CUDA under the host executor against the CPU backend: experts that pick units, plans of groups, the
 // loss that adapts.
 // timeout: 900
+// with: layers
 #include "layer_harness.hpp"
 
 namespace {
@@ -9,21 +10,21 @@ namespace act = polymoe::act;
 namespace score = polymoe::score;
 
 template <class T, class Router>
-struct bounded_spec : polymoe::spec {
+struct column_spec : polymoe::spec {
   using scalar = T;
   using router = Router;
   using capacity = polymoe::capacity::bounded<>;
   static constexpr int most_experts = 32;
 };
-struct picked : bounded_spec<double, polymoe::expert_choice<>> {
+struct picked_layer : column_spec<double, polymoe::expert_choice<>> {
   using balance = polymoe::balance::importance;
 };
-struct planned : bounded_spec<float, polymoe::expert_choice<score::sinkhorn<score::by_plan>>> {
+struct planned : column_spec<float, polymoe::expert_choice<score::sinkhorn<score::by_plan>>> {
   using unit = polymoe::unit::image<polymoe::unit::mean>;
   using expert = polymoe::expert::head<act::relu>;
   using capacity = polymoe::capacity::bounded<polymoe::overflow::drop_to_zero>;
 };
-struct relu_routed : bounded_spec<float, polymoe::positive<>> {
+struct relu_routed : column_spec<float, polymoe::positive<>> {
   using capacity = polymoe::capacity::unlimited;
   using balance = polymoe::balance::relu_l1;
   using save = polymoe::save::without_output<polymoe::save::nothing>;
@@ -31,9 +32,9 @@ struct relu_routed : bounded_spec<float, polymoe::positive<>> {
 }  // namespace
 
 TEST_CASE("layers of experts that pick on CUDA: packed, and padded through batched products") {
-  both<picked> a({.units = 70, .group_size = 32, .with_bad = true, .factor = 1.4f, .seed = 41});
-  both<picked>({.units = 60, .dim = 32, .hidden = 48, .group_size = 32, .padded = true, .seed = 42});
-  both<picked>({.units = 0, .seed = 43, .max_units = 20});
+  both<picked_layer> a({.units = 70, .group_size = 32, .with_bad = true, .factor = 1.4f, .seed = 41});
+  both<picked_layer>({.units = 60, .dim = 32, .hidden = 48, .group_size = 32, .padded = true, .seed = 42});
+  both<picked_layer>({.units = 0, .seed = 43, .max_units = 20});
 }
 TEST_CASE("layers of group plans on CUDA: heads on images") {
   both<planned>({.units = 40, .experts = 4, .classes = 7, .unit_rows = 3, .factor = 2, .seed = 44});

@@ -1,6 +1,5 @@
-// Whole layers on CUDA under the host executor against the CPU backend: mixtures, heads, gated and identity experts, units
-// of several rows.
-// timeout: 900
+// Whole layers on CUDA under the host executor against the CPU backend: mixtures, heads, gated and identity experts,
+// units of several rows. timeout: 900 with: layers
 #include "layer_harness.hpp"
 
 namespace {
@@ -10,11 +9,6 @@ namespace overflow = polymoe::overflow;
 namespace score = polymoe::score;
 
 /// Few experts: fewer kernels to compile.
-template <class T>
-struct small_spec : polymoe::spec {
-  using scalar = T;
-  static constexpr int most_experts = 32;
-};
 template <class T, class Overflow>
 struct bounded_spec : small_spec<T> {
   using capacity = polymoe::capacity::bounded<Overflow>;

@@ -40,6 +40,11 @@ struct setup {
 };
 
 /// Few experts: fewer kernels to compile.
+template <class T = float>
+struct small_spec : polymoe::spec {
+  using scalar = T;
+  static constexpr int most_experts = 32;
+};
 template <class T, class Expert = polymoe::expert::mlp<>, class Save = polymoe::save::everything>
 struct expert_spec : polymoe::spec {
   using scalar = T;

@@ -1,26 +1,22 @@
-// Whole layers on CUDA under the host executor against the CPU backend: routers whose linear maps have biases, and routers
-// that perturb their view of the input.
-// timeout: 900
+// Whole layers on CUDA under the host executor against the CPU backend: routers whose linear maps have biases, and
+// routers that perturb their view of the input. timeout: 900 with: layer_policies
 #include "layer_harness.hpp"
 
 namespace {
 using namespace layer_test;
 namespace score = polymoe::score;
 
-struct small_spec : polymoe::spec {
-  static constexpr int most_experts = 32;
-};
 /// Learned noise, both linear maps with a bias; in double, where a wrong sum shows.
-struct biased_noise : small_spec {
+struct biased_noise : small_spec<> {
   using scalar = double;
   using router = polymoe::with_bias<polymoe::top_k<2, score::noisy_learned<>>>;
 };
-struct biased_mixture : small_spec {
+struct biased_mixture : small_spec<> {
   using router = polymoe::with_bias<polymoe::mixture<>>;
 };
 /// Jitter and dropout of the router's view of the input: the CPU draws the same factors.
 template <class T>
-struct noisy_input : small_spec {
+struct noisy_input : small_spec<> {
   using scalar = T;
   using router = polymoe::with_bias<
       polymoe::top_k<2, score::gate_jitter<score::gate_dropout<score::noisy_learned<score::softmax>>>>>;

@@ -1,6 +1,7 @@
 // Whole layers on CUDA, run on the CPU by the host executor, against the CPU backend: token choice with every overflow
 // policy, priorities, experts, units, number types.
 // timeout: 600
+// with: layers
 #include "layer_harness.hpp"
 
 namespace {
@@ -10,12 +11,6 @@ namespace capacity = polymoe::capacity;
 namespace overflow = polymoe::overflow;
 namespace priority = polymoe::priority;
 
-/// Few experts: fewer kernels to compile.
-template <class T = float>
-struct small_spec : polymoe::spec {
-  using scalar = T;
-  static constexpr int most_experts = 32;
-};
 template <class T>
 struct v_moe : small_spec<T> {
   using router = polymoe::top_k<2, polymoe::score::noisy_constant<>>;

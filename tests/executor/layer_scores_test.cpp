@@ -1,6 +1,7 @@
 // Whole layers on CUDA under the host executor against the CPU backend: scores that change their logits before or after
 // the noise, and routers that are told where a unit belongs.
 // timeout: 900
+// with: layer_policies
 #include "layer_harness.hpp"
 
 namespace {
@@ -8,22 +9,19 @@ using namespace layer_test;
 namespace balance = polymoe::balance;
 namespace score = polymoe::score;
 
-struct small_spec : polymoe::spec {
-  static constexpr int most_experts = 32;
-};
 /// The sparse head of paper B as its code has it: the CPU draws the same noise and drops the same logits.
-struct coded_head : small_spec {
+struct coded_head : small_spec<> {
   using router =
       polymoe::top_k<2, score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>;
   using balance = polymoe::balance::importance_of_scores;
 };
-struct told : small_spec {
+struct told : small_spec<> {
   using unit = polymoe::unit::image<polymoe::unit::mean>;
   using router = polymoe::top_k<1>;
   using balance = polymoe::balance::sum<polymoe::balance::supervised, polymoe::balance::gshard>;
 };
 /// Products of float experts in tf32: 2^-11 of each operand.
-struct rounded_products : small_spec {
+struct rounded_products : small_spec<> {
   using expert = polymoe::expert::mlp<polymoe::act::gelu_tanh, true, polymoe::float_products::tf32>;
   using capacity = polymoe::capacity::bounded<polymoe::overflow::drop>;
   static constexpr double tolerance = 2e-3;

@@ -1,5 +1,6 @@
 // Dense products of the CUDA backend, with the stand-in for cuBLASLt on the host: prepared products against plain
 // loops, and linear, mlp_block and patch_embed as whole modules against the CPU backend.
+// with: nn
 #include "host_blaslt.hpp"
 #include "host_executor.hpp"
 

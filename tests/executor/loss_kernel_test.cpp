@@ -1,5 +1,6 @@
 // Softmax cross-entropy on CUDA, run on the CPU by the host executor, against the CPU backend.
 // sanitize: yes
+// with: nn
 #include "helpers.hpp"
 #include "tensors.hpp"
 
@@ -18,7 +19,7 @@ std::vector<std::int32_t> draw_labels(index rows, index classes) {
 }
 
 template <class T>
-void compare(index rows, index classes, double smoothing, double weight) {
+void compare_loss(index rows, index classes, double smoothing, double weight) {
   CAPTURE(rows);
   CAPTURE(classes);
   tensor<T> x(rows, classes, 1), x0(rows, classes, 1), dx(rows, classes, 0), dx2(rows, classes, 0);
@@ -50,14 +51,14 @@ void compare(index rows, index classes, double smoothing, double weight) {
 TEST_CASE("cross_entropy on CUDA equals the CPU's") {
   if (no_fibers()) return;
   for (const index rows : {0, 1, 63, 300}) {
-    compare<float>(rows, 10, 0.1, 0.5);
-    compare<bf16>(rows, 16, 0, 1);
+    compare_loss<float>(rows, 10, 0.1, 0.5);
+    compare_loss<bf16>(rows, 16, 0, 1);
   }
-  compare<float>(5, 1000, 0.1, 1);
-  compare<float>(5, 1501, 0.1, 1);
-  compare<bf16>(5, 1003, 0.2, 1);
-  compare<double>(65, 12, 0.1, 2);
-  compare<double>(3, 1, 0, 1);
+  compare_loss<float>(5, 1000, 0.1, 1);
+  compare_loss<float>(5, 1501, 0.1, 1);
+  compare_loss<bf16>(5, 1003, 0.2, 1);
+  compare_loss<double>(65, 12, 0.1, 2);
+  compare_loss<double>(3, 1, 0, 1);
 }
 TEST_CASE("cross_entropy on CUDA: bad labels and NaN logits make their row NaN and not correct") {
   if (no_fibers()) return;

@@ -1,6 +1,7 @@
 // Experts, gather and combine on CUDA at every size of matrix.hpp, in double, float and bf16, with the plan of the
 // CPU's router in double, against the CPU in double.
 // timeout: 600
+// with: matrix
 #include "matrix.hpp"
 
 namespace matrix {
@@ -56,7 +57,7 @@ struct device_plan {
   }
 };
 
-struct tally {
+struct expert_tally {
   index cases = 0, tensors = 0, untouched = 0;
 };
 struct wanted {
@@ -64,8 +65,8 @@ struct wanted {
 };
 
 template <class T, int K>
-void compare(const size& s, const sparse_plan<double>& q, const std::vector<double>& x_values, const wanted& want,
-             tally& count) {
+void compare_experts(const size& s, const sparse_plan<double>& q, const std::vector<double>& x_values,
+                     const wanted& want, expert_tally& count) {
   using C = compute_t<T>;
   using Module = apply_module<spec_of<T, K>, cuda>;
   constexpr double close = bound<T>(1.2e-2);
@@ -116,7 +117,7 @@ void compare(const size& s, const sparse_plan<double>& q, const std::vector<doub
 }
 
 template <int K>
-void compare_all(const size& s, tally& count) {
+void compare_all_experts(const size& s, expert_tally& count) {
   using Module = apply_module<spec_of<double, K>, cpu>;
   reference<K> r(s);
   auto& q = r.w.saved().plan;
@@ -138,16 +139,15 @@ void compare_all(const size& s, tally& count) {
                       rows_of(want.dx, s.T, s.D), w.saved());
   want.d_gate.resize(static_cast<std::size_t>(q.begin[q.all_experts]));
   want.grads = w.grads_on_host();
-  compare<double, K>(s, q, r.x, want, count);
-  compare<float, K>(s, q, r.x, want, count);
-  compare<bf16, K>(s, q, r.x, want, count);
+  compare_experts<double, K>(s, q, r.x, want, count);
+  compare_experts<float, K>(s, q, r.x, want, count);
+  compare_experts<bf16, K>(s, q, r.x, want, count);
 }
 
 TEST_CASE("experts on CUDA at every size, with the reference's plan: double, float, bf16") {
-  tally n;
+  expert_tally n;
   index used = 0;
-  for (const size& s : sizes(true))
-    s.E > 1 ? compare_all<2>(s, n) : compare_all<1>(s, n), ++used;
+  for (const size& s : sizes(true)) s.E > 1 ? compare_all_experts<2>(s, n) : compare_all_experts<1>(s, n), ++used;
   MESSAGE(n.cases, " cases, ", n.tensors, " gradients, ", n.untouched, " of them of experts without rows");
   CHECK(n.cases == 3 * used);
   CHECK(n.untouched > 100);

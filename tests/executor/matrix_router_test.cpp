@@ -1,5 +1,6 @@
 // The router on CUDA at every size of matrix.hpp, in double, float and bf16, against the CPU in double.
 // timeout: 600
+// with: matrix
 #include "matrix.hpp"
 
 namespace matrix {

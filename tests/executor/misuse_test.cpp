@@ -1,5 +1,6 @@
 // What the host executor must find and name: standstills, wrong masks, overruns, calls in the wrong place.
 // sanitize: yes
+// with: plans
 #include "helpers.hpp"
 
 #include <stdexcept>

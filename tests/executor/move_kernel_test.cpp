@@ -1,4 +1,5 @@
 // The CUDA movers, run on the CPU by the host executor, against the CPU backend on plans of real routings.
+// with: plans
 #include "tensors.hpp"
 
 #include <polymoe/backend/cuda/dispatch/move.cuh>
@@ -13,7 +14,7 @@ using polymoe::view;
 using namespace polymoe::executor_test;
 
 template <class T, class Overflow>
-struct bounded_spec : polymoe::spec {
+struct moved_spec : polymoe::spec {
   using scalar = T;
   using expert = polymoe::expert::identity;
   using capacity = polymoe::capacity::bounded<Overflow>;
@@ -26,7 +27,8 @@ struct mixture_spec : polymoe::spec {
 };
 
 template <class Spec>
-void compare(index units, index dim, index experts, index unit_rows, bool padded, bool with_bad, double bound, std::uint64_t seed) {
+void compare_moves(index units, index dim, index experts, index unit_rows, bool padded, bool with_bad, double bound,
+                   std::uint64_t seed) {
   using T = typename Spec::scalar;
   using C = compute_t<T>;
   using routing = polymoe::routing<Spec, polymoe::cpu>;
@@ -97,29 +99,29 @@ void compare(index units, index dim, index experts, index unit_rows, bool padded
 
 TEST_CASE("movers on CUDA equal the CPU's: packed plans with drops, aligned and odd widths") {
   for (const polymoe::index dim : {8, 40, 33, 1}) {
-    compare<bounded_spec<float, polymoe::overflow::drop>>(37, dim, 5, 1, false, true, 1e-6, 1);
-    compare<bounded_spec<bf16, polymoe::overflow::drop>>(37, dim, 5, 1, false, true, 1e-6, 2);
+    compare_moves<moved_spec<float, polymoe::overflow::drop>>(37, dim, 5, 1, false, true, 1e-6, 1);
+    compare_moves<moved_spec<bf16, polymoe::overflow::drop>>(37, dim, 5, 1, false, true, 1e-6, 2);
   }
-  compare<bounded_spec<double, polymoe::overflow::drop>>(70, 24, 9, 1, false, false, 1e-14, 3);
+  compare_moves<moved_spec<double, polymoe::overflow::drop>>(70, 24, 9, 1, false, false, 1e-14, 3);
 }
 TEST_CASE("movers on CUDA equal the CPU's: padded plans have zeros in empty slots") {
-  compare<bounded_spec<float, polymoe::overflow::drop>>(37, 16, 5, 1, true, true, 1e-6, 4);
-  compare<bounded_spec<bf16, polymoe::overflow::fallback>>(37, 16, 5, 1, true, false, 1e-6, 5);
+  compare_moves<moved_spec<float, polymoe::overflow::drop>>(37, 16, 5, 1, true, true, 1e-6, 4);
+  compare_moves<moved_spec<bf16, polymoe::overflow::fallback>>(37, 16, 5, 1, true, false, 1e-6, 5);
 }
 TEST_CASE("movers on CUDA equal the CPU's: identity skip, fallback, reroute, units of several rows") {
-  compare<bounded_spec<float, polymoe::overflow::identity>>(37, 16, 5, 3, false, true, 1e-6, 6);
-  compare<bounded_spec<float, polymoe::overflow::fallback>>(21, 12, 4, 2, false, true, 1e-6, 7);
-  compare<bounded_spec<bf16, polymoe::overflow::reroute<2>>>(33, 48, 8, 4, false, false, 1e-6, 8);
+  compare_moves<moved_spec<float, polymoe::overflow::identity>>(37, 16, 5, 3, false, true, 1e-6, 6);
+  compare_moves<moved_spec<float, polymoe::overflow::fallback>>(21, 12, 4, 2, false, true, 1e-6, 7);
+  compare_moves<moved_spec<bf16, polymoe::overflow::reroute<2>>>(33, 48, 8, 4, false, false, 1e-6, 8);
 }
 TEST_CASE("movers on CUDA equal the CPU's: mixtures, no units") {
-  compare<mixture_spec<float>>(19, 20, 6, 1, false, true, 1e-6, 9);
-  compare<mixture_spec<bf16>>(19, 24, 6, 2, false, true, 4e-3, 10);
-  compare<bounded_spec<float, polymoe::overflow::drop>>(0, 16, 5, 1, false, false, 1e-6, 11);
+  compare_moves<mixture_spec<float>>(19, 20, 6, 1, false, true, 1e-6, 9);
+  compare_moves<mixture_spec<bf16>>(19, 24, 6, 2, false, true, 4e-3, 10);
+  compare_moves<moved_spec<float, polymoe::overflow::drop>>(0, 16, 5, 1, false, false, 1e-6, 11);
 }
 TEST_CASE("movers on CUDA equal the CPU's: many experts, wide rows, units around a tile") {
   for (const polymoe::index units : {1, 63, 65})
     for (const polymoe::index dim : {192, 200, 1000})
-      compare<bounded_spec<float, polymoe::overflow::drop>>(units, dim, 257, 1, false, true, 1e-6, 12);
-  compare<bounded_spec<bf16, polymoe::overflow::drop>>(65, 1000, 257, 1, true, true, 1e-6, 13);
-  compare<bounded_spec<double, polymoe::overflow::drop>>(63, 384, 33, 1, false, true, 1e-14, 14);
+      compare_moves<moved_spec<float, polymoe::overflow::drop>>(units, dim, 257, 1, false, true, 1e-6, 12);
+  compare_moves<moved_spec<bf16, polymoe::overflow::drop>>(65, 1000, 257, 1, true, true, 1e-6, 13);
+  compare_moves<moved_spec<double, polymoe::overflow::drop>>(63, 384, 33, 1, false, true, 1e-14, 14);
 }

@@ -1,5 +1,6 @@
 // Layer normalisation on CUDA, run on the CPU by the host executor, against the CPU backend.
 // sanitize: yes
+// with: nn
 #include "helpers.hpp"
 #include "tensors.hpp"
 
@@ -10,7 +11,7 @@ namespace polymoe::executor_test {
 namespace {
 
 template <class T>
-void compare(index rows, index dim, bool with_skip, index gap = 0) {
+void compare_norm(index rows, index dim, bool with_skip, index gap = 0) {
   using M = master_t<T>;
   using C = compute_t<T>;
   CAPTURE(rows);
@@ -56,20 +57,20 @@ TEST_CASE("layer_norm on CUDA equals the CPU's: rows and widths of any size") {
   if (no_fibers()) return;
   for (const index rows : {0, 1, 63, 65})
     for (const index dim : {192, 200, 10, 1}) {
-      compare<float>(rows, dim, rows == 63);
-      compare<bf16>(rows, dim, rows == 65);
+      compare_norm<float>(rows, dim, rows == 63);
+      compare_norm<bf16>(rows, dim, rows == 65);
     }
-  compare<double>(130, 24, true);
-  compare<double>(65, 7, false);
-  compare<float>(9, 384, true, 4);
-  compare<bf16>(9, 384, true, 3);
+  compare_norm<double>(130, 24, true);
+  compare_norm<double>(65, 7, false);
+  compare_norm<float>(9, 384, true, 4);
+  compare_norm<bf16>(9, 384, true, 3);
 }
 TEST_CASE("layer_norm on CUDA equals the CPU's: rows wider than registers") {
   if (no_fibers()) return;
-  compare<float>(3, 2500, true);
-  compare<float>(3, 1301, false);
-  compare<bf16>(3, 1544, true);
-  compare<double>(2, 1200, true);
+  compare_norm<float>(3, 2500, true);
+  compare_norm<float>(3, 1301, false);
+  compare_norm<bf16>(3, 1544, true);
+  compare_norm<double>(2, 1200, true);
 }
 TEST_CASE("layer_norm on CUDA: the bound on blocks holds for every number of rows") {
   for (index rows = 1; rows < 200000; rows = rows * 9 / 8 + 1) {

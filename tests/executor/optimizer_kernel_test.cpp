@@ -1,5 +1,6 @@
 // Optimiser steps on CUDA, run on the CPU by the host executor, against train/optimizer.hpp.
 // sanitize: yes
+// with: nn
 #include "helpers.hpp"
 #include "tensors.hpp"
 
@@ -42,7 +43,7 @@ bool fused() {
 }
 
 template <class Rule, class R>
-void compare(Rule rule, double clip, index shift, std::uint64_t seed) {
+void compare_rules(Rule rule, double clip, index shift, std::uint64_t seed) {
   const auto list = entries();
   const index n = length();
   const cpu::stream one;
@@ -87,12 +88,12 @@ void compare(Rule rule, double clip, index shift, std::uint64_t seed) {
 TEST_CASE("optimisers on CUDA equal the CPU's, bit by bit in float: SGD, AdamW, clipping, averages") {
   if (no_fibers()) return;
   MESSAGE("compared bit by bit: ", fused());
-  compare<sgd, float>({0.9, 0.01, false}, 0, 0, 1);
-  compare<sgd, float>({0.9, 0.01, true}, 1.0, 1, 2);
-  compare<adamw, float>({}, 1.0, 0, 3);
-  compare<adamw, float>({}, 1e9, 3, 4);
-  compare<adamw, double>({}, 1.0, 0, 5);
-  compare<sgd, double>({0.9, 0.1, true}, 0, 0, 6);
+  compare_rules<sgd, float>({0.9, 0.01, false}, 0, 0, 1);
+  compare_rules<sgd, float>({0.9, 0.01, true}, 1.0, 1, 2);
+  compare_rules<adamw, float>({}, 1.0, 0, 3);
+  compare_rules<adamw, float>({}, 1e9, 3, 4);
+  compare_rules<adamw, double>({}, 1.0, 0, 5);
+  compare_rules<sgd, double>({0.9, 0.1, true}, 0, 0, 6);
 }
 TEST_CASE("optimisers on CUDA: a norm that is not finite changes nothing and is counted") {
   if (no_fibers()) return;

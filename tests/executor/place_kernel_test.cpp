@@ -1,6 +1,7 @@
 // Places given by the CUDA router against the CPU backend, in double: every overflow and every priority, groups, both
 // layouts, ties, hot experts, bad rows.  Plans have to be equal number for number.
 // timeout: 600
+// with: place
 #include "place_cases.hpp"
 
 namespace {

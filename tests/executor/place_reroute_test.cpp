@@ -1,5 +1,6 @@
 // Places given by the CUDA router where what has no place proposes again, in rounds; see place_kernel_test.cpp.
 // timeout: 600
+// with: place
 #include "place_cases.hpp"
 
 namespace {

@@ -1,4 +1,5 @@
 // Activations, sums, copies and dropout on CUDA, run on the CPU by the host executor, against the CPU backend.
+// with: nn
 #include "helpers.hpp"
 #include "tensors.hpp"
 

@@ -1,4 +1,5 @@
 // Positions, class tokens, pooling and patches of the CUDA backend, run by the host executor, against the CPU backend.
+// with: nn
 #include "host_executor.hpp"
 
 #include <doctest/doctest.h>

@@ -2,6 +2,7 @@
 // balance losses, statistics and all gradients, for every row tier, in double, float and bf16.  The policies are in
 // route_policies_test.cpp, the ways to give places in place_kernel_test.cpp.
 // timeout: 600
+// with: route
 #include "route_harness.hpp"
 
 // The example's own text; of its program only the router is used.

@@ -1,6 +1,7 @@
 // Save policies of layers on CUDA under the host executor, against the CPU backend under the same policy: what is
 // computed again, and the gates' gradients without the experts' outputs; by the grouped kernel and batched.
 // timeout: 600
+// with: experts
 #include "layer_harness.hpp"
 
 namespace {

@@ -1,6 +1,7 @@
 // Soft MoE over the batch on CUDA against the CPU's: normalised and plain, groups in pieces, more slots than a block
 // has warps for, calls smaller than what was bound.
 // timeout: 600
+// with: slots
 #include "slot_cases.hpp"
 
 namespace {

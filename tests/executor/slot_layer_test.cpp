@@ -1,6 +1,7 @@
 // Soft MoE over images on CUDA against the CPU's: plan, slots, outputs, every gradient, statistics; odd sizes, bad
 // units, calls smaller than what was bound.
 // timeout: 600
+// with: slots
 #include "slot_cases.hpp"
 
 namespace {

@@ -1,6 +1,7 @@
 // Soft MoE on CUDA with other policies against the CPU's: without lengths, units of several rows, heads, slots that are
 // mixed again in backward, products of experts grouped or batched.
 // timeout: 600
+// with: slots
 #include "slot_cases.hpp"
 
 namespace {

@@ -1,6 +1,7 @@
 // Expert modules on their own: runs of every length, experts without rows, several runs per expert, input in unit order
 // or in slot order.  Forward, data gradient and weight gradient against plain loops; repeated calls add gradients.
 // thread: yes
+// with: maps
 #include "support/moe_reference.hpp"
 
 #include <polymoe/expert/gated_mlp.hpp>

@@ -1,5 +1,6 @@
 // Layers that choose convolution experts for whole feature maps: gradients and threads with drops, outputs and expert
 // gradients against the same block made of nn modules, experts without maps, messages, cost.
+// with: maps
 #include <polymoe/nn/activation.hpp>
 #include <polymoe/nn/conv2d.hpp>
 #include <polymoe/nn/group_norm.hpp>

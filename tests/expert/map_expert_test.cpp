@@ -1,5 +1,6 @@
 // Experts on feature maps, expert::conv_block and expert::depthwise_block, in mixtures: gradients against differences,
 // tangents, number types, threads.
+// with: maps
 #include "map_cases.hpp"
 
 namespace polymoe {

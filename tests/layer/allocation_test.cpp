@@ -1,6 +1,7 @@
 // Nothing is allocated in forward and backward: operator new is replaced for the whole program and counted while a
 // layer runs.  Products come from the built-in loops and from CBLAS; oneDNN makes a few small allocations inside each
 // of its own calls (backend/cpu/maths_onednn.hpp), which cannot be told from ours here.
+// with: choice
 #include <atomic>
 #include <cstdlib>
 #include <new>

@@ -1,6 +1,7 @@
 // Expert choice: every expert takes its best units.  Against the definition, the dense expansion, mixtures (C = n), and
 // central differences; units with no expert and with several; ties, bad rows, groups, layouts, threads, dual numbers.
 // sanitize: yes
+// with: columns
 #include "support/column_layer.hpp"
 
 namespace moe_test {

@@ -1,6 +1,7 @@
 // Dropout of experts' hidden rows: the share that is dropped and what the rest is scaled by, gradients with the mask of
 // the step, the same bits under every save policy and number of threads, none in evaluation, refused where it has no
 // place.
+// with: scores
 #include "support/moe_layer.hpp"
 
 #include <polymoe/expert/gated_mlp.hpp>
@@ -28,7 +29,7 @@ struct all_of_them : polymoe::spec {
   using expert = polymoe::expert::head<>;
 };
 template <class Spec>
-typename layer<Spec, cpu>::config config_of(double dropout, index hidden = 6) {
+typename layer<Spec, cpu>::config dropping_config(double dropout, index hidden = 6) {
   typename layer<Spec, cpu>::config c;
   c.dim = 5, c.hidden = hidden, c.experts = 4, c.expert_dropout = dropout;
   if constexpr (Spec::expert::head_of_classes) c.classes = 3;
@@ -38,7 +39,8 @@ typename layer<Spec, cpu>::config config_of(double dropout, index hidden = 6) {
 using smooth = dropping<double, expert::mlp<>>;
 
 TEST_CASE("hidden numbers are dropped with the asked share, the others scaled; none in evaluation") {
-  layer_case<layer<smooth, cpu>> c(config_of<smooth>(0.25, 64), 300, 1), plain(config_of<smooth>(0, 64), 300, 1);
+  layer_case<layer<smooth, cpu>> c(dropping_config<smooth>(0.25, 64), 300, 1),
+      plain(dropping_config<smooth>(0, 64), 300, 1);
   c.forward(), plain.forward();
   const index rows = c.plan().begin[4];
   REQUIRE(rows > 150);
@@ -58,7 +60,7 @@ TEST_CASE("hidden numbers are dropped with the asked share, the others scaled; n
 }
 
 TEST_CASE("another step draws another mask, another slot too") {
-  layer_case<layer<smooth, cpu>> c(config_of<smooth>(0.5, 64), 40, 2);
+  layer_case<layer<smooth, cpu>> c(dropping_config<smooth>(0.5, 64), 40, 2);
   const auto mask = [&](index row) {
     std::vector<bool> m;
     for (index j = 0; j < 64; ++j) m.push_back(c.w.saved().apply.expert.kept[1].get(row, j) == 0);
@@ -79,7 +81,7 @@ TEST_CASE_TEMPLATE("every gradient, with the mask of the step", Spec, smooth, dr
                    dropping<double, expert::mlp<>, save::pre_activation>, dropping<double, expert::mlp<>, save::nothing>,
                    dropping<double, expert::mlp<>, save::without_output<save::everything>>,
                    dropping<double, expert::gated_mlp<>, save::without_output<save::input>>) {
-  layer_case<layer<Spec, cpu>> c(config_of<Spec>(0.4), 13, 3);
+  layer_case<layer<Spec, cpu>> c(dropping_config<Spec>(0.4), 13, 3);
   const auto r = check_gradients(c);
   CHECK(r.worst < 1e-6);
   CHECK(r.checked > 100);
@@ -89,8 +91,8 @@ TEST_CASE_TEMPLATE("the same bits under every save policy and for any number of 
                    save::input, save::nothing) {
   using kept = dropping<float, expert::mlp<>>;
   using remade = dropping<float, expert::mlp<>, Save>;
-  layer_case<layer<kept, cpu>> a(config_of<kept>(0.3, 40), 700, 5);
-  layer_case<layer<remade, cpu>> b(config_of<remade>(0.3, 40), 700, 5, 3);
+  layer_case<layer<kept, cpu>> a(dropping_config<kept>(0.3, 40), 700, 5);
+  layer_case<layer<remade, cpu>> b(dropping_config<remade>(0.3, 40), 700, 5, 3);
   a.forward(), a.backward(), b.forward(), b.backward();
   for (index t = 0; t < 700; ++t) CHECK((a.y.row_same_bits(t, b.y, t) && a.dx.row_same_bits(t, b.dx, t)));
   CHECK(grads_of(a.w) == grads_of(b.w));
@@ -98,9 +100,10 @@ TEST_CASE_TEMPLATE("the same bits under every save policy and for any number of 
 
 TEST_CASE("refused: a share outside [0, 1), and experts that have no hidden rows") {
   for (const double bad : {-0.1, 1.0})
-    CHECK(refuses([&] { layer<smooth, cpu>{config_of<smooth>(bad)}; }, {"dropout is", "[0, 1)"}));
+    CHECK(refuses([&] { layer<smooth, cpu>{dropping_config<smooth>(bad)}; }, {"dropout is", "[0, 1)"}));
   using through = dropping<double, expert::identity>;
-  CHECK(refuses([] { layer<through, cpu>{config_of<through>(0.1)}; }, {"dropout is 0.1", "this expert has none"}));
+  CHECK(
+      refuses([] { layer<through, cpu>{dropping_config<through>(0.1)}; }, {"dropout is 0.1", "this expert has none"}));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // The compute shares of papers.md 1.3, asserted at compile time: three digits, as the table prints them.
+// with: slots
 #include <doctest/doctest.h>
 #include <polymoe/layer/flops.hpp>
 

@@ -1,4 +1,5 @@
 // Dual numbers through a whole layer: the tangent of the gradients is an exact Hessian-vector product.
+// with: tokens
 #include "support/moe_layer.hpp"
 
 namespace moe_test {

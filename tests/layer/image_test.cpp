@@ -1,4 +1,5 @@
 // Images as routed units: a block of token rows moves as a whole, its router sees the mean or the class token.
+// with: mixtures
 #include "support/moe_layer.hpp"
 
 namespace moe_test {
@@ -24,13 +25,13 @@ struct class_token : polymoe::spec {
   using capacity = polymoe::capacity::bounded<overflow::identity>;
   using balance = polymoe::balance::importance;
 };
-using head_layer = layer<image_head<double>, cpu>;
-using bf16_layer = layer<image_head<polymoe::bf16>, cpu>;
+using image_head_layer = layer<image_head<double>, cpu>;
+using bf16_images = layer<image_head<polymoe::bf16>, cpu>;
 using token_layer = layer<class_token, cpu>;
 
-template <class Layer = head_layer>
-layer_case<Layer> head_case(int unit_rows = 3) {
-  typename Layer::config c;
+template <class ImageLayer = image_head_layer>
+layer_case<ImageLayer> head_case(int unit_rows = 3) {
+  typename ImageLayer::config c;
   c.dim = 4, c.hidden = 3, c.experts = 3, c.classes = 5, c.unit_rows = unit_rows;
   c.capacity.factor = 0.7f;
   c.balance.first.weight = 3;
@@ -79,7 +80,7 @@ TEST_CASE("whole images by their class token, the image itself on overflow, grou
 }
 
 TEST_CASE("images in bf16 follow the double layer") {
-  auto low = head_case<bf16_layer>();
+  auto low = head_case<bf16_images>();
   auto high = head_case();
   for (index i = 0; i < low.w.values().cols; ++i)
     high.w.values().ptr[0][i] = static_cast<double>(low.w.values().ptr[0][i]);

@@ -1,6 +1,7 @@
 // float and bf16 layers against the double layer with its plan; bitwise repeats for any number of threads; bad rows;
 // router in float.
 // thread: yes
+// with: tokens
 #include "support/moe_layer.hpp"
 #include "support/moe_parts.hpp"
 
@@ -37,14 +38,14 @@ typename plain_layer<T>::config config(index dim, index hidden, index experts, f
   return c;
 }
 template <class T>
-struct outcome {
+struct rounded_outcome {
   tensor<T> y, dx;
   std::vector<float> grads, values;
   double loss, entropy;
   std::vector<int> plan;
 };
 template <class T>
-outcome<T> run(typename plain_layer<T>::config c, index rows, int threads) {
+rounded_outcome<T> run(typename plain_layer<T>::config c, index rows, int threads) {
   layer_case<plain_layer<T>> a(c, rows, 81, threads);
   // Twice, so that the second call meets used memory.
   a.forward(), a.backward();

@@ -1,5 +1,6 @@
 // Misuse found at run time: polymoe::error, before any work, with both numbers.  Sizes beyond 32 bits are counted in a
 // dry pass without allocating anything.  And what can be known while compiling.
+// with: mixtures
 #include "support/moe_layer.hpp"
 
 namespace moe_test {
@@ -13,7 +14,7 @@ struct pair : polymoe::spec {
   using capacity = polymoe::capacity::bounded<>;
   using balance = polymoe::balance::loss_free_bias;
 };
-struct image_head : polymoe::spec {
+struct misused_images : polymoe::spec {
   using unit = polymoe::unit::image<>;
   using expert = polymoe::expert::head<>;
 };
@@ -22,7 +23,7 @@ struct gated_mixture : polymoe::spec {
   using expert = polymoe::expert::gated_mlp<>;
 };
 using pair_layer = layer<pair, cpu>;
-using head_layer = layer<image_head, cpu>;
+using misused_heads = layer<misused_images, cpu>;
 using mixture_layer = layer<gated_mixture, cpu>;
 using polymoe::cost;
 
@@ -70,11 +71,11 @@ TEST_CASE("a configuration that cannot work is refused when the layer is made") 
   CHECK(refuses([] { pair_layer l(with([](auto& c) { c.unit_rows = 0; })); }, {"unit_rows is 0", "1"}));
   CHECK(refuses([] { pair_layer l(with([](auto& c) { c.classes = 10; })); }, {"classes is 10"}));
   CHECK(refuses([] { pair_layer l(with([](auto& c) { c.group_size = -1; })); }, {"group_size is -1"}));
-  head_layer::config head;
+  misused_heads::config head;
   head.dim = 8, head.hidden = 4, head.experts = 4, head.unit_rows = 3;
-  CHECK(refuses([&] { head_layer l(head); }, {"classes", "0"}));
+  CHECK(refuses([&] { misused_heads l(head); }, {"classes", "0"}));
   head.classes = 5;
-  CHECK_NOTHROW(head_layer{head});
+  CHECK_NOTHROW(misused_heads{head});
 }
 
 TEST_CASE("capacities that make no sense are refused") {
@@ -126,9 +127,9 @@ TEST_CASE("calls with wrong shapes are refused before anything is changed") {
 }
 
 TEST_CASE("blocks of rows must be whole, and fit") {
-  head_layer::config c;
+  misused_heads::config c;
   c.dim = 4, c.hidden = 3, c.experts = 4, c.classes = 5, c.unit_rows = 3;
-  polymoe::workspace<head_layer> w(head_layer(c), {.max_rows = 12});
+  polymoe::workspace<misused_heads> w(misused_heads(c), {.max_rows = 12});
   tensor<float> x(13, 4, 0.5), y(13, 5), more(1500, 4, 0.5), out(1500, 5);
   CHECK(refuses([&] { w.forward(x.get(), y.get()); }, {"[13, 4]", "3"}));
   CHECK(refuses([&] { w.forward(more.get(), out.get()); }, {"1500", "12"}));

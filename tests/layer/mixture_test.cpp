@@ -1,6 +1,7 @@
 // Mixtures: every expert for every unit.  Against the reference, against top_k<E>, and as the head of paper B; bad
 // rows.
 // sanitize: yes
+// with: mixtures
 #include "support/moe_layer.hpp"
 
 namespace moe_test {

@@ -1,5 +1,6 @@
 // Layers whose overflow goes elsewhere: rerouting with a selection bias, and a fallback expert; gradients reach the
 // experts that really served.  Micro-batches of whole groups add up to one call.
+// with: choice
 #include "support/moe_layer.hpp"
 
 namespace moe_test {

@@ -1,6 +1,7 @@
 // Save policies: the memory that lives from forward to backward, gradients against central differences, and the same
 // bits as when everything is kept.
 // thread: yes
+// with: tokens
 #include "support/moe_layer.hpp"
 
 #include <polymoe/expert/gated_mlp.hpp>

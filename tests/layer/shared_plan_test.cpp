@@ -1,5 +1,6 @@
 // One router shared by two layers: one routing, two applies with payloads of other widths and block sizes.  The
 // router's gradients are the sum over both, and come out once.
+// with: choice
 #include "support/moe_reference.hpp"
 
 #include <polymoe/plan/invariants.hpp>

@@ -1,5 +1,6 @@
 // One router whose parameters serve layers at different depths: one routing module with a saved state per depth.  Each
 // depth routes its own input; the gradients of the router are the sum over both.
+// with: slots
 #include <doctest/doctest.h>
 
 #include <polymoe/backend/cpu/pointwise.hpp>
@@ -15,7 +16,7 @@ struct routed : spec {
   using combine = polymoe::combine::renormalised<polymoe::combine::over_chosen>;
 };
 template <class T>
-struct counted : routed<T> {
+struct counted_router : routed<T> {
   using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::loss_free_bias>;
 };
 
@@ -147,7 +148,7 @@ TEST_CASE("one router at two depths: one tensor, each depth's own plan, each sha
 }
 
 TEST_CASE("state of a shared router counts both depths") {
-  using M = two_depths<float, counted<float>>;
+  using M = two_depths<float, counted_router<float>>;
   constexpr index rows = 12;
   workspace<M> w(M(config<float, M>()), {.max_rows = rows, .seed = 2});
   testing::detail::tensor<float> x(rows, 5), y(rows, 5);

@@ -1,5 +1,6 @@
 // K = 1, and E = 1: the known traps.  With softmax before the selection the router learns from the task, renormalised
 // it does not; one expert is a dense MLP; a tenth of the capacity drops almost everything and stays well defined.
+// with: choice
 #include "support/moe_layer.hpp"
 
 namespace moe_test {

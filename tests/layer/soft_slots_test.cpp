@@ -1,6 +1,7 @@
 // Soft MoE: dense plans.  Closed form, every gradient (through both softmaxes, both norms and the scale), one unit, one
 // slot, images apart, the batch axis, unit blocks, bad rows, threads, bf16, dual numbers.
 // sanitize: yes
+// with: slots
 #include "support/column_layer.hpp"
 
 namespace moe_test {

@@ -1,4 +1,5 @@
 // support<> says what is wrong with a composition, as a constant, and never fails to compile.
+// with: slots
 #include <doctest/doctest.h>
 
 #include <polymoe/polymoe.hpp>
@@ -421,7 +422,7 @@ struct full : polymoe::spec {
                                         polymoe::balance::z_loss, polymoe::balance::switch_loss,
                                         polymoe::balance::kl_to_uniform, polymoe::balance::loss_free_bias>;
 };
-struct soft_head : polymoe::spec {
+struct soft_head_spec : polymoe::spec {
   using scalar = polymoe::dual<double>;
   using router = polymoe::mixture<>;
   using expert = polymoe::expert::head<>;
@@ -436,7 +437,7 @@ struct unlimited_head : polymoe::spec {  // drop is only refused where something
 };
 static_assert(support<defaults, cpu>() == verdict::ok);
 static_assert(support<full, cpu>() == verdict::ok);
-static_assert(support<soft_head, cpu>() == verdict::ok);
+static_assert(support<soft_head_spec, cpu>() == verdict::ok);
 static_assert(support<dropping_head, cpu>() == verdict::ok);
 static_assert(support<unlimited_head, cpu>() == verdict::ok);
 }  // namespace accepted

@@ -1,6 +1,7 @@
 // Whole layers of token choice with noise, drops and balance losses: forward against the reference and against the
 // dense expansion of the plan, every gradient against central differences.
 // sanitize: yes
+// with: tokens
 #include "support/moe_layer.hpp"
 
 namespace moe_test {

@@ -1,4 +1,5 @@
 // Activations: values, derivatives and accuracy; nn::activation and nn::dropout as modules.
+// with: parts
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/activation.hpp>

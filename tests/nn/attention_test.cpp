@@ -1,4 +1,5 @@
 // nn::attention: the module contract, and softmax(q k^T / sqrt(d)) v written out.
+// with: parts
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/attention.hpp>

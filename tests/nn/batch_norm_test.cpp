@@ -1,4 +1,5 @@
 // nn::batch_norm: the module contract, running statistics as state, commit, evaluation, messages.
+// with: convolutions
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/batch_norm.hpp>

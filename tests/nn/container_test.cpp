@@ -1,4 +1,5 @@
 // nn::sequential, residual, repeat and named: the module contract of a small tower, names, messages, cost.
+// with: blocks
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/activation.hpp>
@@ -13,27 +14,29 @@ namespace polymoe {
 namespace {
 
 template <class T>
-using block = nn::residual<nn::sequential<nn::named<"in", nn::linear<T>>, nn::activation<act::silu, T>, nn::linear<T>>>;
+using contained_block =
+    nn::residual<nn::sequential<nn::named<"in", nn::linear<T>>, nn::activation<act::silu, T>, nn::linear<T>>>;
 /// Rows shrink on the way, widths change, a block is wrapped without forward_add (activation) and with it (linear).
 template <class T>
-using tower = nn::sequential<nn::named<"stem", nn::linear<T>>, nn::named<"blocks", nn::repeat<block<T>>>,
-                             nn::residual<nn::activation<act::gelu_erf, T>>, nn::pool<T>, nn::named<"", nn::linear<T>>>;
+using contained_tower =
+    nn::sequential<nn::named<"stem", nn::linear<T>>, nn::named<"blocks", nn::repeat<contained_block<T>>>,
+                   nn::residual<nn::activation<act::gelu_erf, T>>, nn::pool<T>, nn::named<"", nn::linear<T>>>;
 
 template <class T>
-typename tower<T>::config tower_config(index depth) {
-  typename block<T>::config b{{{5, 9}, {9}, {9, 5}}};
+typename contained_tower<T>::config tower_config(index depth) {
+  typename contained_block<T>::config b{{{5, 9}, {9}, {9, 5}}};
   return {{{3, 5}, {b, depth}, {5}, {5, 2}, {5, 4}}};
 }
 
-TEST_CASE("a tower of containers keeps the module contract") {
+TEST_CASE("a contained_tower of containers keeps the module contract") {
   for (const index depth : {1, 2, 3}) {
     CAPTURE(depth);
-    testing::check_module<tower>([=](auto t) { return tower_config<decltype(t)>(depth); }, {.rows = 10}, 2);
+    testing::check_module<contained_tower>([=](auto t) { return tower_config<decltype(t)>(depth); }, {.rows = 10}, 2);
   }
 }
 
 TEST_CASE("containers name their children like a state_dict") {
-  tower<float> m(tower_config<float>(2));
+  contained_tower<float> m(tower_config<float>(2));
   visitor<float> v;
   m.visit(v);
   std::vector<std::string> names;
@@ -42,10 +45,10 @@ TEST_CASE("containers name their children like a state_dict") {
                                           "blocks.0.2.weight", "blocks.0.2.bias", "blocks.1.in.weight",
                                           "blocks.1.in.bias", "blocks.1.2.weight", "blocks.1.2.bias", "weight",
                                           "bias"});
-  const cost n = tower<float>::count(tower_config<float>(2), 10);
+  const cost n = contained_tower<float>::count(tower_config<float>(2), 10);
   CHECK(n.params == v.param_count());
   CHECK(n.macs == 10 * 15 + 2 * 10 * 90 + 5 * 20);
-  CHECK(tower<float>::out_rows(tower_config<float>(2), 10) == 5);
+  CHECK(contained_tower<float>::out_rows(tower_config<float>(2), 10) == 5);
 }
 
 TEST_CASE("containers say which widths do not meet") {
@@ -57,7 +60,7 @@ TEST_CASE("containers say which widths do not meet") {
 }
 
 TEST_CASE("each_module reaches every leaf") {
-  tower<float> m(tower_config<float>(3));
+  contained_tower<float> m(tower_config<float>(3));
   binder<cpu> dry;
   auto saved = m.bind(dry, 10);
   int leaves = 0, linears = 0;

@@ -1,4 +1,5 @@
 // nn::conv2d: the module contract with strides, padding, kernels and depthwise, the definition, names, messages, cost.
+// with: convolutions
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/conv2d.hpp>

@@ -1,5 +1,6 @@
 // nn::cross_entropy: closed forms, label smoothing, gradients by differences and by dual numbers, hits, threads.
 // thread: yes
+// with: parts
 #include <doctest/doctest.h>
 
 #include <polymoe/core/workspace.hpp>

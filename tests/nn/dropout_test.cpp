@@ -1,5 +1,6 @@
 // nn::dropout: the module contract, the share of zeros, the same mask in backward, another one in another step.
 // thread: yes
+// with: parts
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/dropout.hpp>

@@ -1,5 +1,6 @@
 // nn::encoder_block: the module contract and the names of a vision transformer.
 // thread: yes
+// with: blocks
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/vit.hpp>

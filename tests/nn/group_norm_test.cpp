@@ -1,4 +1,5 @@
 // nn::group_norm: the module contract, the definition, large offsets, messages.
+// with: convolutions
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/group_norm.hpp>
@@ -8,16 +9,16 @@ namespace polymoe {
 namespace {
 
 template <class T>
-using norm = nn::group_norm<T>;
+using grouped_norm = nn::group_norm<T>;
 
 TEST_CASE("group_norm keeps the module contract") {
   for (const auto& [channels, groups, pixels, images] :
        {std::array<index, 4>{6, 3, 5, 3}, {7, 7, 4, 2}, {40, 1, 9, 2}, {32, 8, 16, 5}}) {
     CAPTURE(channels);
     CAPTURE(groups);
-    testing::check_module<norm>(
+    testing::check_module<grouped_norm>(
         [=](auto t) {
-          return typename norm<decltype(t)>::config{channels, groups, pixels};
+          return typename grouped_norm<decltype(t)>::config{channels, groups, pixels};
         },
         {.rows = images * pixels, .param_scale = 1}, pixels);
   }

@@ -1,4 +1,5 @@
 // nn::layer_norm: the module contract and the definition.
+// with: convolutions
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/layer_norm.hpp>
@@ -8,14 +9,14 @@ namespace polymoe {
 namespace {
 
 template <class T>
-using norm = nn::layer_norm<T>;
+using row_norm = nn::layer_norm<T>;
 
 TEST_CASE("layer_norm keeps the module contract") {
   for (const auto& [dim, rows] : {std::array<index, 2>{7, 5}, {64, 300}, {19, 600}}) {
     CAPTURE(dim);
-    testing::check_module<norm>(
+    testing::check_module<row_norm>(
         [=](auto t) {
-          return typename norm<decltype(t)>::config{dim, 1e-5};
+          return typename row_norm<decltype(t)>::config{dim, 1e-5};
         },
         {.rows = rows, .param_scale = 1});
   }

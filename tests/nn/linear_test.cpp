@@ -1,4 +1,5 @@
 // nn::linear: the module contract, a product by hand, names, messages, cost.
+// with: parts
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/linear.hpp>

@@ -1,4 +1,5 @@
 // nn::mixed_blocks and nn::placement: where blocks of the second kind sit, the module contract, names, cost, messages.
+// with: blocks
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/activation.hpp>

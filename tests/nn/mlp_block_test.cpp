@@ -1,4 +1,5 @@
 // nn::mlp_block: the module contract, and agreement with linear, activation, linear.
+// with: blocks
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/mlp_block.hpp>

@@ -1,5 +1,6 @@
 // nn::patch_embed: the module contract with plain, overlapping and padded patches, and the convolution it is.
 // thread: yes
+// with: parts
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/patch_embed.hpp>

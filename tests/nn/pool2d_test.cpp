@@ -1,4 +1,5 @@
 // nn::pool2d and nn::pixels: the module contract, closed forms, ties, borders, messages.
+// with: convolutions
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/linear.hpp>

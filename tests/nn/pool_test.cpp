@@ -1,5 +1,6 @@
 // nn::pool and nn::positions: the module contract and closed forms.
 // thread: yes
+// with: parts
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/pool.hpp>

@@ -1,4 +1,5 @@
 // nn::positions: the module contract with and without a class token, and a small example.
+// with: parts
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/positions.hpp>

@@ -1,5 +1,6 @@
 // nn::routed_blocks: one router for several transformer blocks: gradients, the same plan everywhere, names, cost.
 // timeout: 300
+// with: blocks
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/mixed_blocks.hpp>
@@ -26,7 +27,7 @@ struct tokens_chosen : spec {
   using capacity = polymoe::capacity::bounded<overflow::drop>;
 };
 template <class Spec>
-typename nn::routed_blocks<Spec>::config config_of(index count) {
+typename nn::routed_blocks<Spec>::config routed_config(index count) {
   typename nn::routed_blocks<Spec>::config c;
   c.attention.dim = 8, c.attention.heads = 2, c.attention.tokens = 3;
   c.moe.dim = 8, c.moe.hidden = 5, c.moe.experts = 3, c.count = count, c.first = 2;
@@ -38,7 +39,7 @@ typename nn::routed_blocks<Spec>::config config_of(index count) {
 template <class Spec>
 void check_gradients(index count, index rows) {
   using blocks = nn::routed_blocks<Spec>;
-  workspace<blocks> w(blocks(config_of<Spec>(count)), {.max_rows = rows, .seed = 5});
+  workspace<blocks> w(blocks(routed_config<Spec>(count)), {.max_rows = rows, .seed = 5});
   const random_stream draw = random_root{7}.stream(1, 0);
   std::uint64_t n = 0;
   const auto next = [&] { return static_cast<double>(draw.normal(n++)); };
@@ -94,7 +95,7 @@ TEST_CASE("every gradient of blocks with one router") {
 
 TEST_CASE("the router and the experts of every block: names, cost, one plan") {
   using blocks = nn::routed_blocks<images_mixed<float>>;
-  const auto c = config_of<images_mixed<float>>(2);
+  const auto c = routed_config<images_mixed<float>>(2);
   workspace<blocks> w(blocks(c), {.max_rows = 12});
   std::vector<std::string> names;
   for (const auto& e : w.entries()) names.push_back(e.name);
@@ -116,7 +117,7 @@ TEST_CASE("the router and the experts of every block: names, cost, one plan") {
 TEST_CASE("the gradient of the router is the sum over the blocks") {
   // The same parameters in both blocks' experts; with the second block's experts at zero only the first teaches.
   using blocks = nn::routed_blocks<images_mixed<double>>;
-  workspace<blocks> w(blocks(config_of<images_mixed<double>>(2)), {.max_rows = 6});
+  workspace<blocks> w(blocks(routed_config<images_mixed<double>>(2)), {.max_rows = 6});
   std::vector<double> x(48), y(48), dy(48);
   for (std::size_t i = 0; i < 48; ++i) x[i] = std::sin(1.0 + static_cast<double>(i)), dy[i] = std::cos(2.0 * static_cast<double>(i));
   const auto router_gradient = [&](std::vector<std::string> zeroed) {
@@ -143,9 +144,9 @@ TEST_CASE("the gradient of the router is the sum over the blocks") {
 
 TEST_CASE("refused sizes") {
   using blocks = nn::routed_blocks<images_mixed<float>>;
-  auto c = config_of<images_mixed<float>>(0);
+  auto c = routed_config<images_mixed<float>>(0);
   CHECK_THROWS_WITH_AS(blocks{c}, doctest::Contains("count is 0"), error);
-  c = config_of<images_mixed<float>>(1);
+  c = routed_config<images_mixed<float>>(1);
   c.attention.dim = 4;
   CHECK_THROWS_WITH_AS(blocks{c}, doctest::Contains("attention has width 4, the experts 8"), error);
 }

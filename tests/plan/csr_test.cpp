@@ -2,6 +2,7 @@
 // fixed stride; and plans where units have any number of experts, which have no other form.
 // sanitize: yes
 // thread: yes
+// with: plans
 #include <algorithm>
 
 #include <polymoe/plan/expand.hpp>

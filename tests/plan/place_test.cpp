@@ -3,6 +3,7 @@
 // ones.
 // sanitize: yes
 // thread: yes
+// with: plans
 #include <algorithm>
 #include <set>
 

@@ -1,5 +1,6 @@
 // Whole routing calls: logits, scores, plan, gates, statistics and state against the reference, for every expert count
 // and K; and what happens at the edges (no units, one unit, planted winners, bad rows, evaluation, commit).
+// with: plans
 #include <polymoe/plan/invariants.hpp>
 
 #include "support/moe_reference.hpp"
@@ -32,7 +33,7 @@ struct by_sigmoid : polymoe::spec {
 
 /// Runs routing of random input, checks everything against the reference, returns the drop rate.
 template <int K>
-double check(int E, int T, int group_size, float factor, std::optional<index> absolute, bool padded) {
+double check_routing(int E, int T, int group_size, float factor, std::optional<index> absolute, bool padded) {
   constexpr int D = 3;
   using Module = routing<by_softmax<K>, cpu>;
   typename Module::config c;
@@ -86,12 +87,12 @@ void check_sizes() {
   for (const int E : {1,  2,  3,  4,  5,  6,  7,  8,  9,   10,  11,  12,  13,  14,  15,
                       16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000}) {
     if (K > E) continue;
-    CHECK(check<K>(E, 29, 0, 1.0f, none, false) >= 0);
-    check<K>(E, 29, 8, 1.25f, none, true);
-    check<K>(E, 7, 1, 1.0f, 1, true);
-    check<K>(E, 1, 0, 0.1f, none, false);
-    check<K>(E, 0, 0, 1.0f, none, E % 2 == 0);
-    CHECK(check<K>(E, 20, 100, 1e6f, none, true) == 0);
+    CHECK(check_routing<K>(E, 29, 0, 1.0f, none, false) >= 0);
+    check_routing<K>(E, 29, 8, 1.25f, none, true);
+    check_routing<K>(E, 7, 1, 1.0f, 1, true);
+    check_routing<K>(E, 1, 0, 0.1f, none, false);
+    check_routing<K>(E, 0, 0, 1.0f, none, E % 2 == 0);
+    CHECK(check_routing<K>(E, 20, 100, 1e6f, none, true) == 0);
   }
 }
 
@@ -106,7 +107,7 @@ TEST_CASE("routing against the reference for every E: K = 8") { check_sizes<8>()
 
 TEST_CASE("a capacity of a tenth drops what it must and the measured rate says so") {
   // 60 units, 4 experts, K = 1: ceil(1.5) = 2 places each.
-  const double rate = check<1>(4, 60, 0, 0.1f, std::nullopt, false);
+  const double rate = check_routing<1>(4, 60, 0, 0.1f, std::nullopt, false);
   CHECK(rate >= 52.0 / 60 - 1e-12);
   CHECK(rate < 1);
 }

@@ -1,4 +1,5 @@
 // One unit through the router: selection with ties, noise, temperature, bias, bad rows; and all of its derivatives.
+// with: gates
 #include <algorithm>
 
 #include "support/moe_reference.hpp"

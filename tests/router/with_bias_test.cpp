@@ -1,5 +1,5 @@
-// with_bias: the logits of a router with a bias are those of one more input that is always 1, forward and backward; whole
-// layers with every gradient; the parameter counts of paper B's heads. sanitize: yes
+// with_bias: the logits of a router with a bias are those of one more input that is always 1, forward and backward;
+// whole layers with every gradient; the parameter counts of paper B's heads. sanitize: yes with: gates
 #include <polymoe/router/with_bias.hpp>
 
 #include <polymoe/nn/linear.hpp>
@@ -16,22 +16,22 @@ using polymoe::routing;
 using polymoe::with_bias;
 
 template <class Router, class T = double>
-struct plain : polymoe::spec {
+struct biased_spec : polymoe::spec {
   using scalar = T;
   using router = Router;
 };
 template <class Router, class T = double>
-struct head : plain<Router, T> {
+struct head : biased_spec<Router, T> {
   using expert = polymoe::expert::head<polymoe::act::relu>;
 };
 /// The sparse gate of paper B as coded.
-using sparse_gate =
+using coded_gate =
     polymoe::top_k<2, score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>;
 
 /// Router `R` alone on `rows` units of D inputs: logits, gradients by name and of the input, after gates got `d_gate`.
 template <class R, class T>
 struct routed {
-  using Module = routing<plain<R, T>, cpu>;
+  using Module = routing<biased_spec<R, T>, cpu>;
   polymoe::workspace<Module> w;
   tensor<T> x, dx;
   routed(index rows, index dim, int experts)
@@ -49,7 +49,8 @@ struct routed {
 }  // namespace
 
 TEST_CASE_TEMPLATE("a bias is the weight of one more input that is 1: logits, gates and every gradient", Router,
-                   polymoe::top_k<2>, polymoe::mixture<>, polymoe::expert_choice<score::sinkhorn<score::by_plan>>, sparse_gate) {
+                   polymoe::top_k<2>, polymoe::mixture<>, polymoe::expert_choice<score::sinkhorn<score::by_plan>>,
+                   coded_gate) {
   constexpr bool two = polymoe::projections<Router> > 1;
   for (const index rows : {1, 7, 700}) {  // of one and of several pieces of the weight gradient
     const index D = 5;
@@ -98,9 +99,9 @@ TEST_CASE_TEMPLATE("a bias is the weight of one more input that is 1: logits, ga
   }
 }
 
-TEST_CASE_TEMPLATE("layers with a bias: every gradient", Router, polymoe::top_k<2>, polymoe::mixture<>, sparse_gate,
+TEST_CASE_TEMPLATE("layers with a bias: every gradient", Router, polymoe::top_k<2>, polymoe::mixture<>, coded_gate,
                    polymoe::expert_choice<score::sinkhorn<score::by_plan>>) {
-  using Layer = layer<plain<with_bias<Router>>, cpu>;
+  using Layer = layer<biased_spec<with_bias<Router>>, cpu>;
   typename Layer::config config;
   config.dim = 5, config.hidden = 3, config.experts = 4;
   layer_case<Layer> c(config, 17, 6);
@@ -112,7 +113,7 @@ TEST_CASE_TEMPLATE("layers with a bias: every gradient", Router, polymoe::top_k<
 }
 
 TEST_CASE("a bias alone decides where all weights are zero; a new one is zero, and no weight decay acts on it") {
-  using Layer = layer<plain<with_bias<polymoe::top_k<1>>>, cpu>;
+  using Layer = layer<biased_spec<with_bias<polymoe::top_k<1>>>, cpu>;
   layer_case<Layer> c({.dim = 5, .hidden = 3, .experts = 4}, 9, 7);
   set_parameter(c.w, "router.weight", std::vector<double>(20, 0.0));
   set_parameter(c.w, "router.bias", {0.1, -1, 0.5, 0.2});
@@ -130,7 +131,7 @@ TEST_CASE("a bias alone decides where all weights are zero; a new one is zero, a
 }
 
 TEST_CASE("units that are not finite give the bias no gradient, and no unit is one, too") {
-  using Layer = layer<plain<with_bias<polymoe::mixture<>>>, cpu>;
+  using Layer = layer<biased_spec<with_bias<polymoe::mixture<>>>, cpu>;
   layer_case<Layer> c({.dim = 5, .hidden = 3, .experts = 4}, 9, 8);
   layer_case<Layer> without({.dim = 5, .hidden = 3, .experts = 4}, 9, 8);
   c.x.put(3, 1, not_a_number), c.x.put(8, 0, HUGE_VAL);
@@ -145,13 +146,14 @@ TEST_CASE("units that are not finite give the bias no gradient, and no unit is o
   CHECK(grads_of(c.w).at("router.bias") == std::vector<double>(4, 0.0));
 }
 
-TEST_CASE_TEMPLATE("same bits for any number of threads", Layer, layer<plain<with_bias<polymoe::top_k<2>>, float>, cpu>,
-                   layer<plain<with_bias<polymoe::mixture<>>, polymoe::bf16>, cpu>) {
+TEST_CASE_TEMPLATE("same bits for any number of threads", Layer,
+                   layer<biased_spec<with_bias<polymoe::top_k<2>>, float>, cpu>,
+                   layer<biased_spec<with_bias<polymoe::mixture<>>, polymoe::bf16>, cpu>) {
   same_bits_everywhere<Layer>({.dim = 5, .hidden = 3, .experts = 4}, 5000);
 }
 TEST_CASE("dual numbers carry the derivative through a bias") {
   using Router = with_bias<polymoe::mixture<>>;
-  tangents_follow<layer<plain<Router, polymoe::dual<double>>, cpu>, layer<plain<Router>, cpu>>(
+  tangents_follow<layer<biased_spec<Router, polymoe::dual<double>>, cpu>, layer<biased_spec<Router>, cpu>>(
       {.dim = 5, .hidden = 3, .experts = 4}, {.dim = 5, .hidden = 3, .experts = 4}, 13);
 }
 
@@ -166,7 +168,7 @@ TEST_CASE("the heads of paper B on ResNet-18 have the paper's numbers of paramet
     return v.param_count();
   };
   CHECK(backbone + of_head(static_cast<layer<head<with_bias<polymoe::mixture<>>, float>, cpu>*>(nullptr)) == 11440792);
-  CHECK(backbone + of_head(static_cast<layer<head<with_bias<sparse_gate>, float>, cpu>*>(nullptr)) == 11444896);
+  CHECK(backbone + of_head(static_cast<layer<head<with_bias<coded_gate>, float>, cpu>*>(nullptr)) == 11444896);
   using linear = polymoe::nn::linear<float, cpu>;
   linear in({.in = 512, .out = 512}), out({.in = 512, .out = 10});
   polymoe::visitor<float> v;

@@ -1,5 +1,6 @@
 // The capacity checker: it accepts the shipped policies and names what is wrong with broken ones.
 // sanitize: yes
+// with: checks
 #include <doctest/doctest.h>
 
 #include <polymoe/testing/check_capacity.hpp>

@@ -1,5 +1,6 @@
 // The combine checker: it accepts the shipped policies and names what is wrong with broken ones.
 // sanitize: yes
+// with: checks
 #include <doctest/doctest.h>
 
 #include <polymoe/testing/check_combine.hpp>
@@ -70,7 +71,7 @@ void accepts() {
   CHECK_MESSAGE(r.ok, r.text);
 }
 template <class C>
-void refuses(const char* promise) {
+void refuses_combine(const char* promise) {
   const auto r = check_combine<C>();
   CHECK_FALSE(r.ok);
   CHECK_MESSAGE(r.text.find(promise) != std::string::npos, r.text);
@@ -86,13 +87,13 @@ TEST_CASE("check_combine accepts the shipped policies") {
   accepts<squares>();
 }
 TEST_CASE("check_combine finds broken policies") {
-  refuses<wrong_gradient>("vjp equals fp64 central differences");
-  refuses<wrong_gradient>("transpose of vjp");
-  refuses<frozen_tangent>("tangent of vjp");
-  refuses<forgets_the_mask>("vjp equals fp64 central differences");
-  refuses<divides_by_zero>("finite for scores");
-  refuses<writes_all_k>("weigh writes nothing beyond n");
-  refuses<writes_some>("vjp equals fp64 central differences");
+  refuses_combine<wrong_gradient>("vjp equals fp64 central differences");
+  refuses_combine<wrong_gradient>("transpose of vjp");
+  refuses_combine<frozen_tangent>("tangent of vjp");
+  refuses_combine<forgets_the_mask>("vjp equals fp64 central differences");
+  refuses_combine<divides_by_zero>("finite for scores");
+  refuses_combine<writes_all_k>("weigh writes nothing beyond n");
+  refuses_combine<writes_some>("vjp equals fp64 central differences");
 }
 TEST_CASE("check_combine names the pattern of kept choices") {
   CHECK(check_combine<forgets_the_mask>().text.find("kept") != std::string::npos);

@@ -1,4 +1,5 @@
 // check_module must find every kind of broken promise: one small module, broken in one way at a time.
+// with: checks
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/module.hpp>

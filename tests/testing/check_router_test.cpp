@@ -1,4 +1,5 @@
 // The router checker: it accepts every shipped router and names what is wrong with broken ones.
+// with: checks
 #include <doctest/doctest.h>
 
 #include <polymoe/polymoe.hpp>
@@ -157,13 +158,13 @@ struct first_two : top_k<2> {  // not by score: a rule of its own
 };
 
 template <class Router>
-void accepts(const router_options& o = {}) {
+void accepts_router(const router_options& o = {}) {
   const auto r = check_router<Router>({}, o);
   CHECK_MESSAGE(r.ok, r.text);
   CHECK(r.text.empty());
 }
 template <class Router>
-void refuses(const char* promise, const router_options& o = {}) {
+void refuses_router(const char* promise, const router_options& o = {}) {
   const auto r = check_router<Router>({}, o);
   CHECK_FALSE(r.ok);
   CHECK_MESSAGE(r.text.find(promise) != std::string::npos, r.text);
@@ -171,23 +172,23 @@ void refuses(const char* promise, const router_options& o = {}) {
 
 }  // namespace
 
-TEST_CASE("check_router accepts the shipped token-choice routers") {
-  accepts<top_k<1>>();
-  accepts<top_k<2>>();
-  accepts<top_k<3, score::sigmoid>>();
-  accepts<top_k<8, score::softmax>>();
-  accepts<top_k<16>>();
-  accepts<top_k<2, score::noisy_constant<>>>();
-  accepts<top_k<2, score::noisy_learned<>>>();
-  accepts<top_k<1, score::noisy_learned<score::sigmoid>>>();
-  accepts<top_k<2, score::standardized<score::noisy_learned<>>>>();
-  accepts<top_k<2, score::logit_dropout<>>>();
-  accepts<top_k<2, score::largest_softmax<2>>>();
+TEST_CASE("check_router accepts_router the shipped token-choice routers") {
+  accepts_router<top_k<1>>();
+  accepts_router<top_k<2>>();
+  accepts_router<top_k<3, score::sigmoid>>();
+  accepts_router<top_k<8, score::softmax>>();
+  accepts_router<top_k<16>>();
+  accepts_router<top_k<2, score::noisy_constant<>>>();
+  accepts_router<top_k<2, score::noisy_learned<>>>();
+  accepts_router<top_k<1, score::noisy_learned<score::sigmoid>>>();
+  accepts_router<top_k<2, score::standardized<score::noisy_learned<>>>>();
+  accepts_router<top_k<2, score::logit_dropout<>>>();
+  accepts_router<top_k<2, score::largest_softmax<2>>>();
 }
-TEST_CASE("check_router accepts the shipped mixtures") {
-  accepts<mixture<>>();
-  accepts<mixture<score::sigmoid>>();
-  accepts<mixture<score::noisy_constant<>>>();
+TEST_CASE("check_router accepts_router the shipped mixtures") {
+  accepts_router<mixture<>>();
+  accepts_router<mixture<score::sigmoid>>();
+  accepts_router<mixture<score::noisy_constant<>>>();
 }
 TEST_CASE("check_router checks run-time values: a floor on the learned noise") {
   top_k<2, score::noisy_learned<>> r;
@@ -199,40 +200,40 @@ TEST_CASE("check_router checks run-time values: a floor on the learned noise") {
   CHECK(report.text.find("not negative") != std::string::npos);
 }
 TEST_CASE("check_router finds broken gradients") {
-  refuses<wrong_factor>("vjp equals fp64 central differences");
-  refuses<wrong_factor>("transpose of vjp");
-  refuses<computes_in_float>("vjp equals fp64 central differences");
-  refuses<noise_without_gradient>("noise_vjp equals");
-  refuses<noise_of_the_logits>("does not depend on the logits");
-  refuses<deviation_forgotten>("prepare_vjp equals fp64 central differences");
+  refuses_router<wrong_factor>("vjp equals fp64 central differences");
+  refuses_router<wrong_factor>("transpose of vjp");
+  refuses_router<computes_in_float>("vjp equals fp64 central differences");
+  refuses_router<noise_without_gradient>("noise_vjp equals");
+  refuses_router<noise_of_the_logits>("does not depend on the logits");
+  refuses_router<deviation_forgotten>("prepare_vjp equals fp64 central differences");
 }
 TEST_CASE("check_router finds broken choices") {
-  refuses<higher_index_wins>("equal scores go to the lower index");
-  refuses<higher_index_wins>("equal logits go to the lowest indexes");
-  refuses<out_of_range>("lie in [0, E)");
-  refuses<out_of_range>("E = 33");
-  refuses<same_expert_twice>("all different");
-  refuses<worst_first>("best score first");
-  refuses<second_best>("k best scores");
-  refuses<one_too_few>("names k experts");
+  refuses_router<higher_index_wins>("equal scores go to the lower index");
+  refuses_router<higher_index_wins>("equal logits go to the lowest indexes");
+  refuses_router<out_of_range>("lie in [0, E)");
+  refuses_router<out_of_range>("E = 33");
+  refuses_router<same_expert_twice>("all different");
+  refuses_router<worst_first>("best score first");
+  refuses_router<second_best>("k best scores");
+  refuses_router<one_too_few>("names k experts");
 }
 TEST_CASE("check_router finds routers that know experts by index, unless that is meant") {
-  refuses<likes_expert_3>("renaming the experts");
-  refuses<likes_expert_3>("equal logits go to the lowest indexes");
-  accepts<likes_expert_3>({.symmetric = false});
+  refuses_router<likes_expert_3>("renaming the experts");
+  refuses_router<likes_expert_3>("equal logits go to the lowest indexes");
+  accepts_router<likes_expert_3>({.symmetric = false});
 }
 TEST_CASE("check_router lets a router choose by its own rule") {
-  refuses<first_two>("k best scores");
+  refuses_router<first_two>("k best scores");
   const auto r = check_router<first_two>({}, {.experts = {2}, .symmetric = false, .by_score = false});
   CHECK_MESSAGE(r.ok, r.text);
 }
 TEST_CASE("check_router finds broken numbers") {
-  refuses<exp_without_maximum>("+-1e4");
-  refuses<gradient_overflows>("finite gradients");
-  refuses<looks_beyond_e>("finite logits give finite scores");
+  refuses_router<exp_without_maximum>("+-1e4");
+  refuses_router<gradient_overflows>("finite gradients");
+  refuses_router<looks_beyond_e>("finite logits give finite scores");
 }
-TEST_CASE("check_router: the library marks bad rows even where scores hide them") { accepts<hides_bad_rows>(); }
-TEST_CASE("check_router reports the same text twice and refuses sizes it cannot hold") {
+TEST_CASE("check_router: the library marks bad rows even where scores hide them") { accepts_router<hides_bad_rows>(); }
+TEST_CASE("check_router reports the same text twice and refuses_router sizes it cannot hold") {
   CHECK(check_router<wrong_factor>().text == check_router<wrong_factor>().text);
   CHECK_FALSE(check_router<good>({}, {.experts = {129}}).ok);
   CHECK(check_router<good>({}, {.experts = {127, 128}}).ok);

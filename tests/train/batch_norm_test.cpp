@@ -1,4 +1,5 @@
 // Running statistics through the trainer: a step commits them, evaluation uses and keeps them, a checkpoint holds them.
+// with: rules
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/batch_norm.hpp>

@@ -1,5 +1,6 @@
 // sanitize: yes
 // CIFAR's binary files, made here; the real ones where POLYMOE_CIFAR names their folder.
+// with: files
 #include <doctest/doctest.h>
 
 #include <cstdlib>

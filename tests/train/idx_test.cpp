@@ -1,5 +1,6 @@
 // sanitize: yes
 // IDX files: plain and gzip, cut, damaged and wrong ones, and the real Fashion-MNIST where it is installed.
+// with: files
 #include <doctest/doctest.h>
 
 #include <polymoe/train/idx.hpp>
@@ -42,7 +43,7 @@ std::string gzip(const std::string& raw, const char* name = nullptr) {
   return out;
 }
 
-std::string ramp(std::size_t n) {
+std::string byte_ramp(std::size_t n) {
   std::string s(n, '\0');
   for (std::size_t i = 0; i < n; ++i) s[i] = static_cast<char>(i * 37 + i / 7);
   return s;
@@ -56,7 +57,7 @@ std::string read_error(const std::string& path, int rank = 3) {
 
 TEST_CASE("idx: plain and gzip files give the same images and labels") {
   temp_folder t;
-  const std::string pixels = ramp(5 * 4 * 3), labels{0, 2, 1, 2, 0};
+  const std::string pixels = byte_ramp(5 * 4 * 3), labels{0, 2, 1, 2, 0};
   const auto check = [&](const dataset& d) {
     CHECK(d.size() == 5);
     CHECK(d.channels == 1);
@@ -76,7 +77,7 @@ TEST_CASE("idx: plain and gzip files give the same images and labels") {
 
 TEST_CASE("idx: every length of a cut file and every byte too many is an error with file and byte") {
   temp_folder t;
-  const std::string plain = idx({3, 4, 4}, ramp(48)), packed = gzip(plain, "some name");
+  const std::string plain = idx({3, 4, 4}, byte_ramp(48)), packed = gzip(plain, "some name");
   for (const std::string& whole : {plain, packed, gzip(plain)}) {
     CHECK(read_error(t.put("whole", whole)).empty());
     for (std::size_t n = 0; n < whole.size(); ++n) {
@@ -97,7 +98,7 @@ TEST_CASE("idx: every length of a cut file and every byte too many is an error w
 
 TEST_CASE("idx: no changed bit of a gzip file goes unseen, but for header fields nobody reads") {
   temp_folder t;
-  const std::string plain = idx({3, 4, 4}, ramp(48)), packed = gzip(plain);
+  const std::string plain = idx({3, 4, 4}, byte_ramp(48)), packed = gzip(plain);
   const auto good = read_idx(t.put("good", packed), 3);
   int harmless = 0;
   for (std::size_t i = 0; i < packed.size(); ++i)
@@ -125,26 +126,26 @@ TEST_CASE("idx: no changed bit of a gzip file goes unseen, but for header fields
 
 TEST_CASE("idx: what does not fit is named with both numbers") {
   temp_folder t;
-  const std::string x = t.put("x", idx({2, 2, 2}, ramp(8)));
+  const std::string x = t.put("x", idx({2, 2, 2}, byte_ramp(8)));
   CHECK(has(read_error(t.file("none")), "No such file"));
   CHECK(has(read_error(t.path), "expected a regular file, found a folder"));
   CHECK(has(read_error("/dev/null"), "expected a regular file"));
-  CHECK(has(read_error(t.put("magic", "PNG?" + ramp(40))),
+  CHECK(has(read_error(t.put("magic", "PNG?" + byte_ramp(40))),
             "byte 0: expected an IDX magic number 0 0 8 3, found 80 78 71 63"));
   CHECK(has(read_error(x, 1), "byte 3: expected 1 dimensions, found 3"));
-  std::string floats = idx({2, 2, 2}, ramp(8));
+  std::string floats = idx({2, 2, 2}, byte_ramp(8));
   floats[2] = 0x0D;
   CHECK(has(read_error(t.put("floats", floats)), "byte 2: expected type 8 (unsigned bytes), found 13"));
   // Sizes whose product overflows, and sizes that would allocate 64 GB, are refused before any allocation.
-  CHECK(has(read_error(t.put("huge", idx({~0u, ~0u, ~0u}, ramp(8)))), "62 bits"));
-  CHECK(has(read_error(t.put("big", idx({1u << 16, 1u << 10, 1u << 10}, ramp(8)))), "can hold at most 8"));
-  CHECK(has(read_error(t.put("big.gz", gzip(idx({1u << 16, 1u << 10, 1u << 10}, ramp(8))))), "can hold at most"));
+  CHECK(has(read_error(t.put("huge", idx({~0u, ~0u, ~0u}, byte_ramp(8)))), "62 bits"));
+  CHECK(has(read_error(t.put("big", idx({1u << 16, 1u << 10, 1u << 10}, byte_ramp(8)))), "can hold at most 8"));
+  CHECK(has(read_error(t.put("big.gz", gzip(idx({1u << 16, 1u << 10, 1u << 10}, byte_ramp(8))))), "can hold at most"));
 
   const auto pair_error = [&](const std::string& labels, std::vector<std::string> names = {}) {
     return message_of<polymoe::error>([&] { read_idx_dataset(x, t.put("y", labels), names); });
   };
-  CHECK(has(pair_error(idx({3}, ramp(3))), "2 images, but"));
-  CHECK(has(pair_error(idx({3}, ramp(3))), "has 3 labels"));
+  CHECK(has(pair_error(idx({3}, byte_ramp(3))), "2 images, but"));
+  CHECK(has(pair_error(idx({3}, byte_ramp(3))), "has 3 labels"));
   CHECK(has(pair_error(idx({2}, {0, 5}), {"a", "b"}), "byte 9: label 5, there are 2 classes"));
   CHECK(has(message_of<polymoe::error>([&] { find_fashion_mnist(t.path); }), "train-images-idx3-ubyte.gz: not found"));
   CHECK_FALSE(has_fashion_mnist(t.path));

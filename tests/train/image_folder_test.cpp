@@ -1,5 +1,6 @@
 // Pictures from files: PNG and JPEG, damage, sizes, folders of classes.
 // sanitize: yes
+// with: files
 #include <doctest/doctest.h>
 
 #include <polymoe/train/image_folder.hpp>

@@ -1,5 +1,6 @@
 // sanitize: yes
 // The JSON writer and the strict reader.
+// with: files
 #include <doctest/doctest.h>
 
 #include <limits>

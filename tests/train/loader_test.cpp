@@ -1,6 +1,7 @@
 // sanitize: yes
 // Orders, augmentation and normalisation against naive references.
 // thread: yes
+// with: files
 #include <doctest/doctest.h>
 
 #include <cmath>

@@ -1,5 +1,6 @@
 // sanitize: yes
 // The CSV and JSONL records of a run, and its progress line.
+// with: files
 #include <doctest/doctest.h>
 
 #include <limits>
@@ -11,7 +12,7 @@
 namespace polymoe::inline v0 {
 
 namespace {
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 
 /// What a progress display printed, with a clock that is turned by hand.
 struct display {
@@ -39,10 +40,11 @@ TEST_CASE("csv: one row per epoch, schema first, cells quoted where needed") {
   {
     csv_log log(t.file("a.csv"), {"loss", "note, free", "best"});
     log.row(0, {0.1f, "plain", true});
-    log.row(1, {nan, "a \"b\", c\nd", false});
+    log.row(1, {not_a_number, "a \"b\", c\nd", false});
     CHECK_THROWS_AS(log.row(2, {1.0}), error);
     // Rows are in the file at once, not when the log is closed.
-    CHECK(t.get("a.csv") == "schema,epoch,loss,\"note, free\",best\n1,0,0.1,plain,1\n1,1,nan,\"a \"\"b\"\", c d\",0\n");
+    CHECK(t.get("a.csv") ==
+          "schema,epoch,loss,\"note, free\",best\n1,0,0.1,plain,1\n1,1,not_a_number,\"a \"\"b\"\", c d\",0\n");
   }
   {
     csv_log(t.file("a.csv"), {"loss", "note, free", "best"})
@@ -75,7 +77,7 @@ TEST_CASE("jsonl: one object per step, NaN as null, resumable") {
   {
     jsonl_log log(t.file("a.jsonl"));
     log.row(0, {{"loss", 2.5}, {"lr", 0.1f}, {"skipped", false}, {"note", "a\"b\n"}, {"images", std::size_t{128}}});
-    log.row(1, {{"loss", nan}});
+    log.row(1, {{"loss", not_a_number}});
     log.row(2, {{"loss", 1}});
   }
   CHECK(t.get("a.jsonl") ==
@@ -118,7 +120,7 @@ TEST_CASE("progress: plain lines every N steps and at the end of an epoch, witho
   p.step(10, {.loss = 1});
   CHECK(p.images_per_second() == doctest::Approx(20));
   CHECK(p.eta() == doctest::Approx(2));
-  CHECK(has(p.line({.loss = nan}), "loss nan"));
+  CHECK(has(p.line({.loss = not_a_number}), "loss nan"));
 }
 
 TEST_CASE("progress: the live line overwrites itself, stays in the width and is rare") {
@@ -206,7 +208,7 @@ TEST_CASE("progress: no terminal means plain, NO_COLOR means plain, silent is si
   CHECK(detail::duration_text(59.4) == "59s");
   CHECK(detail::duration_text(185) == "3m05s");
   CHECK(detail::duration_text(2 * 3600 + 7 * 60) == "2h07m");
-  CHECK(detail::duration_text(nan) == "?");
+  CHECK(detail::duration_text(not_a_number) == "?");
 }
 
 }  // namespace polymoe

@@ -1,5 +1,6 @@
 // Optimisers against references written out per element; clipping; averages; decay groups; threads.
 // thread: yes
+// with: rules
 #include <doctest/doctest.h>
 
 #include <polymoe/train/optimizer.hpp>

@@ -1,5 +1,6 @@
 // sanitize: yes
 // PNG images read back by libpng; reports that are well-formed, self-contained and safe against any text.
+// with: files
 #include <doctest/doctest.h>
 #include <png.h>
 

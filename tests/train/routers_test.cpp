@@ -1,5 +1,6 @@
 // Every kind of router trains a vision transformer, is measured by the trainer, and resumes from a checkpoint with the
 // same bits.
+// with: trainer
 #include <doctest/doctest.h>
 
 #include <polymoe/plan/expand.hpp>

@@ -1,5 +1,6 @@
 // sanitize: yes
 // safetensors: round trips, damage of every byte, cuts of every length, hostile headers, atomic replacement.
+// with: files
 #include <doctest/doctest.h>
 #include <signal.h>
 #include <sys/resource.h>

@@ -1,4 +1,5 @@
 // Learning-rate schedules at their corners.
+// with: rules
 #include <doctest/doctest.h>
 
 #include <polymoe/train/schedule.hpp>

@@ -1,5 +1,6 @@
 // The synthetic data set: the same everywhere, learnable, confused within super-classes.
 // sanitize: yes
+// with: files
 #include <doctest/doctest.h>
 
 #include <polymoe/train/synthetic.hpp>

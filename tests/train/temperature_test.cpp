@@ -1,5 +1,6 @@
 // Temperature schedules at their corners, and the stop at an entropy floor.
 // sanitize: yes
+// with: rules
 #include <doctest/doctest.h>
 
 #include <polymoe/train/temperature.hpp>
@@ -7,22 +8,23 @@
 namespace polymoe {
 namespace {
 
-using shape = temperature_schedule::shape;
+using temperature_shape = temperature_schedule::shape;
 
 TEST_CASE("constant, linear and sigmoid start and end where they say, and never rise") {
-  for (const shape how : {shape::constant, shape::linear, shape::sigmoid}) {
+  for (const temperature_shape how :
+       {temperature_shape::constant, temperature_shape::linear, temperature_shape::sigmoid}) {
     const temperature_schedule s{.how = how, .start = 2.0, .least = 0.1, .total = 50};
     CHECK(s(0) == doctest::Approx(2.0).epsilon(1e-12));
-    CHECK(s(50) == doctest::Approx(how == shape::constant ? 2.0 : 0.1).epsilon(1e-12));
+    CHECK(s(50) == doctest::Approx(how == temperature_shape::constant ? 2.0 : 0.1).epsilon(1e-12));
     CHECK(s(1000) == s(50));
     for (index t = 0; t < 60; ++t) CHECK(s(t + 1) <= s(t));
   }
 }
 
 TEST_CASE("half way linear and sigmoid meet; before it the sigmoid is hotter, after it colder") {
-  const temperature_schedule line{.how = shape::linear, .start = 1.0, .least = 0.2, .total = 100};
+  const temperature_schedule line{.how = temperature_shape::linear, .start = 1.0, .least = 0.2, .total = 100};
   temperature_schedule curve = line;
-  curve.how = shape::sigmoid;
+  curve.how = temperature_shape::sigmoid;
   CHECK(line(25) == doctest::Approx(0.8));
   CHECK(curve(50) == doctest::Approx(0.6));
   CHECK(curve(25) > line(25));
@@ -33,7 +35,8 @@ TEST_CASE("half way linear and sigmoid meet; before it the sigmoid is hotter, af
 }
 
 TEST_CASE("the descent stops at the first entropy below the floor, and a checkpoint keeps it stopped") {
-  temperature_annealing a({.how = shape::linear, .start = 1.0, .least = 0.1, .total = 90, .entropy_floor = 0.5});
+  temperature_annealing a(
+      {.how = temperature_shape::linear, .start = 1.0, .least = 0.1, .total = 90, .entropy_floor = 0.5});
   a.observe(10, 0.7);
   CHECK(a.held() == 0);
   a.observe(20, 0.49);
@@ -49,16 +52,22 @@ TEST_CASE("the descent stops at the first entropy below the floor, and a checkpo
   CHECK(b(90) == a(90));
   CHECK_THROWS_AS(b.restore(3.0, 4), error);
   // Without a floor nothing is observed, and NaN stops nothing.
-  temperature_annealing c({.how = shape::linear, .start = 1.0, .least = 0.1, .total = 90});
+  temperature_annealing c({.how = temperature_shape::linear, .start = 1.0, .least = 0.1, .total = 90});
   c.observe(20, -1.0);
   CHECK(c(90) == doctest::Approx(0.1));
-  a = temperature_annealing({.how = shape::linear, .start = 1.0, .least = 0.1, .total = 90, .entropy_floor = 0.5});
+  a = temperature_annealing(
+      {.how = temperature_shape::linear, .start = 1.0, .least = 0.1, .total = 90, .entropy_floor = 0.5});
   a.observe(20, std::nan(""));
   CHECK(a.held() == 0);
 }
 
 TEST_CASE("a loop that looks late: the entropy of step s decides at step s + lag, however many steps were read together") {
-  const temperature_schedule s{.how = shape::linear, .start = 1.0, .least = 0.1, .total = 90, .entropy_floor = 0.5, .entropy_lag = 5};
+  const temperature_schedule s{.how = temperature_shape::linear,
+                               .start = 1.0,
+                               .least = 0.1,
+                               .total = 90,
+                               .entropy_floor = 0.5,
+                               .entropy_lag = 5};
   const auto entropy = [](index step) { return 1.0 - 0.03 * static_cast<double>(step); };  // below 0.5 first at step 17
   std::vector<double> want;
   for (index step = 0; step < 60; ++step) want.push_back(step < 17 + 5 ? s(step) : std::max(s(step), s(17)));
@@ -77,7 +86,7 @@ TEST_CASE("a loop that looks late: the entropy of step s decides at step s + lag
     }
     CHECK(c.annealing().held_at() == 17);
   }
-  temperature_control free({.how = shape::linear, .start = 1.0, .least = 0.1, .total = 90});
+  temperature_control free({.how = temperature_shape::linear, .start = 1.0, .least = 0.1, .total = 90});
   CHECK((free.ahead() == 0 && free.packed().empty() && free(90) == doctest::Approx(0.1)));
   temperature_control c(s);
   CHECK_THROWS_AS(c.restore({0.0}), error);
@@ -94,9 +103,9 @@ TEST_CASE("impossible schedules are refused with both numbers") {
                        "temperature: it goes from 0.2 to 0.3, both must be positive and the second at most the first", error);
   CHECK_THROWS_AS(temperature_annealing(s{.start = 1, .least = 0}), error);
   CHECK_THROWS_AS(temperature_annealing(s{.total = 0}), error);
-  CHECK_THROWS_AS(temperature_annealing(s{.how = shape::sigmoid, .steepness = 0}), error);
+  CHECK_THROWS_AS(temperature_annealing(s{.how = temperature_shape::sigmoid, .steepness = 0}), error);
   CHECK_THROWS_AS(temperature_annealing(s{.entropy_floor = -1}), error);
-  CHECK_THROWS_AS((s{.how = shape::linear})(-1), error);
+  CHECK_THROWS_AS((s{.how = temperature_shape::linear})(-1), error);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The trainer: it learns, it can be stopped and resumed at any step with the same bits for any number of threads, it
 // refuses checkpoints that do not fit, and evaluation counts right and leaves no trace.
 // thread: yes
+// with: trainer
 #include <doctest/doctest.h>
 
 #include "temp_folder.hpp"

@@ -1,4 +1,5 @@
 // Starting values of experts: upcycling from a dense model, equal and independent experts.
+// with: trainer
 #include <doctest/doctest.h>
 
 #include <set>

@@ -1,4 +1,5 @@
 // nn::vit: what its count promises against the parameters a model really has and a formula by hand, and its names.
+// with: trainer
 #include <doctest/doctest.h>
 
 #include "tiny_vit.hpp"
@@ -25,13 +26,13 @@ constexpr index macs_by_hand(const nn::vit_sizes& s, index tokens, index mlp_of_
 }
 
 // The tiny model: a program can state what it costs while it is compiled.
-using moe = tiny::moe_layer<float>;
-constexpr moe::config moe_config(index hidden) {
-  moe::config c;
+using tiny_moe = tiny::moe_layer<float>;
+constexpr tiny_moe::config moe_config(index hidden) {
+  tiny_moe::config c;
   c.dim = 16, c.hidden = hidden, c.experts = 4;
   return c;
 }
-constexpr cost sparse = tiny::moe_vit<float>::count(nn::vit_config<moe>(tiny::sizes(), moe_config(16)), 1);
+constexpr cost sparse = tiny::moe_vit<float>::count(nn::vit_config<tiny_moe>(tiny::sizes(), moe_config(16)), 1);
 constexpr nn::mlp_block<float>::config twin{16, 32};
 constexpr cost dense =
     nn::vit<tiny::dense_mlp<float>>::count(nn::vit_config<tiny::dense_mlp<float>>(tiny::sizes(), twin), 1);
@@ -44,7 +45,7 @@ static_assert(sparse.macs - dense.macs == 2 * 16 * 16 * 4, "equal active work ap
 static_assert(sparse.params - sparse.active_params == 2 * 2 * (2 * 16 * 16 + 16 + 16), "two of four experts are met");
 
 TEST_CASE("vit: the number of parameters is that of the model, for every form") {
-  CHECK(parameters<tiny::moe_vit<float>>(nn::vit_config<moe>(tiny::sizes(), moe_config(16))) == sparse.params);
+  CHECK(parameters<tiny::moe_vit<float>>(nn::vit_config<tiny_moe>(tiny::sizes(), moe_config(16))) == sparse.params);
   using dense_vit = nn::vit<tiny::dense_mlp<float>>;
   CHECK(parameters<dense_vit>(nn::vit_config<tiny::dense_mlp<float>>(tiny::sizes(), twin)) == dense.params);
   CHECK(dense.active_params == dense.params);
@@ -58,7 +59,7 @@ TEST_CASE("vit: the number of parameters is that of the model, for every form") 
       CAPTURE(stride);
       const index tokens = (stride ? 6 * 4 : 3 * 2) + class_token;
       CHECK(s.tokens() == tokens);
-      const auto c = nn::vit_config<moe>(s, moe_config(20));
+      const auto c = nn::vit_config<tiny_moe>(s, moe_config(20));
       const cost n = tiny::moe_vit<float>::count(c, 5);
       CHECK(n.params == parameters<tiny::moe_vit<float>>(c));
       CHECK(n.macs == 5 * macs_by_hand(s, tokens, 16 * 4 + 2 * 2 * 16 * 20));
@@ -90,7 +91,7 @@ TEST_CASE("vit: sizes that do not fit are refused with both numbers") {
     nn::vit_sizes s = tiny::sizes();
     change(s);
     try {
-      tiny::moe_vit<float> m(nn::vit_config<moe>(s, moe_config(16)));
+      tiny::moe_vit<float> m(nn::vit_config<tiny_moe>(s, moe_config(16)));
     } catch (const error& e) {
       return std::string(e.what());
     }
