@@ -28,6 +28,18 @@ macro(polymoe_enable_cuda)
   endif()
 endmacro()
 
+# polymoe_enable_ccache(): compilers run through ccache if it is there, so that what was compiled before, in this folder
+# or in another copy of the project, is not compiled again.  Paths are kept relative to the project for that.  A macro,
+# because targets read the variables where they are made.
+macro(polymoe_enable_ccache)
+  find_program(POLYMOE_CCACHE_PROGRAM ccache)
+  if(POLYMOE_CCACHE_PROGRAM)
+    set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" CCACHE_NOHASHDIR=1
+        CCACHE_DEPEND=1 "${POLYMOE_CCACHE_PROGRAM}")
+    set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
+  endif()
+endmacro()
+
 # polymoe_program_setup(): the targets our programs link.
 #   polymoe_programs  polymoe::cpu, warnings, optimisation, file format libraries that were found
 #   polymoe_kernels   the same for .cu files
@@ -77,6 +89,12 @@ macro(polymoe_program_setup)
       target_link_options(polymoe_flags INTERFACE -fsanitize=address,undefined)
     endif()
     target_compile_options(polymoe_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${polymoe_host_flags}>")
+  endif()
+
+  # Of benchmarks and experiments.  ./check builds them to see that they build.
+  set(polymoe_speed_flag -O3)
+  if(POLYMOE_QUICK_BUILD)
+    set(polymoe_speed_flag -O1)
   endif()
 
   add_library(polymoe_programs INTERFACE)
