@@ -1,5 +1,6 @@
 // The auction of score::balanced_assignment on the threads of a CUDA block, run by the host executor: the assignment of
-// one thread, whatever the number of threads and their order. with: plans
+// one thread, whatever the number of threads and their order.
+// with: plans
 #include "host_executor.hpp"
 
 #include <doctest/doctest.h>

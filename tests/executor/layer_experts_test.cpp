@@ -1,5 +1,7 @@
 // Whole layers on CUDA under the host executor against the CPU backend: mixtures, heads, gated and identity experts,
-// units of several rows. timeout: 900 with: layers
+// units of several rows.
+// timeout: 900
+// with: layers
 #include "layer_harness.hpp"
 
 namespace {

@@ -1,5 +1,7 @@
 // Routers that choose by the number of a unit on CUDA, under the host executor against the CPU backend; and what the
-// CUDA backend says about routers it has no kernels for. timeout: 900 with: layers
+// CUDA backend says about routers it has no kernels for.
+// timeout: 900
+// with: layers
 #include "layer_harness.hpp"
 
 namespace {

@@ -1,5 +1,7 @@
 // Whole layers on CUDA under the host executor against the CPU backend: routers whose linear maps have biases, and
-// routers that perturb their view of the input. timeout: 900 with: layer_policies
+// routers that perturb their view of the input.
+// timeout: 900
+// with: layer_policies
 #include "layer_harness.hpp"
 
 namespace {

@@ -1,5 +1,7 @@
 // Whole layers on CUDA under the host executor against the CPU backend: overflow policies, priorities, the loss-free
-// bias, a custom router.  Mixtures, experts and units are in layer_experts_test.cpp. timeout: 900 with: layer_policies
+// bias, a custom router.  Mixtures, experts and units are in layer_experts_test.cpp.
+// timeout: 900
+// with: layer_policies
 #include "layer_harness.hpp"
 
 // The example's own text; of its program only the router is used.

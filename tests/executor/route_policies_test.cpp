@@ -1,5 +1,6 @@
 // The CUDA router with the policies that ask most of it, against the CPU backend: learned and constant noise,
-// thresholds and clean scores, the loss-free bias, fallback and rerouting with balance losses, mixtures. timeout: 600
+// thresholds and clean scores, the loss-free bias, fallback and rerouting with balance losses, mixtures.
+// timeout: 600
 // with: route
 #include "route_harness.hpp"
 

@@ -1,5 +1,6 @@
 // Streams, events, pinned memory and recordings: that the executor's late queues show a buffer which is reused too
-// early, and that what runs ahead of the GPU (the ring of steps, the ring of records) never does. with: plans
+// early, and that what runs ahead of the GPU (the ring of steps, the ring of records) never does.
+// with: plans
 #include "helpers.hpp"
 
 #include <polymoe/backend/cuda/dispatch/batches.cuh>

@@ -1,5 +1,6 @@
 // Sparse transport on CUDA under the host executor against the CPU backend: experts that pick and units that choose,
-// one block a group and several. timeout: 600
+// one block a group and several.
+// timeout: 600
 // with: columns
 #include "columns_harness.hpp"
 

@@ -1,5 +1,7 @@
 // Balanced assignment: the sum against brute force within the promised bound, exactly balanced groups always, ties,
-// extremes, few rounds; whole layers with every gradient, evaluation, bits. sanitize: yes with: scores
+// extremes, few rounds; whole layers with every gradient, evaluation, bits.
+// sanitize: yes
+// with: scores
 #include "support/column_layer.hpp"
 
 namespace moe_test {

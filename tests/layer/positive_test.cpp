@@ -1,5 +1,6 @@
 // ReLU routing: every expert with a positive score.  Plan and gates by hand, gradients with the L1 loss, its
-// coefficient over commits, drops at a capacity, units with no expert.  And routing by table and by hash. sanitize: yes
+// coefficient over commits, drops at a capacity, units with no expert.  And routing by table and by hash.
+// sanitize: yes
 // with: scores
 #include "support/column_layer.hpp"
 

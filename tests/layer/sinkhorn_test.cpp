@@ -1,6 +1,7 @@
 // Sinkhorn plans: marginals, a second implementation in plain loops, extreme and equal logits, one expert, one unit,
 // and whole layers of Sinkhorn Token Choice and Sinkhorn Expert Choice with every gradient, also through the
-// iterations. sanitize: yes
+// iterations.
+// sanitize: yes
 #include "support/column_layer.hpp"
 
 namespace moe_test {

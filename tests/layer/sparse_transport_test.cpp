@@ -1,5 +1,6 @@
 // Sparse optimal transport: the plan against the papers' algorithm in plain loops (sorted projection, Adam), its sums
-// and numbers of non-zeros, the unconstrained plan, and whole layers with every gradient. sanitize: yes
+// and numbers of non-zeros, the unconstrained plan, and whole layers with every gradient.
+// sanitize: yes
 #include "support/column_layer.hpp"
 
 namespace moe_test {

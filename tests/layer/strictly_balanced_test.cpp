@@ -1,5 +1,7 @@
 // strictly_balanced: the batchwise mask in training, thresholds in evaluation, how they learn (the loss of Shazeer
-// 2017, eq. 20, by hand), state rules, whole layers with every gradient. sanitize: yes with: columns
+// 2017, eq. 20, by hand), state rules, whole layers with every gradient.
+// sanitize: yes
+// with: columns
 #include "support/column_layer.hpp"
 
 namespace moe_test {

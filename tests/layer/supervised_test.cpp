@@ -1,5 +1,6 @@
 // Routers that are told where a unit belongs (paper D), and the sparse head of paper B as its code has it: whole
-// layers, gradients in double against central differences, by the same draws of noise and dropout. with: mixtures
+// layers, gradients in double against central differences, by the same draws of noise and dropout.
+// with: mixtures
 #include "support/moe_layer.hpp"
 
 namespace moe_test {

@@ -1,5 +1,6 @@
 // nn::resnet and nn::branches: sizes of ResNet-18 when the code is compiled, names as in torchvision, the module
-// contract. with: convolutions
+// contract.
+// with: convolutions
 #include <doctest/doctest.h>
 
 #include <polymoe/nn/resnet.hpp>

@@ -1,5 +1,6 @@
 // Jitter and dropout of a router's input: the factors from the streams by hand, logits and gradients with them, experts
-// that see nothing of it, evaluation, bits for any number of threads. sanitize: yes
+// that see nothing of it, evaluation, bits for any number of threads.
+// sanitize: yes
 // with: gates
 #include <polymoe/score/gate_dropout.hpp>
 #include <polymoe/score/gate_jitter.hpp>

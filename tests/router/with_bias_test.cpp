@@ -1,5 +1,7 @@
 // with_bias: the logits of a router with a bias are those of one more input that is always 1, forward and backward;
-// whole layers with every gradient; the parameter counts of paper B's heads. sanitize: yes with: gates
+// whole layers with every gradient; the parameter counts of paper B's heads.
+// sanitize: yes
+// with: gates
 #include <polymoe/router/with_bias.hpp>
 
 #include <polymoe/nn/linear.hpp>

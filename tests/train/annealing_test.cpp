@@ -1,5 +1,6 @@
 // A trainer with a temperature schedule: every step has its temperature, the entropy floor stops the descent at the
-// same step however the loop was cut or interrupted, and checkpoints carry it bit for bit. with: trainer
+// same step however the loop was cut or interrupted, and checkpoints carry it bit for bit.
+// with: trainer
 #include <doctest/doctest.h>
 
 #include "temp_folder.hpp"
