@@ -7,10 +7,15 @@
 //   sort of priorities      CUB's, behind priority::gate and priority::probability (dispatch/sort.cuh)
 //   inverse as lists        CUB's sort and scan and a kernel of ours (dispatch/invert.cuh)
 //   first values            Thrust's tabulate (dispatch/initialise.cuh), and the same function in a loop of ours
+//   squares of gradients    of 2 E matrices: CUB's sums of segments, one a matrix (dispatch/segments.cuh), and the sum
+//   of
+//                           all by the kernels of the optimiser's clipping; both read every gradient once
 //
 // Before anything is timed, what both do is compared: the same numbers.
 #include <polymoe/backend/cuda/dispatch/initialise.cuh>
 #include <polymoe/backend/cuda/dispatch/invert.cuh>
+#include <polymoe/backend/cuda/dispatch/optimizer.cuh>
+#include <polymoe/backend/cuda/dispatch/segments.cuh>
 #include <polymoe/backend/cuda/kernel/place.cuh>
 #include <polymoe/router/top_k.hpp>
 
@@ -170,6 +175,43 @@ block measure_libraries(const row_shape& r, const ceilings& top, double seconds)
                    d.words, " words, ", d.not_finite, " are not finite");
   add("first values, kernel", 4.0 * static_cast<double>(parameters), kernel_call);
   add("first values, Thrust", 4.0 * static_cast<double>(parameters), thrust_call);
+
+  // ---- squares of gradients ----
+  std::vector<polymoe::param_entry> matrices(static_cast<std::size_t>(2 * E));
+  std::vector<std::int64_t> borders(matrices.size() + 1);
+  for (std::size_t i = 0; i < matrices.size(); ++i) {
+    matrices[i].name = std::to_string(i), matrices[i].size = parameters / (2 * E);
+    matrices[i].offset = static_cast<index>(i) * matrices[i].size;
+    borders[i + 1] = matrices[i].offset + matrices[i].size;
+  }
+  backend::device_block edges_there(borders.size() * 8), sums(matrices.size() * 8);
+  device::upload(edges_there.data(), borders.data(), borders.size() * 8, stream);
+  const auto segments = static_cast<std::int64_t>(matrices.size());
+  const auto* const first = data<std::int64_t>(edges_there);
+  std::size_t segment_bytes = 0;
+  backend::detail::sum_segments<float>(stream, nullptr, segment_bytes, data<float>(by_kernel), data<double>(sums),
+                                       segments, first, first + 1);
+  backend::device_block segment_scratch(segment_bytes);
+  const backend::optimizer_pieces pieces(own.get(), matrices);
+  const auto segment_call = [&] {
+    backend::detail::sum_segments<float>(stream, segment_scratch.data(), segment_bytes, data<float>(by_kernel),
+                                         data<double>(sums), segments, first, first + 1);
+  };
+  const auto norm_call = [&] { backend::gradient_norm(c, pieces, data<float>(by_kernel), 0.0, false); };
+  segment_call(), norm_call();
+  {
+    std::vector<double> squares(matrices.size());
+    device::download(squares.data(), sums.data(), sums.size(), stream);
+    double all = 0;
+    for (const double x : squares) all += x;
+    polymoe::optimizer_report report;
+    device::download(&report, pieces.report(), sizeof report, stream);
+    const double whole = static_cast<double>(report.norm);
+    polymoe::require(std::abs(std::sqrt(all) - whole) <= 1e-6 * whole, r.name, ": CUB's squares give the norm ",
+                     std::sqrt(all), ", the optimiser's kernels ", whole);
+  }
+  add("squares of gradients, ours", 4.0 * static_cast<double>(parameters), norm_call);
+  add("squares of gradients, CUB", 4.0 * static_cast<double>(parameters), segment_call);
 
   b.figures = take_turns(stream, cases, top, seconds);
   return b;

@@ -458,6 +458,7 @@ TEST_CASE("trainer: a gradient that is not finite stops the step before it chang
   const train_summary sums = t.epoch_summary();
   const std::string m = message_of<error>([&] { t.step(); });
   CHECK((has(m, "gradient norm of step 2 is not finite") && has(m, "learning rate 0.005")));
+  CHECK((has(m, " tensors, first '") && has(m, "in ")));
   CHECK(t.step_count() == 2);
   const auto after = numbers(t);
   CHECK(std::memcmp(before.data(), after.data(), static_cast<std::size_t>(t.work().values().cols) * sizeof(float)) ==

@@ -8,6 +8,7 @@
 // "trainer.seconds" in it depends on the clock: all others are equal bit for bit, interrupted or not.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdint>
@@ -500,8 +501,22 @@ class trainer {
   [[noreturn]] void refuse_step(const step_record& x) {
     optimiser_.resume(work_.ctx());
     detail::fail("trainer: the gradient norm of step ", step_, " is not finite (loss ",
-                 x.loss / static_cast<double>(x.images), "); lower the learning rate ", options_.learning_rate,
-                 " or look for bad input");
+                 x.loss / static_cast<double>(x.images), "; ", bad_gradients(), "); lower the learning rate ",
+                 options_.learning_rate, " or look for bad input");
+  }
+  /// Which tensors' gradients are not finite.  A step that ran ahead of the host has overwritten them.
+  std::string bad_gradients() {
+    const std::vector<R> grads = to_host(work_.grads().ptr[0]);
+    std::string first;
+    index bad = 0;
+    for (const param_entry& e : work_.entries()) {
+      const auto begin = grads.begin() + e.offset;
+      if (std::all_of(begin, begin + e.size, [](R g) { return std::isfinite(g); })) continue;
+      if (bad++ == 0) first = e.name;
+    }
+    if (bad == 0) return "those at hand are finite: their squares are too large, or they are a later step's";
+    return "in " + std::to_string(bad) + " of " + std::to_string(work_.entries().size()) + " tensors, first '" + first +
+           "'";
   }
   /// Everything a checkpoint holds, on the host.
   struct host_image {
