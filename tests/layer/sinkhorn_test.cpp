@@ -2,7 +2,7 @@
 // and whole layers of Sinkhorn Token Choice and Sinkhorn Expert Choice with every gradient, also through the
 // iterations.
 // sanitize: yes
-#include "support/column_layer.hpp"
+#include "support/plan_cells.hpp"
 
 namespace moe_test {
 namespace {
@@ -69,35 +69,7 @@ matrix plan_by_hand(const matrix& a, int iterations) {
   return p;
 }
 
-/// A group's cells with their own memory.
-struct cells {
-  tensor<double> logits, plan, d_plan, kept;
-  std::vector<unsigned char> bad;
-  int steps = -1;
-  polymoe::group_cells<double> view;
-  template <class Score>
-  cells(const Score& s, const matrix& a, index E)
-      : logits(static_cast<index>(a.size()), E),
-        plan(logits),
-        d_plan(logits),
-        kept(1, s.kept(static_cast<index>(a.size()), E)),
-        bad(a.size(), 0) {
-    for (std::size_t t = 0; t < a.size(); ++t)
-      for (index e = 0; e < E; ++e) logits.put(static_cast<index>(t), e, a[t][static_cast<std::size_t>(e)]);
-    view.logits = logits.get(), view.plan = plan.get(), view.d_plan = d_plan.get(), view.kept = kept.get();
-    view.bad = bad.data(), view.steps = &steps;
-  }
-  double row_sum(index t) const {
-    double s = 0;
-    for (index e = 0; e < plan.cols; ++e) s += plan.at(t, e);
-    return s;
-  }
-  double column_sum(index e) const {
-    double s = 0;
-    for (index t = 0; t < plan.rows; ++t) s += plan.at(t, e);
-    return s;
-  }
-};
+using cells = plan_cells<double>;
 
 template <class Layer>
 typename Layer::config config_of(int experts, double factor, index group = 0, int iterations = 20) {

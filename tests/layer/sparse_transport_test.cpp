@@ -1,7 +1,7 @@
 // Sparse optimal transport: the plan against the papers' algorithm in plain loops (sorted projection, Adam), its sums
 // and numbers of non-zeros, the unconstrained plan, and whole layers with every gradient.
 // sanitize: yes
-#include "support/column_layer.hpp"
+#include "support/plan_cells.hpp"
 
 namespace moe_test {
 namespace {
@@ -65,30 +65,11 @@ matrix plan_by_hand(const matrix& s, bool columns, int k, const transport& o) {
     }
   }
 }
-struct cells {
-  tensor<double> logits, scores, plan, kept;
-  std::vector<unsigned char> bad;
-  int steps = 0, bins[polymoe::phase::select_bins];
-  polymoe::group_cells<double> view;
+struct cells : plan_cells<double> {
   cells(const transport& o, const matrix& s, bool picked, index limit)
-      : logits(static_cast<index>(s.size()), static_cast<index>(s[0].size()), 0),
-        scores(logits),
-        plan(logits),
-        kept(1, o.kept(logits.rows, logits.cols)),
-        bad(s.size(), 0) {
-    for (index t = 0; t < logits.rows; ++t)
-      for (index e = 0; e < logits.cols; ++e) scores.put(t, e, s[t][e]);
-    plan.fill(not_a_number);
-    view.logits = logits.get(), view.scores = scores.get(), view.plan = plan.get(), view.kept = kept.get();
-    view.bad = bad.data(), view.steps = &steps, view.bins = bins, view.picked = picked, view.limit = limit;
-  }
+      : plan_cells(o, s, static_cast<index>(s[0].size()), picked, limit) {}
 };
-matrix random_scores(int n, int E, std::uint64_t seed) {
-  matrix a(static_cast<std::size_t>(n), std::vector<double>(static_cast<std::size_t>(E)));
-  for (int t = 0; t < n; ++t)
-    for (int e = 0; e < E; ++e) a[t][e] = 3 * noise(seed, static_cast<std::uint64_t>(t * E + e));
-  return softmax_rows(a);
-}
+matrix random_scores(int n, int E, std::uint64_t seed) { return softmax_rows(random_matrix(n, E, 3, seed)); }
 template <class Layer>
 typename Layer::config config_of(int experts, double factor, index group) {
   typename Layer::config c;

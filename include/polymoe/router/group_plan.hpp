@@ -6,6 +6,8 @@
 //   index kept(units, experts) const           numbers of one group kept for the backward
 //   plan_group(block, cells) const             fills cells.plan; rows of bad units with zeros
 //   plan_group_vjp(block, cells) const         d_plan to d_logits (of the scaled logits), in place; with weighs_plan
+//   static constexpr bool carries_prices       optional: begins with the prices of the last step (`start`) and leaves
+//                                             its own (`found`); the routing keeps their mean over groups as state
 // Both are phases over a block context (core/block.hpp).  Selections compare the plan.
 #pragma once
 
@@ -28,6 +30,8 @@ struct group_cells {
   view<C> kept;                        ///< [1, kept(n, E)]
   int* steps = nullptr;                ///< [1] a number to keep beside
   int* bins = nullptr;                 ///< [phase::select_bins] counters shared by the block
+  const float* start = nullptr;        ///< [E] prices to begin with, those of the last step; null: none
+  float* found = nullptr;              ///< [E] where to leave this group's; null: nobody asks
 
   POLYMOE_HD index units() const { return logits.rows; }
   POLYMOE_HD index experts() const { return logits.cols; }
