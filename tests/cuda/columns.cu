@@ -31,6 +31,9 @@ void launch_columns(device::stream_handle s, const route_args<bf16>& a, const ro
       s, a, b, device::radix_sort());
   route<expert_choice<score::sparse_transport<>>, capacity::bounded<>, none, combine::affinity, 32>(s, f, g);
   route<top_k<2, score::sparse_transport<>>, unlimited, none, combine::affinity, 32>(s, a, b);
+  route<top_k<2, score::sparse_transport<score::solver::lbfgs>>, unlimited, none, combine::affinity, 32>(s, a, b);
+  using newton = score::sparse_transport<score::solver::newton, score::by_plan>;
+  route<expert_choice<newton>, capacity::bounded<>, none, combine::affinity, 32>(s, f, g);
   route<mixture<by_plan>, unlimited, none, combine::affinity, 32>(s, f, g);
 }
 int plan_blocks() {
