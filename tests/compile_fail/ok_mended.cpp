@@ -388,3 +388,17 @@ struct my_moe : polymoe::spec {
 };
 }  // namespace m036
 template class polymoe::layer<m036::my_moe, polymoe::cpu>;
+
+namespace m037 {
+struct my_moe : polymoe::spec {
+  using router = polymoe::top_k<2, polymoe::score::sparse_transport<polymoe::score::solver::newton>>;
+};
+}  // namespace m037
+template class polymoe::layer<m037::my_moe, polymoe::cpu>;
+
+namespace m038 {
+struct my_moe : polymoe::spec {
+  using router = polymoe::top_k<2, polymoe::score::sparse_transport<polymoe::score::solver::newton, polymoe::score::by_plan>>;
+};
+}  // namespace m038
+template class polymoe::layer<m038::my_moe, polymoe::cpu>;

@@ -131,6 +131,16 @@ class pair_of_backends {
     work();
     return replayed.same_as(collect(device_, dx)) && !replayed.same_plan(got_);
   }
+  /// The largest difference of the states after some steps, each of which begins with what the last one left.
+  double state_apart_after(int steps) {
+    prepare(host_), prepare(device_);
+    for (int i = 0; i < steps; ++i) {
+      host_.module().forward(host_.ctx(), view<const T>(x_host_.data(), s_.units, s_.dim), host_.saved());
+      device_.module().forward(device_.ctx(), x_, device_.saved());
+      host_.module().commit(host_.ctx()), device_.module().commit(device_.ctx());
+    }
+    return distance(device_.state_on_host(), host_.state_on_host(), not_finite::in_both, 0.01);
+  }
 
  private:
   setup s_;

@@ -408,6 +408,32 @@ struct of_groups : polymoe::spec {
 static_assert(support<of_groups, cpu>() == verdict::M036_thresholds_of_rows);
 }  // namespace m036
 
+namespace m037 {
+struct backend {
+  template <class T>
+  static constexpr bool computes = true;
+  static constexpr bool column_routers = true;
+};
+template <class Weights, class Start, class Solver = polymoe::score::solver::newton>
+struct with : polymoe::spec {
+  using router = polymoe::top_k<2, polymoe::score::sparse_transport<Solver, Weights, Start>>;
+};
+using polymoe::score::by_plan;
+using polymoe::score::by_score;
+namespace start = polymoe::score::start;
+static_assert(support<with<by_score, start::last_step>, backend>() == verdict::M037_prices_of_backend);
+static_assert(support<with<by_score, start::last_step>, cpu>() == verdict::ok);
+}  // namespace m037
+
+namespace m038 {
+using m037::by_plan;
+using m037::with;
+namespace solver = polymoe::score::solver;
+static_assert(support<with<by_plan, m037::start::cold, solver::adam>, cpu>() == verdict::M038_gradient_of_plan);
+static_assert(support<with<by_plan, m037::start::cold, solver::lbfgs>, cpu>() == verdict::M038_gradient_of_plan);
+static_assert(support<with<by_plan, m037::start::cold>, cpu>() == verdict::ok);
+}  // namespace m038
+
 // Compositions that exist.
 namespace accepted {
 struct defaults : polymoe::spec {};

@@ -20,6 +20,9 @@ struct routed : spec {
 using picked = routed<expert_choice<>, capacity::bounded<>>;
 using balanced = routed<top_k<2, score::sinkhorn<score::by_plan>>, capacity::bounded<>>;
 using rectified = routed<positive<>, capacity::unlimited, balance::relu_l1>;
+using transported =
+    routed<expert_choice<score::sparse_transport<score::solver::newton, score::by_score, score::start::last_step>>,
+           capacity::bounded<>>;
 using slots = routed<soft_slots<>>;
 
 template <class Spec>
@@ -35,7 +38,7 @@ auto model_of() {
 }  // namespace
 
 TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, training resumes", Spec, picked, balanced,
-                   rectified, slots) {
+                   rectified, transported, slots) {
   temp_folder folder;
   const train_test data = tiny::images();
   train_options o = tiny::options(12);
@@ -80,6 +83,7 @@ TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, traini
       CHECK(test.class_expert[l][i] == doctest::Approx(want_counts[l * test.class_expert[l].size() + i]));
   const auto want = tiny::everything(t, folder.file("whole"));
   CHECK(want.count("state.blocks.0.moe.router.coefficient") == (std::is_same_v<Spec, rectified> ? 1 : 0));
+  CHECK(want.count("state.blocks.0.moe.router.price") == (std::is_same_v<Spec, transported> ? 1 : 0));
   CHECK(want.count("blocks.0.moe.router.phi") == (std::is_same_v<Spec, slots> ? 1 : 0));
 
   run second(

@@ -69,6 +69,10 @@ class routing : public routing_traits<Spec> {
       v.add_state(own_.threshold, "threshold", E, config_.router.first_threshold);
       v.add_state(own_.threshold_gap, "threshold_gap", E + 1, 0.0f);
     }
+    if constexpr (carries_prices<Router>) {
+      v.add_state(own_.price, "price", E, 0.0f);
+      v.add_state(own_.price_sum, "price_sum", E + 1, 0.0f);
+    }
     kernel_.visit(v);
     v.add_stream(own_.noise_stream, "noise");
     if constexpr (jitters_input<Router>) v.add_stream(own_.jitter_stream, "jitter");
@@ -171,11 +175,12 @@ class routing : public routing_traits<Spec> {
   }
 
   /// Once per optimiser step: moves the loss-free bias towards balance and thresholds towards what was picked, adapts
-  /// coefficients, and clears the accumulators.
+  /// coefficients, takes over the prices that plans found, and clears the accumulators.
   void commit([[maybe_unused]] context<Backend>& c) {
     if constexpr (Balance::has_bias) kernel_.commit(c, own_, config_.balance.bias_rate());
     if constexpr (Balance::adapts) kernel_.adapt(c, own_, config_);
     if constexpr (learns_thresholds<Router>) kernel_.move_thresholds(c, own_, config_.router.threshold_rate);
+    if constexpr (carries_prices<Router>) kernel_.commit_prices(c, own_);
   }
 
   /// What the last call did, its arrays readable by the host until the next one.  Waits for the backend.

@@ -69,6 +69,8 @@ struct routing_parameters {
   float* active = nullptr;        ///< [2] sum over training calls of the share of scores above zero, and their number
   float* threshold = nullptr;     ///< [E] of a router that learns them, else null
   float* threshold_gap = nullptr; ///< [E + 1] sums over training calls of (above - picked) / units; last: their number
+  float* price = nullptr;         ///< [E] of a group plan that begins where the last step ended, else null
+  float* price_sum = nullptr;     ///< [E + 1] sum over the groups of training calls, and their number
   std::uint64_t noise_stream = 0, jitter_stream = 0, dropout_stream = 0;
 };
 
@@ -105,6 +107,7 @@ namespace backend {
 ///   clear(c, view of [1, n] numbers)
 ///   backward(c, config, parameters, r, dr, memory, accumulate)
 ///   commit(c, parameters, rate)
+///   adapt(c, parameters, config), commit_prices(c, parameters)   with balance losses that adapt, with prices
 ///   products()                         name of the library or engine of dense products
 ///   stats(c, memory), values(c, memory), plan(c, memory)   what a call did, readable by the host
 template <class Spec, class Backend>

@@ -44,6 +44,8 @@ enum class verdict {
   M034_bias_of_slots = 34,
   M035_assignment_of_one = 35,
   M036_thresholds_of_rows = 36,
+  M037_prices_of_backend = 37,
+  M038_gradient_of_plan = 38,
 };
 
 namespace detail {
@@ -161,6 +163,19 @@ inline constexpr bool has_balanced_routers = [] {
   else return false;
 }();
 
+/// Whether a backend keeps the prices that group plans begin with.
+template <class Backend>
+inline constexpr bool has_prices = [] {
+  if constexpr (requires { Backend::carries_prices; }) return bool(Backend::carries_prices);
+  else return false;
+}();
+/// False for a router whose gates are made of a plan without a gradient.
+template <class R>
+inline constexpr bool plan_has_gradient = [] {
+  if constexpr (requires { R::plan_has_gradient; }) return !weighs_plan<R> || bool(R::plan_has_gradient);
+  else return true;
+}();
+
 /// The verdict on a layer of slots (Soft MoE): the plan is fixed, so most axes are.
 template <class Spec, class Backend>
 consteval verdict support_of_slots() {
@@ -208,6 +223,8 @@ consteval verdict support() {
     if ((learns_thresholds<R> || detail::assigns_one<R>) && !detail::has_balanced_routers<Backend>)
       return verdict::M022_router_of_backend;
     if (detail::assigns_another_number<R>) return verdict::M035_assignment_of_one;
+    if (carries_prices<R> && !detail::has_prices<Backend>) return verdict::M037_prices_of_backend;
+    if (!detail::plan_has_gradient<R>) return verdict::M038_gradient_of_plan;
     if (!detail::router_has_select<R>()) return verdict::M004_router_select;
     if (!detail::router_noise_complete<R>()) return verdict::M018_noise_vjp;
   }
@@ -311,6 +328,10 @@ consteval bool explain() {
                 "polymoe M035: score::balanced_assignment gives every unit one expert, so its router is polymoe::top_k<1, score::balanced_assignment<>>. For several experts a unit use score::sinkhorn. See docs/errors.md#M035");
   static_assert(v != verdict::M036_thresholds_of_rows,
                 "polymoe M036: strictly_balanced needs capacity::bounded, whose factor says how many units each expert takes in training, and a score of single rows (softmax, sigmoid): thresholds that a unit alone is compared with cannot be learned for the plan of a group. See docs/errors.md#M036");
+  static_assert(v != verdict::M037_prices_of_backend,
+                "polymoe M037: this backend keeps no prices of a transport plan from step to step; use score::start::cold, or polymoe::cpu. See docs/errors.md#M037");
+  static_assert(v != verdict::M038_gradient_of_plan,
+                "polymoe M038: score::by_plan needs a plan with a gradient: sparse_transport has one with score::solver::newton and score::softmax inside. Use those, or score::by_score. See docs/errors.md#M038");
   return true;
 }
 }  // namespace detail

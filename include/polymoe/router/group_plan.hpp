@@ -31,7 +31,7 @@ struct group_cells {
   int* steps = nullptr;                ///< [1] a number to keep beside
   int* bins = nullptr;                 ///< [phase::select_bins] counters shared by the block
   const float* start = nullptr;        ///< [E] prices to begin with, those of the last step; null: none
-  float* found = nullptr;              ///< [E] where to leave this group's; null: nobody asks
+  float* found = nullptr;              ///< [E] where to leave this group's, NaN without finite units; null: nobody asks
 
   POLYMOE_HD index units() const { return logits.rows; }
   POLYMOE_HD index experts() const { return logits.cols; }

@@ -29,6 +29,12 @@ inline constexpr bool weighs_plan = [] {
   if constexpr (plans_groups<Router>) return bool(Router::weighs_plan);
   else return false;
 }();
+/// ... and begins with what the last step found, one price for each expert: state of the routing.
+template <class Router>
+inline constexpr bool carries_prices = [] {
+  if constexpr (requires { Router::carries_prices; }) return plans_groups<Router> && bool(Router::carries_prices);
+  else return false;
+}();
 /// A router whose experts pick, and pick only units with a score above zero (positive.hpp).
 template <class Router>
 inline constexpr bool picks_positive = [] {

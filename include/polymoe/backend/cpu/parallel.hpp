@@ -63,6 +63,7 @@ struct cpu_with {
   static constexpr bool slot_routers = true;    ///< routers that mix units into slots (Soft MoE)
   template <class T>
   using slot_plan = backend::slot_plan<T, Maths>;  ///< the plan they make
+  static constexpr bool carries_prices = true;  ///< group plans that begin where the last step ended
   static constexpr bool convolves = true;  ///< whether it has convolutions
   static constexpr const char* name = "cpu";
   struct stream {

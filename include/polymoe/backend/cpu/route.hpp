@@ -24,6 +24,8 @@ struct route_memory : routing_memory<C> {
   view<C> d_affinity;   ///< [T, E] its gradient, where gates are made of it; afterwards that of the scaled logits
   view<C> kept;         ///< [G, what the group plan keeps for its backward]
   int* kept_steps = nullptr;  ///< [G]
+  const float* start = nullptr;  ///< [E] prices that group plans begin with, null without
+  float* found = nullptr;        ///< [G, E] those they end with, NaN of groups of bad units
   place_memory place;
   route_values route;
   bool training = true;
@@ -225,6 +227,8 @@ group_cells<C> cells_of(const route_memory<C>& m, index g, int* bins) {
   a.d_plan = m.d_affinity.rows_at(first, n);
   a.kept = m.kept.rows_at(g, 1);
   a.steps = m.kept_steps + g;
+  a.start = m.start;
+  a.found = m.found ? m.found + g * p.experts : nullptr;
   return a;
 }
 }  // namespace detail

@@ -54,6 +54,7 @@ class router_kernel<Spec, cpu_with<Maths>> {
       if constexpr (weighs_plan<Router>) s.d_affinity = b.saved.template take<C>(max_units, experts_);
       s.kept = b.saved.template take<C>(s.plan.groups, g.router.kept(s.plan.group_size, experts_));
       s.kept_steps = b.saved.template take_raw<int>(s.plan.groups);
+      if constexpr (carries_prices<Router>) s.found = b.saved.template take_raw<float>(s.plan.groups * experts_);
     }
     s.partial = b.saved.template take<C>(tiles, columns * experts_);
     s.work = b.saved.template take_raw<C>(2 * columns * experts_);
@@ -96,7 +97,10 @@ class router_kernel<Spec, cpu_with<Maths>> {
     if constexpr (plans_groups<Router>) {
       require(g.router.kept(s.plan.group_size, experts_) <= s.kept.cols, "routing: the plan of a group keeps ",
               g.router.kept(s.plan.group_size, experts_), " numbers, memory was bound for ", s.kept.cols);
+      if constexpr (carries_prices<Router>) s.start = p.price;
       plan_all_groups(c.stream, g.router, s);
+      if constexpr (carries_prices<Router>)
+        if (c.training()) add_prices(p, s);
     }
     if constexpr (Router::k >= 1) {
       place<typename Spec::capacity>(c.stream, s.plan, selection_scores<Router>(s), s.place);
@@ -163,6 +167,13 @@ class router_kernel<Spec, cpu_with<Maths>> {
     p.active[0] = p.active[1] = 0;
   }
 
+  /// The prices of the next step are the mean over the groups of this one; a step without training calls keeps them.
+  void commit_prices(context<cpu_with<Maths>>& c, const parameters& p) const {
+    const float groups = c.halted && *c.halted ? 0.0f : p.price_sum[experts_];
+    for (index e = 0; e < experts_ && groups > 0; ++e) p.price[e] = p.price_sum[e] / groups;
+    std::fill_n(p.price_sum, experts_ + 1, 0.0f);
+  }
+
   routing_stats stats(context<cpu_with<Maths>>&, const memory& s) const { return s.stats; }
   view<C> values(context<cpu_with<Maths>>&, const memory& s) const { return s.values; }
   sparse_plan<C> plan(context<cpu_with<Maths>>&, const memory& s) const { return s.plan; }
@@ -180,6 +191,15 @@ class router_kernel<Spec, cpu_with<Maths>> {
       p.threshold_gap[e] += static_cast<float>(static_cast<double>(gap) / static_cast<double>(finite));
     }
     p.threshold_gap[experts_] += 1;
+  }
+  /// Groups in order, so that the sums have the same bits for any number of threads.  Groups of bad units alone leave NaN.
+  void add_prices(const parameters& p, const memory& s) const {
+    for (index g = 0; g < s.plan.groups; ++g) {
+      const float* const found = s.found + g * experts_;
+      if (!math::is_finite(found[0])) continue;
+      for (index e = 0; e < experts_; ++e) p.price_sum[e] += found[e];
+      p.price_sum[experts_] += 1;
+    }
   }
   void weight_gradient(context<cpu_with<Maths>>& c, memory& s, view<const T> r, view<const C> d, view<M> grad,
                        view<M> bias_grad) const {

@@ -201,11 +201,11 @@ struct transport_lines {
       });
     });
   }
-  /// price(team, e), which all threads of a team ask for together.
+  /// price(team, e), which all threads of a team ask for together.  A group without finite units leaves NaN.
   template <class Price>
   POLYMOE_HD void leave(Price price) const {
     if (!a.found) return;
-    if (n == 0) return phase::each(b, E, [&](index e) { a.found[e] = 0; });
+    if (present == 0) return phase::each(b, E, [&](index e) { a.found[e] = __builtin_nanf(""); });
     phase::short_lines(b, E, [&](const auto& team, index e) {
       const R x = price(team, e);
       if (team.rank() == 0) put_part(0, e, math::is_finite(x) ? x : R(0));

@@ -47,6 +47,7 @@ struct newton {
       phase::each(l.b, l.n, [&](index t) {
         for (index e = 0; e < l.E; ++e) l.a.plan.set(t, e, typename Lines::S(0));
       });
+      l.leave([](const auto&, index) { return R(0); });
       return 0;
     }
     p.each_expert(prices::price, [&](index e) { return l.a.start ? R(l.a.start[e]) : R(0); });

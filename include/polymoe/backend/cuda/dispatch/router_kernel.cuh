@@ -45,6 +45,7 @@ class router_kernel<Spec, cuda_device> {
     view<C> d_affinity;       ///< [T, E] its gradient, where gates are made of it
     view<C> kept;             ///< [G, what the group plan keeps]
     int* kept_steps = nullptr;  ///< [G]
+    float* found = nullptr;     ///< [G, E] prices that group plans end with
     routing_stats* on_device = nullptr;
     C* pieces = nullptr;
     void* workspace = nullptr;
@@ -73,6 +74,7 @@ class router_kernel<Spec, cuda_device> {
       if constexpr (weighs_plan<Router>) s.d_affinity = b.saved.template take<C>(max_units, experts_);
       s.kept = b.saved.template take<C>(s.plan.groups, g.router.kept(s.plan.group_size, experts_));
       s.kept_steps = b.saved.template take_raw<int>(s.plan.groups);
+      if constexpr (carries_prices<Router>) s.found = b.saved.template take_raw<float>(s.plan.groups * experts_);
       s.plan_blocks = route_plan_blocks<Router, Capacity, T>();
     }
     s.on_device = b.saved.template take_raw<routing_stats>(1);
@@ -90,6 +92,11 @@ class router_kernel<Spec, cuda_device> {
   void forward(context<cuda_device>& c, const config& g, const parameters& p, view<const T> r, memory& s) const {
     route_forward_cuda<Router, Capacity, Balance, Combine, most_experts>(c.stream.handle, g.router, g.balance, g.combine,
                                                                          arguments(c, g, p, r, s), sort());
+    if constexpr (carries_prices<Router>)
+      if (c.training() && s.plan.groups > 0)
+        device::launch({.kernel = "add prices", .grid = 1, .block = price_threads, .shared = 0, .stream = c.stream.handle},
+                       kernel::add_prices_kernel<price_threads>, static_cast<const float*>(s.found), p.price_sum,
+                       static_cast<int>(s.plan.groups), static_cast<int>(experts_));
   }
   void clear(context<cuda_device>& c, view<C> v, index n) const {
     if (v.ptr[0]) device::clear(v.ptr[0], static_cast<std::size_t>(n) * sizeof(C), c.stream.handle);
@@ -110,6 +117,10 @@ class router_kernel<Spec, cuda_device> {
     constexpr int threads = 256;
     device::launch({.kernel = "move bias", .grid = 1, .block = threads, .shared = 0, .stream = c.stream.handle},
                    kernel::move_bias_kernel<threads>, p.bias, p.load, static_cast<int>(experts_), rate, c.halted);
+  }
+  void commit_prices(context<cuda_device>& c, const parameters& p) const {
+    device::launch({.kernel = "commit prices", .grid = 1, .block = price_threads, .shared = 0, .stream = c.stream.handle},
+                   kernel::commit_prices_kernel<price_threads>, p.price, p.price_sum, static_cast<int>(experts_), c.halted);
   }
   void adapt(context<cuda_device>& c, const parameters& p, const config& g) const {
     const auto& loss = g.balance.adaptive();
@@ -153,6 +164,7 @@ class router_kernel<Spec, cuda_device> {
   }
 
  private:
+  static constexpr int price_threads = 256;
   static route_sort sort() {
     if constexpr (!schedule::ordered) {
       return {};
@@ -174,6 +186,7 @@ class router_kernel<Spec, cuda_device> {
     a.logits = s.logits.ptr[0], a.raw = s.raw.ptr[0], a.noisy = s.noisy.ptr[0], a.scores = s.scores.ptr[0];
     a.affinity = s.affinity.ptr[0], a.d_affinity = s.d_affinity.ptr[0];
     a.kept = s.kept.ptr[0], a.kept_cols = s.kept.cols, a.kept_steps = s.kept_steps;
+    a.start = p.price, a.found = s.found;
     a.target = s.target;
     a.totals = s.totals.ptr[0], a.cotangents = s.cotangents.ptr[0], a.values = s.values.ptr[0];
     a.wish = s.wish, a.position = s.position;

@@ -102,6 +102,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::plan_threads, 1)
     constexpr std::size_t used = column_shared::bytes(route_tuning::plan_threads / device::warp_size);
     c.kept = view<C>(by.in_shared ? device::shared<C>(used) : a.kept + g * a.kept_cols, 1, by.kept_cols);
     c.steps = a.kept_steps + g;
+    if constexpr (carries_prices<Router>) c.start = a.start, c.found = a.found + g * E;
     if constexpr (Backward) {
       call.router.plan_group_vjp(b, c);
     } else {

@@ -42,6 +42,8 @@ struct route_args {
   C* kept = nullptr;        ///< [G, kept_cols] what the group plan keeps
   index kept_cols = 0;
   int* kept_steps = nullptr;  ///< [G]
+  const float* start = nullptr;  ///< [E] prices that group plans begin with, null without
+  float* found = nullptr;        ///< [G, E] those they end with, NaN of groups of bad units
   C* totals = nullptr;        ///< [G, columns * E] balance totals
   C* cotangents = nullptr;    ///< [G, columns * E]
   C* values = nullptr;        ///< [terms + 1] per loss, unweighted mean over groups; last: weighted sum

@@ -196,5 +196,32 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32)
   active[0] = active[1] = 0;
 }
 
+/// price_sum [E + 1] += what the groups found [G, E], in order, and their number; groups of bad units left NaN.  One
+/// block.
+template <int Threads>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
+    add_prices_kernel(const float* found, float* price_sum, int groups, int experts) {
+  for (int e = device::thread_rank(); e <= experts; e += Threads) {
+    float sum = price_sum[e];
+    for (int g = 0; g < groups; ++g) {
+      const float* const of_group = found + index{g} * experts;
+      if (math::is_finite(of_group[0])) sum += e < experts ? of_group[e] : 1.0f;
+    }
+    price_sum[e] = sum;
+  }
+}
+/// The prices of the next step, as on the CPU: the mean over the groups of this one, the sums are cleared; when *halted
+/// they are forgotten.  One block.
+template <int Threads>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
+    commit_prices_kernel(float* price, float* price_sum, int experts, const std::int32_t* halted) {
+  const float groups = halted && *halted ? 0.0f : price_sum[experts];
+  device::sync_block();
+  for (int e = device::thread_rank(); e <= experts; e += Threads) {
+    if (e < experts && groups > 0) price[e] = price_sum[e] / groups;
+    price_sum[e] = 0;
+  }
+}
+
 }  // namespace backend::kernel
 }  // namespace polymoe
