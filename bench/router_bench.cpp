@@ -1,0 +1,394 @@
+// What every router costs by itself on the CPU, beside the memory it has to touch and beside a ViT-S layer.
+//
+//   forward    router input [T, 384] -> logits, scores, plan, gates
+//   backward   gradients of the gates -> gradients of the router's input and weights
+//   floor      bytes that any implementation moves (router_bytes) over the stream bandwidth measured in the same run
+//   layer      nn::mlp_block D 384, H 1536 on the same T units: the layer of ViT-S that a MoE layer replaces
+//
+// Cases of a row take turns, one run each; times are the least of all runs, and the median beside it in the JSON. Units
+// compete in groups of `--group` (0: all of a call).  bench/README.md explains the columns.  Soft slots are not here:
+// most of their work is in dispatch and combine, which the layer does (layer_bench).
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <polymoe/nn/mlp_block.hpp>
+#include <polymoe/train/json.hpp>
+#include <sstream>
+
+#include "layer_parts.hpp"
+
+namespace router_bench {
+namespace {
+
+using polymoe::cpu;
+using polymoe::index;
+using polymoe::view;
+using namespace layer_bench;
+namespace score = polymoe::score;
+namespace balance = polymoe::balance;
+
+inline constexpr index dim = 384, hidden = 1536;
+
+// ---- the routers ----------------------------------------------------------------------------------------------------
+
+template <class Router, class Capacity = polymoe::capacity::bounded<>, class Balance = balance::none>
+struct routed : polymoe::spec {
+  using router = Router;
+  using capacity = Capacity;
+  using balance = Balance;
+};
+using unlimited = polymoe::capacity::unlimited;
+using by_gate = polymoe::capacity::bounded<polymoe::overflow::drop, polymoe::priority::gate>;
+using spread = balance::sum<balance::importance, balance::load>;
+template <class Solver, class Weights = score::by_score, class Start = score::start::cold>
+using transport = polymoe::expert_choice<score::sparse_transport<Solver, Weights, Start>>;
+
+using softmax_1 = routed<polymoe::top_k<1>>;
+using softmax_2 = routed<polymoe::top_k<2>>;
+using noisy_bpr = routed<polymoe::top_k<2, score::noisy_constant<>>, by_gate, spread>;
+using expert_choice = routed<polymoe::expert_choice<>>;
+using sinkhorn_tokens = routed<polymoe::top_k<2, score::sinkhorn<>>>;
+using sinkhorn_experts = routed<polymoe::expert_choice<score::sinkhorn<>>>;
+using sinkhorn_plan = routed<polymoe::top_k<2, score::sinkhorn<score::by_plan>>>;
+using transport_adam = routed<transport<score::solver::adam>>;
+using transport_lbfgs = routed<transport<score::solver::lbfgs>>;
+using transport_newton = routed<transport<score::solver::newton>>;
+using transport_warm = routed<transport<score::solver::newton, score::by_score, score::start::last_step>>;
+using transport_plan = routed<transport<score::solver::newton, score::by_plan>>;
+using positive = routed<polymoe::positive<>, unlimited, balance::relu_l1>;
+using hashed = routed<polymoe::hashed<>>;
+using mixture = routed<polymoe::mixture<>, unlimited>;
+
+// ---- what has to be moved -------------------------------------------------------------------------------------------
+
+struct traffic {
+  double forward = 0, backward = 0;
+};
+/// Bytes that a pass cannot do without in fp32: the router's input and weights once, the [T, E] numbers that backward
+/// needs written once and read once, the plan's `slots` with gate and unit; gradients of input and weights.
+/// Passes over numbers that a cache could hold (iterations of a plan) are not counted.
+constexpr traffic router_bytes(index units, index experts, index slots) {
+  const auto f = [](index n) { return 4.0 * static_cast<double>(n); };
+  const double input = f(units * dim), weights = f(experts * dim), rows = f(units * experts), plan = f(2 * slots);
+  return {input + weights + 2 * rows + plan, 2 * input + 3 * weights + 2 * rows + plan};
+}
+static_assert(router_bytes(1, 1, 1).forward == 4 * (384 + 384 + 2 + 2), "polymoe: one unit, one expert, by hand");
+
+struct shape {
+  index tokens = 0, experts = 0;
+};
+struct options : settings {
+  index group = 0;
+  bool all = false;
+};
+
+// ---- cases ----------------------------------------------------------------------------------------------------------
+
+/// One router alone, in its own memory.
+template <class Spec>
+struct router_case {
+  using module = polymoe::routing<Spec, cpu>;
+  using T = float;
+
+  static typename module::config config_of(const shape& s, const options& o) {
+    typename module::config c;
+    c.dim = dim, c.experts = s.experts, c.group_size = o.group && o.group < s.tokens ? o.group : 0;
+    if constexpr (requires { c.capacity.factor; }) c.capacity.factor = 1;
+    return c;
+  }
+  router_case(const shape& s, const options& o)
+      : w(module(config_of(s, o)), {.max_rows = s.tokens, .threads = o.threads, .seed = o.seed}),
+        x(s.tokens, dim, "x", o),
+        dx(s.tokens, dim, "", o, false) {
+    if constexpr (polymoe::carries_prices<typename Spec::router>) {  // as in training: the steps before left prices
+      for (int i = 0; i < 2; ++i) w.module().forward(w.ctx(), x.v, w.saved()), w.module().commit(w.ctx());
+    }
+  }
+  void run(const std::string& name, const options& o, samples& out) {
+    auto& s = w.saved();
+    lap_clock lap;
+    w.module().forward(w.ctx(), x.v, s);
+    const double f = lap();
+    fill_gradients(o);
+    lap();
+    w.module().backward(w.ctx(), dx.v, s);
+    const double b = lap();
+    out.add(name + ".forward", f), out.add(name + ".backward", b), out.add(name + ".both", f + b);
+  }
+  void fill_gradients(const options& o) {
+    if (filled) return;
+    filled = true;
+    tensor<T>::fill(w.saved().d_gate, "d", o);
+  }
+  index slots() { return w.saved().plan.begin[w.saved().plan.all_experts]; }
+  void check(const std::string& name) { require_finite(name.c_str(), dx.v), require_finite(name.c_str(), w.grads()); }
+  polymoe::workspace<module> w;
+  tensor<T> x, dx;
+  bool filled = false;
+};
+
+struct dense_case {
+  using module = polymoe::nn::mlp_block<float>;
+  dense_case(const shape& s, const options& o)
+      : w(module({dim, hidden}), {.max_rows = s.tokens, .threads = o.threads, .seed = o.seed}),
+        x(s.tokens, dim, "x", o),
+        dy(s.tokens, dim, "dy", o),
+        y(s.tokens, dim, "", o, false),
+        dx(s.tokens, dim, "", o, false) {}
+  void run(samples& out) {
+    lap_clock lap;
+    w.forward(x.v, y.v);
+    const double f = lap();
+    w.backward(dy.v, dx.v);
+    const double b = lap();
+    out.add("layer.forward", f), out.add("layer.backward", b), out.add("layer.both", f + b);
+  }
+  polymoe::workspace<module> w;
+  tensor<float> x, dy, y, dx;
+};
+
+/// Bytes a second of a copy by all threads, read and written: the best of several.
+double stream_bandwidth(const options& o) {
+  const index bytes = index{128} << 20, tile = index{1} << 20;
+  aligned_block from(static_cast<std::size_t>(bytes)), to(static_cast<std::size_t>(bytes));
+  cpu::runtime runtime(o.threads, 0);
+  double best = 1e30;
+  for (int i = 0; i < 8; ++i) {
+    lap_clock lap;
+    polymoe::parallel_for(runtime.get(), bytes / tile, [&](index t, worker&) {
+      std::memcpy(static_cast<char*>(to.data()) + t * tile, static_cast<const char*>(from.data()) + t * tile,
+                  static_cast<std::size_t>(tile));
+    });
+    const double ms = lap();
+    if (i > 0) best = std::min(best, ms);
+  }
+  return 2.0 * static_cast<double>(bytes) / (best * 1e-3);
+}
+
+struct line {
+  std::string router;
+  figure forward, backward, both;
+  traffic bytes;
+};
+struct result {
+  shape size;
+  figure layer_forward, layer_both;
+  std::vector<line> lines;
+};
+
+/// The routers of a row one after the other in memory, their runs beside runs of the dense layer.
+class row_run {
+ public:
+  row_run(const shape& s, const options& o) : shape_(s), o_(o), dense_(s, o) {
+    out_.size = s;
+    for (int i = 0; i < 2; ++i) dense_.run(all_);
+    all_.clear();
+  }
+  template <class Spec>
+  void add(const char* name, bool slow = false) {
+    if (!wanted(name)) return;
+    // Twenty projections of every column: minutes where both are large.
+    if (slow && !o_.all && shape_.tokens * shape_.experts > 16384 * 32) return;
+    router_case<Spec> c(shape_, o_);
+    samples ms;
+    take_turns({[&](samples& x) { c.run(name, o_, x); }, [&](samples&) { dense_.run(all_); }}, o_, ms);
+    c.check(name);
+    const std::string n = name;
+    out_.lines.push_back({n, ms.of(n + ".forward"), ms.of(n + ".backward"), ms.of(n + ".both"),
+                          router_bytes(shape_.tokens, shape_.experts, c.slots())});
+  }
+  result done() {
+    if (!all_.has("layer.both"))
+      for (int i = 0; i < o_.repeats; ++i) dense_.run(all_);
+    out_.layer_forward = all_.of("layer.forward"), out_.layer_both = all_.of("layer.both");
+    return out_;
+  }
+  std::vector<std::string> only;
+
+ private:
+  bool wanted(const std::string& name) const {
+    if (only.empty()) return true;
+    return std::find(only.begin(), only.end(), name) != only.end();
+  }
+  shape shape_;
+  options o_;
+  dense_case dense_;
+  samples all_;
+  result out_;
+};
+
+result run_row(const shape& s, const options& o, const std::vector<std::string>& only) {
+  row_run r(s, o);
+  r.only = only;
+  r.add<softmax_1>("token_choice_1"), r.add<softmax_2>("token_choice_2"), r.add<noisy_bpr>("noisy_bpr_2");
+  r.add<expert_choice>("expert_choice");
+  r.add<sinkhorn_tokens>("sinkhorn_token_choice_2"), r.add<sinkhorn_experts>("sinkhorn_expert_choice");
+  r.add<sinkhorn_plan>("sinkhorn_token_choice_2_by_plan");
+  r.add<transport_adam>("transport_adam", true), r.add<transport_lbfgs>("transport_lbfgs", true);
+  r.add<transport_newton>("transport_newton", true), r.add<transport_warm>("transport_newton_last_step", true);
+  r.add<transport_plan>("transport_newton_by_plan", true);
+  r.add<positive>("relu_positive"), r.add<hashed>("hashed"), r.add<mixture>("mixture");
+  return r.done();
+}
+
+// ---- output ---------------------------------------------------------------------------------------------------------
+
+double floor_ms(double bytes, double bandwidth) { return bytes / bandwidth * 1e3; }
+std::string first_line(const char* file, const std::string& key) {
+  std::ifstream in(file);
+  for (std::string text; std::getline(in, text);)
+    if (text.rfind(key, 0) == 0) {
+      const std::size_t at = key.empty() ? 0 : text.find(':') + 2;
+      return at < text.size() ? text.substr(at) : text;
+    }
+  return "unknown";
+}
+struct machine {
+  std::string processor = first_line("/proc/cpuinfo", "model name"), load = first_line("/proc/loadavg", "");
+  double bandwidth = 0;
+};
+std::string today() {
+  const std::time_t now = std::time(nullptr);
+  char text[16];
+  std::strftime(text, sizeof text, "%Y-%m-%d", std::gmtime(&now));
+  return text;
+}
+
+std::string to_json(const std::vector<result>& all, const options& o, const machine& m) {
+  polymoe::json_writer w;
+  const auto put = [&](const char* name, const figure& f) {
+    w.key(name).begin_object().field("least", f.least).field("median", f.median).field("runs", f.count).end_object();
+  };
+  w.begin_object().field("processor", m.processor).field("load_before", m.load).field("threads", o.threads);
+  w.field("isa", maths::isa_name()).field("compiler", __VERSION__).field("maths", maths::resolved<float>::name);
+  w.field("stream_bytes_per_s", m.bandwidth).field("group", o.group).key("rows").begin_array();
+  for (const result& r : all) {
+    w.begin_object().field("T", r.size.tokens).field("E", r.size.experts).field("D", dim).field("H", hidden);
+    put("layer_forward_ms", r.layer_forward), put("layer_both_ms", r.layer_both);
+    w.key("routers").begin_array();
+    for (const line& l : r.lines) {
+      w.begin_object().field("router", l.router);
+      put("forward_ms", l.forward), put("backward_ms", l.backward), put("both_ms", l.both);
+      w.field("forward_bytes", l.bytes.forward).field("backward_bytes", l.bytes.backward);
+      w.field("forward_over_floor", l.forward.least / floor_ms(l.bytes.forward, m.bandwidth));
+      w.field("backward_over_floor", l.backward.least / floor_ms(l.bytes.backward, m.bandwidth));
+      w.field("forward_of_layer", l.forward.least / r.layer_forward.least);
+      w.field("both_of_layer", l.both.least / r.layer_both.least).end_object();
+    }
+    w.end_array().end_object();
+  }
+  w.end_array().end_object();
+  return w.str();
+}
+
+std::string to_markdown(const std::vector<result>& all, const options& o, const machine& m) {
+  std::ostringstream s;
+  s.setf(std::ios::fixed);
+  const auto number = [&](double x, int digits) {
+    std::ostringstream t;
+    t.setf(std::ios::fixed), t.precision(digits), t << x;
+    return t.str();
+  };
+  s << "Measured " << today() << " on " << m.processor << ", " << o.threads << " of " << polymoe::hardware_threads()
+    << " cores, load before the start " << m.load << "; compiler " << __VERSION__ << ", products by "
+    << maths::resolved<float>::name << ", " << maths::isa_name() << ", stream " << number(m.bandwidth * 1e-9, 1)
+    << " GB/s. fp32, D 384; groups of ";
+  if (o.group)
+    s << o.group;
+  else
+    s << "all";
+  s << " units. Least of at least " << o.repeats << " runs.\n";
+  for (const result& r : all) {
+    s << "\n**T " << r.size.tokens << ", E " << r.size.experts << ".** ViT-S layer (MLP 384-1536-384): forward "
+      << number(r.layer_forward.least, 2) << " ms, both passes " << number(r.layer_both.least, 2) << " ms.\n\n";
+    s << "| router | forward ms | backward ms | forward over floor | backward over floor | forward of the layer's | "
+         "both of "
+         "the layer's |\n|---|---|---|---|---|---|---|\n";
+    for (const line& l : r.lines)
+      s << "| " << l.router << " | " << number(l.forward.least, 2) << " | " << number(l.backward.least, 2) << " | "
+        << number(l.forward.least / floor_ms(l.bytes.forward, m.bandwidth), 1) << " | "
+        << number(l.backward.least / floor_ms(l.bytes.backward, m.bandwidth), 1) << " | "
+        << number(100 * l.forward.least / r.layer_forward.least, 1) << " % | "
+        << number(100 * l.both.least / r.layer_both.least, 1) << " % |\n";
+  }
+  return s.str();
+}
+
+/// Puts the tables between the marks of a page.
+void write_page(const std::string& file, const std::string& tables) {
+  const std::string begin = "<!-- router results: begin -->", end = "<!-- router results: end -->";
+  std::ifstream in(file);
+  polymoe::require(in.good(), "cannot read ", file);
+  std::stringstream old;
+  old << in.rdbuf();
+  const std::string text = old.str();
+  const std::size_t from = text.find(begin), to = text.find(end);
+  polymoe::require(from != std::string::npos && to != std::string::npos && from < to, file,
+                   " has no marks for the tables");
+  std::ofstream out(file);
+  out << text.substr(0, from + begin.size()) << "\n" << tables << text.substr(to);
+  polymoe::require(static_cast<bool>(out), "cannot write ", file);
+}
+
+shape parse_row(const std::string& text) {
+  shape s;
+  long t = 0, e = 0;
+  char rest = 0;
+  const int got = std::sscanf(text.c_str(), "%ld,%ld%c", &t, &e, &rest);
+  polymoe::require(got == 2 && t > 0 && e > 0, "--row wants T,E, it is ", text);
+  s.tokens = t, s.experts = e;
+  return s;
+}
+
+}  // namespace
+}  // namespace router_bench
+
+int main(int argc, char** argv) try {
+  using namespace router_bench;
+  options o;
+  o.threads = polymoe::hardware_threads();
+  std::vector<std::string> rows{"4096,32", "16384,8", "16384,32", "16384,128", "65536,32"}, only;
+  std::string json, markdown;
+  bool full = false;
+  CLI::App app{"Times every router by itself on the CPU"};
+  app.add_option("--row", rows, "T,E; may be given several times (default: five rows)");
+  app.add_option("--only", only, "a router; may be given several times");
+  app.add_option("--threads", o.threads, "threads")->check(CLI::Range(1, 1024))->capture_default_str();
+  app.add_option("--seconds", o.seconds, "time per case")->check(CLI::Range(0.0, 3600.0))->capture_default_str();
+  app.add_option("--repeats", o.repeats, "least number of runs per case")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--group", o.group, "units that compete, 0: all of a call")
+      ->check(CLI::Range(0, 1 << 30))
+      ->capture_default_str();
+  app.add_option("--seed", o.seed, "seed of data and weights")->capture_default_str();
+  app.add_option("--json", json, "file for the figures");
+  app.add_option("--markdown", markdown, "page whose tables are replaced, such as docs/results/routers.md");
+  app.add_flag("--full", full, "T 4096, 16384, 65536; E 8, 32, 128; nothing left out");
+  CLI11_PARSE(app, argc, argv);
+  o.all = full;
+  if (full) {
+    rows.clear();
+    for (const int t : {4096, 16384, 65536})
+      for (const int e : {8, 32, 128}) rows.push_back(std::to_string(t) + "," + std::to_string(e));
+  }
+  machine m;
+  m.bandwidth = stream_bandwidth(o);
+  std::vector<result> all;
+  for (const std::string& row : rows) {
+    all.push_back(run_row(parse_row(row), o, only));
+    std::printf("%s\n", to_markdown({all.back()}, o, m).c_str());
+    std::fflush(stdout);
+    if (!json.empty()) {
+      std::ofstream file(json);  // after every row, so that a broken run keeps what it has
+      file << to_json(all, o, m) << "\n";
+      polymoe::require(static_cast<bool>(file), "cannot write ", json);
+    }
+  }
+  if (!markdown.empty()) write_page(markdown, to_markdown(all, o, m));
+  return 0;
+} catch (const std::exception& e) {
+  std::fprintf(stderr, "router_bench: %s\n", e.what());
+  return 1;
+}
