@@ -31,10 +31,19 @@ void launch_columns(device::stream_handle s, const route_args<bf16>& a, const ro
       s, a, b, device::radix_sort());
   route<expert_choice<score::sparse_transport<>>, capacity::bounded<>, none, combine::affinity, 32>(s, f, g);
   route<top_k<2, score::sparse_transport<>>, unlimited, none, combine::affinity, 32>(s, a, b);
-  route<top_k<2, score::sparse_transport<score::solver::lbfgs>>, unlimited, none, combine::affinity, 32>(s, a, b);
+  using quasi = score::sparse_transport<score::solver::lbfgs, score::by_score, score::start::last_step>;
+  route<top_k<2, quasi>, unlimited, none, combine::affinity, 32>(s, a, b);
   using newton = score::sparse_transport<score::solver::newton, score::by_plan>;
   route<expert_choice<newton>, capacity::bounded<>, none, combine::affinity, 32>(s, f, g);
   route<mixture<by_plan>, unlimited, none, combine::affinity, 32>(s, f, g);
+}
+void launch_prices(device::stream_handle s, const float* found, float* price, float* sum, const std::int32_t* halted) {
+  using namespace backend::kernel;
+  constexpr int threads = 256;
+  device::launch({.kernel = "add prices", .grid = 1, .block = threads, .shared = 0, .stream = s},
+                 add_prices_kernel<threads>, found, sum, 4, 8);
+  device::launch({.kernel = "commit prices", .grid = 1, .block = threads, .shared = 0, .stream = s},
+                 commit_prices_kernel<threads>, price, sum, 8, halted);
 }
 int plan_blocks() {
   return route_plan_blocks<top_k<2, score::sinkhorn<score::by_plan>>, capacity::bounded<overflow::reroute<2>>, float>();
