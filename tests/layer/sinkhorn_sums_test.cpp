@@ -1,13 +1,15 @@
 // Row and column sums of converged Sinkhorn plans to 1e-6, in double and float: random and clustered logits, equal and
-// extreme ones, one expert, one unit, n not divisible by E; the plan is that of the log domain. sanitize: yes
+// extreme ones, one expert, one unit, n not divisible by E; the plan is that of the log domain.
+// sanitize: yes
+// with: transport
 #include "support/plan_cells.hpp"
 
 namespace moe_test {
 namespace {
 
 using polymoe::scalar_block;
-using by_score = polymoe::score::sinkhorn<>;
-using by_plan = polymoe::score::sinkhorn<polymoe::score::by_plan>;
+using score_gates = polymoe::score::sinkhorn<>;
+using plan_gates = polymoe::score::sinkhorn<polymoe::score::by_plan>;
 
 /// Scaling in the log domain and long double.
 matrix scaled_by_hand(const matrix& a, int iterations) {
@@ -46,7 +48,7 @@ TEST_CASE_TEMPLATE("both sums to 1e-6 when converged", T, double, float) {
     for (const int kind : {0, 1, 2}) {
       matrix z = kind == 0 ? random_matrix(at.n, at.E, 3, 1) : clustered_matrix(at.n, at.E, 3, 2);
       if (kind == 2) z.assign(z.size(), std::vector<double>(static_cast<std::size_t>(at.E), -1e4));
-      by_score s;
+      score_gates s;
       s.iterations = 1000, s.tolerance = std::is_same_v<T, float> ? 3e-7f : 1e-9f;
       plan_cells<T> c(s, z, at.E);
       s.plan_group(scalar_block{}, c.view);
@@ -55,7 +57,7 @@ TEST_CASE_TEMPLATE("both sums to 1e-6 when converged", T, double, float) {
       CAPTURE(kind);
       CHECK(c.row_error() < 1e-6);
       CHECK(c.column_error() < 1e-6);
-      by_plan p;
+      plan_gates p;
       p.iterations = 1000, p.tolerance = s.tolerance;
       plan_cells<T> d(p, z, at.E);
       p.plan_group(scalar_block{}, d.view);
@@ -67,7 +69,7 @@ TEST_CASE_TEMPLATE("both sums to 1e-6 when converged", T, double, float) {
 
 TEST_CASE_TEMPLATE("logits of +-1e4: rows to 1e-6; columns too where a plan at that scale exists", T, double, float) {
   for (const size& at : sizes) {
-    by_score s;
+    score_gates s;
     s.iterations = 1000;
     plan_cells<T> c(s, random_matrix(at.n, at.E, 1e4, 3), at.E);
     s.plan_group(scalar_block{}, c.view);
@@ -77,7 +79,7 @@ TEST_CASE_TEMPLATE("logits of +-1e4: rows to 1e-6; columns too where a plan at t
   // Every unit is decided, and experts are decided for equally often: the plan is 0 and 1, at any scale.
   matrix z(32, std::vector<double>(4, -1e4));
   for (std::size_t t = 0; t < 32; ++t) z[t][t % 4] = 1e4;
-  by_score s;
+  score_gates s;
   plan_cells<T> c(s, z, 4);
   s.plan_group(scalar_block{}, c.view);
   CHECK(c.row_error() < 1e-6);
@@ -86,7 +88,7 @@ TEST_CASE_TEMPLATE("logits of +-1e4: rows to 1e-6; columns too where a plan at t
 }
 
 TEST_CASE_TEMPLATE("factors that grow beyond what products of cells can hold are taken in the log domain", Score,
-                   by_score, by_plan) {
+                   score_gates, plan_gates) {
   // Expert 3 is behind by 60 to 200 for all units: e^-200 is no float, e^60 a factor no product should carry.
   for (const double behind : {15.0, 60.0, 200.0}) {
     matrix z = random_matrix(40, 4, 2, 4);

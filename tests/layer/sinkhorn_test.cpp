@@ -2,6 +2,7 @@
 // and whole layers of Sinkhorn Token Choice and Sinkhorn Expert Choice with every gradient, also through the
 // iterations.
 // sanitize: yes
+// with: transport
 #include "support/plan_cells.hpp"
 
 namespace moe_test {

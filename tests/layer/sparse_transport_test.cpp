@@ -1,6 +1,7 @@
 // Sparse optimal transport: the plan against the papers' algorithm in plain loops (sorted projection, Adam), its sums
 // and numbers of non-zeros, the unconstrained plan, and whole layers with every gradient.
 // sanitize: yes
+// with: transport
 #include "support/plan_cells.hpp"
 
 namespace moe_test {
@@ -40,7 +41,7 @@ std::vector<double> projected(const std::vector<double>& x, int k) {
   return p;
 }
 /// Lines are the experts (columns of s) when `picked`, else the units; the plan in the shape of s.
-matrix plan_by_hand(const matrix& s, bool columns, int k, const transport& o) {
+matrix sparse_plan_by_hand(const matrix& s, bool columns, int k, const transport& o) {
   const std::size_t n = s.size(), E = s[0].size(), lines = columns ? E : n, length = columns ? n : E;
   const double share = static_cast<double>(n) / static_cast<double>(E), b = columns ? share : 1,
                wanted = columns ? 1 : share;
@@ -65,13 +66,13 @@ matrix plan_by_hand(const matrix& s, bool columns, int k, const transport& o) {
     }
   }
 }
-struct cells : plan_cells<double> {
-  cells(const transport& o, const matrix& s, bool picked, index limit)
+struct sparse_cells : plan_cells<double> {
+  sparse_cells(const transport& o, const matrix& s, bool picked, index limit)
       : plan_cells(o, s, static_cast<index>(s[0].size()), picked, limit) {}
 };
 matrix random_scores(int n, int E, std::uint64_t seed) { return softmax_rows(random_matrix(n, E, 3, seed)); }
 template <class Layer>
-typename Layer::config config_of(int experts, double factor, index group) {
+typename Layer::config transport_config(int experts, double factor, index group) {
   typename Layer::config c;
   c.dim = 5, c.hidden = 3, c.experts = experts, c.group_size = group;
   c.capacity.factor = static_cast<float>(factor);
@@ -89,9 +90,9 @@ TEST_CASE("the plan of the papers' algorithm: few non-zeros, exact lines") {
             transport o;
             o.iterations = iterations, o.learning_rate = 0.05f;
             const matrix s = random_scores(n, E, 1);
-            cells c(o, s, picked, k);
+            sparse_cells c(o, s, picked, k);
             o.plan_group(polymoe::scalar_block{}, c.view);
-            const matrix want = plan_by_hand(s, picked, k, o);
+            const matrix want = sparse_plan_by_hand(s, picked, k, o);
             double worst = 0;
             for (int t = 0; t < n; ++t)
               for (int e = 0; e < E; ++e) worst = std::max(worst, std::abs(c.plan.at(t, e) - want[t][e]));
@@ -116,7 +117,7 @@ TEST_CASE("without a limit the plan converges: both sums are right; k = n is no 
     transport o;
     o.iterations = 4000, o.learning_rate = 2e-3f, o.nonzeros = transport::everything;
     const matrix s = random_scores(12, 4, 2);
-    cells c(o, s, picked, 1);
+    sparse_cells c(o, s, picked, 1);
     o.plan_group(polymoe::scalar_block{}, c.view);
     for (int t = 0; t < 12; ++t) {
       double sum = 0;
@@ -130,7 +131,7 @@ TEST_CASE("without a limit the plan converges: both sums are right; k = n is no 
     }
     transport p = o;
     p.nonzeros = picked ? 12 : 4;
-    cells d(p, s, picked, 1);
+    sparse_cells d(p, s, picked, 1);
     p.plan_group(polymoe::scalar_block{}, d.view);
     CHECK(c.plan.same_bits(d.plan));
   }
@@ -140,12 +141,12 @@ TEST_CASE("bad units, and groups of nothing else") {
   for (const bool picked : {true, false}) {
     transport o;
     matrix s = random_scores(6, 3, 3);
-    cells with(o, s, picked, 2);
+    sparse_cells with(o, s, picked, 2);
     with.bad[1] = with.bad[4] = 1;
     with.scores.put(1, 0, not_a_number), with.scores.put(4, 1, not_a_number);
     o.plan_group(polymoe::scalar_block{}, with.view);
     s.erase(s.begin() + 4), s.erase(s.begin() + 1);
-    cells without(o, s, picked, 2);
+    sparse_cells without(o, s, picked, 2);
     o.plan_group(polymoe::scalar_block{}, without.view);
     for (int t = 0, u = 0; t < 6; ++t) {
       const bool bad = with.bad[static_cast<std::size_t>(t)];
@@ -161,7 +162,7 @@ TEST_CASE("bad units, and groups of nothing else") {
 }
 
 TEST_CASE("Sparsity-constrained Expert Choice: a layer, its choice, every gradient") {
-  layer_case<picked_layer> c(config_of<picked_layer>(4, 1.0, 9), 23, 4);
+  layer_case<picked_layer> c(transport_config<picked_layer>(4, 1.0, 9), 23, 4);
   c.forward();
   const auto& p = c.plan();
   CHECK(polymoe::plan_violation(p) == "");
@@ -169,7 +170,7 @@ TEST_CASE("Sparsity-constrained Expert Choice: a layer, its choice, every gradie
   matrix gate(23, std::vector<double>(4, not_a_number));
   for (int t0 = 0; t0 < 23; t0 += 9) {
     const int n = std::min(9, 23 - t0);
-    const matrix plan = plan_by_hand({soft.begin() + t0, soft.begin() + t0 + n}, true, p.capacity, transport{});
+    const matrix plan = sparse_plan_by_hand({soft.begin() + t0, soft.begin() + t0 + n}, true, p.capacity, transport{});
     for (int e = 0; e < 4; ++e) {
       std::vector<double> column;
       for (int t = 0; t < n; ++t) column.push_back(plan[t][e]);
@@ -180,19 +181,20 @@ TEST_CASE("Sparsity-constrained Expert Choice: a layer, its choice, every gradie
   const auto r = check_gradients(c);
   CHECK(r.worst < 1e-6);
   CHECK(r.flipped < r.checked / 10);
-  layer_case<chosen_layer> d(config_of<chosen_layer>(4, 1.5, 9), 23, 4);
+  layer_case<chosen_layer> d(transport_config<chosen_layer>(4, 1.5, 9), 23, 4);
   CHECK(check_gradients(d).worst < 1e-6);
   CHECK(polymoe::plan_violation(d.plan()) == "");
 }
 
 TEST_CASE_TEMPLATE("same bits for any number of threads", Layer, layer<picked<float>, cpu>, picked_layer) {
-  same_bits_everywhere<Layer>(config_of<Layer>(6, 1.5, 50), 230);
+  same_bits_everywhere<Layer>(transport_config<Layer>(6, 1.5, 50), 230);
 }
 
 TEST_CASE("dual layers choose as plain ones; what is refused") {
   using dual_layer = layer<picked<polymoe::dual<double>>, cpu>;
-  tangents_follow<dual_layer, picked_layer>(config_of<dual_layer>(3, 1.0, 8), config_of<picked_layer>(3, 1.0, 8), 15);
-  auto config = config_of<picked_layer>(4, 1, 8);
+  tangents_follow<dual_layer, picked_layer>(transport_config<dual_layer>(3, 1.0, 8),
+                                            transport_config<picked_layer>(3, 1.0, 8), 15);
+  auto config = transport_config<picked_layer>(4, 1, 8);
   config.router.gamma = 0;
   CHECK(refuses([&] { picked_layer{config}; }, {"gamma is 0"}));
   config.router.gamma = 1, config.router.learning_rate = -1;

@@ -1,5 +1,7 @@
 // Solvers of sparse transport: both sums and the number of non-zeros of converged plans, in every corner; the objective
-// beside the published iterations; the unconstrained plan's optimality; the gradient through the plan. sanitize: yes
+// beside the published iterations; the unconstrained plan's optimality; the gradient through the plan.
+// sanitize: yes
+// with: transport
 #include "support/plan_cells.hpp"
 
 namespace moe_test {
@@ -16,19 +18,19 @@ using newton = score::sparse_transport<solver::newton>;
 using newton_plan = score::sparse_transport<solver::newton, score::by_plan>;
 
 template <class Score, class T = double>
-struct picked : polymoe::spec {
+struct solver_picked : polymoe::spec {
   using scalar = T;
   using router = polymoe::expert_choice<Score>;
   using capacity = polymoe::capacity::bounded<>;
 };
 template <class Score, class T = double>
-struct chosen : polymoe::spec {
+struct solver_chosen : polymoe::spec {
   using scalar = T;
   using router = polymoe::top_k<2, Score>;
   using capacity = polymoe::capacity::bounded<>;
 };
 template <class Layer>
-typename Layer::config config_of(int experts, double factor, index group) {
+typename Layer::config solver_config(int experts, double factor, index group) {
   typename Layer::config c;
   c.dim = 5, c.hidden = 3, c.experts = experts, c.group_size = group;
   c.capacity.factor = static_cast<float>(factor);
@@ -309,9 +311,9 @@ TEST_CASE("the gradient through the plan on its cells, against differences; tang
       }
 }
 
-TEST_CASE_TEMPLATE("layers with gates of the plan: every gradient", Layer, layer<picked<newton_plan>, cpu>,
-                   layer<chosen<newton_plan>, cpu>) {
-  layer_case<Layer> c(config_of<Layer>(4, 1.5, 8), 24, 4);
+TEST_CASE_TEMPLATE("layers with gates of the plan: every gradient", Layer, layer<solver_picked<newton_plan>, cpu>,
+                   layer<solver_chosen<newton_plan>, cpu>) {
+  layer_case<Layer> c(solver_config<Layer>(4, 1.5, 8), 24, 4);
   c.w.step().temperature = 0.7f;
   const auto r = check_gradients(c);
   CHECK(r.worst < 1e-6);
@@ -320,15 +322,16 @@ TEST_CASE_TEMPLATE("layers with gates of the plan: every gradient", Layer, layer
   CHECK(polymoe::plan_violation(c.plan()) == "");
 }
 
-TEST_CASE_TEMPLATE("same bits for any number of threads", Layer, layer<picked<newton_plan, float>, cpu>,
-                   layer<chosen<newton_plan>, cpu>) {
-  same_bits_everywhere<Layer>(config_of<Layer>(6, 1.5, 50), 230);
+TEST_CASE_TEMPLATE("same bits for any number of threads", Layer, layer<solver_picked<newton_plan, float>, cpu>,
+                   layer<solver_chosen<newton_plan>, cpu>) {
+  same_bits_everywhere<Layer>(solver_config<Layer>(6, 1.5, 50), 230);
 }
 
 TEST_CASE("dual layers choose as plain ones") {
-  using dual_layer = layer<picked<newton_plan, polymoe::dual<double>>, cpu>;
-  using plain_layer = layer<picked<newton_plan>, cpu>;
-  tangents_follow<dual_layer, plain_layer>(config_of<dual_layer>(3, 1.0, 9), config_of<plain_layer>(3, 1.0, 9), 18);
+  using dual_layer = layer<solver_picked<newton_plan, polymoe::dual<double>>, cpu>;
+  using plain_layer = layer<solver_picked<newton_plan>, cpu>;
+  tangents_follow<dual_layer, plain_layer>(solver_config<dual_layer>(3, 1.0, 9), solver_config<plain_layer>(3, 1.0, 9),
+                                           18);
   const auto refused = [](auto s, const char* text) {
     s.tolerance = -1;
     CHECK(refuses([&] { s.validate(); }, {"tolerance is -1"}));

@@ -1,5 +1,7 @@
 // Transport plans that begin with the prices of the last step: fewer steps over a sequence, and prices as state: the
-// mean over groups of any number and size, taken over once per step, left alone by evaluation. sanitize: yes
+// mean over groups of any number and size, taken over once per step, left alone by evaluation.
+// sanitize: yes
+// with: transport
 #include "support/plan_cells.hpp"
 
 namespace moe_test {
