@@ -111,4 +111,21 @@ TEST_CASE_TEMPLATE("factors that grow beyond what products of cells can hold are
   }
 }
 
+TEST_CASE_TEMPLATE("cells that are 0 at first come to matter where others do not suffice", Score, by_score, by_plan) {
+  // Expert 3 gets 10 units; 5 are behind by 60, the others by 100, which float first holds as 0.
+  matrix z = random_matrix(40, 4, 1, 5);
+  for (std::size_t t = 0; t < z.size(); ++t) z[t][3] -= t < 5 ? 60 : 100;
+  Score s;
+  s.iterations = 120;
+  const matrix want = scaled_by_hand(z, s.iterations);
+  plan_cells<float> c(s, z, 4);
+  s.plan_group(scalar_block{}, c.view);
+  double of_others = 0;
+  for (index t = 0; t < 40; ++t) {
+    CHECK(std::abs(c.plan.at(t, 3) - want[static_cast<std::size_t>(t)][3]) < 1e-3);
+    if (t >= 5) of_others += c.plan.at(t, 3);
+  }
+  CHECK(of_others > 1);
+}
+
 }  // namespace moe_test
