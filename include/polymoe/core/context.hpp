@@ -31,7 +31,7 @@ struct context {
   /// [T] wanted expert of every unit of this call, -1: none; in the backend's memory, alive until backward.  Only
   /// routers with balance::supervised look.
   const int* targets = nullptr;
-  const std::int32_t* halted = nullptr;  ///< in the backend's memory; while it is not 0, commit changes nothing
+  const std::int32_t* halted = nullptr;  ///< in the backend's memory; while it is not 0, commit forgets the step
 
   bool training() const { return mode == run_mode::train; }
   /// Stream `id` (a hash of a module path) at this step and micro-batch.  Host code only.

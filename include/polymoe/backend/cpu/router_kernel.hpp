@@ -143,13 +143,13 @@ class router_kernel<Spec, cpu_with<Maths>> {
                                s.factors);
   }
   void commit(context<cpu_with<Maths>>& c, const parameters& p, float rate) const {
-    if (c.halted && *c.halted) return;
+    const float by = c.halted && *c.halted ? 0.0f : rate;
     // Loads are whole numbers: E * load is compared with their sum, so that equal loads leave the bias alone.
     double sum = 0;
     for (index e = 0; e < experts_; ++e) sum += static_cast<double>(p.load[e]);
     for (index e = 0; e < experts_; ++e) {
       const double load = static_cast<double>(p.load[e]) * static_cast<double>(experts_);
-      p.bias[e] += load < sum ? rate : (load > sum ? -rate : 0.0f);
+      p.bias[e] += load < sum ? by : (load > sum ? -by : 0.0f);
       p.load[e] = 0;
     }
   }

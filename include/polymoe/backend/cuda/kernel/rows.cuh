@@ -166,11 +166,11 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(row_threads) spread_units_kernel(view<
   }
 }
 
-/// The loss-free bias moves by `rate` towards balance, the loads are cleared; nothing when *halted.  One block.
+/// The loss-free bias moves by `rate` towards balance, the loads are cleared; when *halted they are forgotten.  One block.
 template <int Threads>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
     move_bias_kernel(float* bias, float* load, int experts, float rate, const std::int32_t* halted) {
-  if (halted && *halted) return;
+  const float by = halted && *halted ? 0.0f : rate;
   // Loads are whole numbers: E * load is compared with their sum, so that equal loads leave the bias alone, and the sum
   // has no rounding.
   double sum = 0;
@@ -178,18 +178,18 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
   device::sync_block();
   for (int e = device::thread_rank(); e < experts; e += Threads) {
     const double mine = static_cast<double>(load[e]) * experts;
-    bias[e] += mine < sum ? rate : (mine > sum ? -rate : 0.0f);
+    bias[e] += mine < sum ? by : (mine > sum ? -by : 0.0f);
     load[e] = 0;
   }
 }
 
-/// The coefficient of a balance loss follows the share of active scores since the last commit, as on the CPU; nothing
-/// when *halted.
+/// The coefficient of a balance loss follows the share of active scores since the last commit, as on the CPU; when *halted
+/// what was seen is forgotten.
 template <class Loss>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32)
     adapt_kernel(Loss loss, float* coefficient, float* active, int experts, const std::int32_t* halted) {
-  if ((halted && *halted) || device::thread_rank() != 0) return;
-  if (active[1] > 0) {
+  if (device::thread_rank() != 0) return;
+  if (active[1] > 0 && !(halted && *halted)) {
     const double share = static_cast<double>(active[0]) / static_cast<double>(active[1]);
     *coefficient = loss.adapted(*coefficient, share, experts);
   }
