@@ -3,22 +3,13 @@
 //
 // 'ViT 4x96, E=8, K=2, every block, Fashion-MNIST'; expected test accuracy 0.88 or more (docs/results/demo.md has
 // measured figures and times).
-#include <CLI/CLI.hpp>
-#include <csignal>
 #include <cstdio>
 #include <filesystem>
 
+#include "../experiment/program.hpp"
 #include "demo.hpp"
 
 namespace {
-
-volatile std::sig_atomic_t stop_requested = 0;
-
-extern "C" void on_interrupt(int signal) {
-  stop_requested = 1;
-  // A second Ctrl-C ends the program at once.
-  std::signal(signal, SIG_DFL);
-}
 
 /// Whether the arms run on a GPU; sets settings.device and says, for "auto", why.  Throws when "cuda" cannot be had.
 bool takes_gpu(const std::string& wish, demo::settings& s) {
@@ -41,7 +32,6 @@ bool takes_gpu(const std::string& wish, demo::settings& s) {
 }
 
 int run(int argc, char** argv) {
-  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // lines appear in order with those of the training, also in a file
   demo::settings s;
   s.data = polymoe::fashion_mnist_folder;
   s.out = "demo-out";
@@ -62,16 +52,10 @@ int run(int argc, char** argv) {
   app.add_option("--device", device, "auto, cpu or cuda; auto takes a GPU where there is one")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_flag("--resume", s.resume, "continue the run in --out");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);
-    std::fprintf(stderr, "demo_vit: %s (--help lists the options)\n", e.what());
-    return 2;
-  }
+  if (const int status = program::parse(app, "demo_vit", argc, argv); status >= 0) return status;
 
   const bool gpu = takes_gpu(device, s);
-  s.stop_requested = &stop_requested;
+  s.stop_requested = &program::stop_requested;
   const bool fast = gpu || polymoe::maths::bf16_is_fast();
   s.bf16 = precision == "bf16" || (precision == "auto" && fast);
 #if !defined(POLYMOE_DEMO_F32)
@@ -96,18 +80,16 @@ int run(int argc, char** argv) {
     data.train = data.train.slice(0, s.images);
   }
   if (s.test_images > 0) data.test = data.test.slice(0, s.test_images);
-  std::error_code failed;
-  std::filesystem::create_directories(s.out, failed);
-  polymoe::require(!failed, "cannot create the folder ", s.out, ": ", failed.message());
+  program::make_folder(s.out);
   // A new run must not be continued later with what an older one left.
+  std::error_code ignored;
   if (!s.resume)
     for (const char* arm : {"moe", "dense"})
-      std::filesystem::remove(s.out + "/" + arm + "/checkpoint.safetensors", failed);
+      std::filesystem::remove(s.out + "/" + arm + "/checkpoint.safetensors", ignored);
   std::printf("Fashion-MNIST from %s: %lld training and %lld test images\n%s, %d threads, products in %s\n", s.data.c_str(),
               static_cast<long long>(data.train.size()), static_cast<long long>(data.test.size()),
               gpu ? s.device.c_str() : polymoe::maths::isa_name().c_str(), s.threads, s.bf16 ? "bf16" : "f32");
-  std::signal(SIGINT, on_interrupt);
-  std::signal(SIGTERM, on_interrupt);
+  program::watch_interrupts();
 
   std::vector<demo::arm_result> arms;
   for (const bool moe : {true, false}) {
@@ -122,10 +104,7 @@ int run(int argc, char** argv) {
     else
       arms.push_back(moe ? demo::run_moe<float>(s, data) : demo::run_dense<float>(s, data));
 #endif
-    if (arms.back().interrupted) {
-      std::printf("Stopped. The same options and --resume continue the run.\n");
-      return 130;
-    }
+    if (arms.back().interrupted) return program::stopped();
     if (!arms.back().description.empty()) std::printf("%s\n", arms.back().description.c_str());
   }
   const auto files = demo::write_results(s, data, arms);
@@ -137,10 +116,5 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "demo_vit: %s\n", e.what());
-    return 1;
-  }
+  return program::main_of("demo_vit", [&] { return run(argc, argv); });
 }

@@ -1,23 +1,25 @@
 // What the programs paper_a .. paper_d share: options from the command line and TOML, arms trained under several seeds,
 // results that are kept, compared seed by seed, and shown.
 //
-// A program registers its arms, each a function (settings, seed) -> result; run_all() goes through arms x seeds, skips
-// what --resume finds finished, and hands all results to the program's own report.  Arms of one seed share the order of
-// the data and every draw that does not depend on the model, so their differences are paired.
+// main_of() parses and calls the program's own function.  That one names its arms, each a function (settings, seed,
+// images) -> result; run_all() goes through arms x seeds, skips what --resume finds finished, and hands all results back
+// for the program's page; finish() writes that.  Arms of one seed share the order of the data and every draw that does
+// not depend on the model, so their differences are paired.
 #pragma once
 
-#include <csignal>
 #include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
 #include <polymoe/analysis/statistics.hpp>
 #include <polymoe/backend/cpu/parallel.hpp>
 #include <polymoe/train/dataset.hpp>
 #include <polymoe/train/report.hpp>
+
+namespace CLI {
+class App;
+}
 
 namespace experiment {
 
@@ -35,9 +37,8 @@ struct settings {
   double learning_rate = 0.1, weight_decay = 5e-4, momentum = 0.9;
   std::vector<double> milestones{};  ///< shares of the run at which the rate falls by ten
   std::string augment = "none";      ///< none; crop: pad 4, crop, flip
-  int threads = 1;
+  int threads = polymoe::hardware_threads();
   bool resume = false;
-  const volatile std::sig_atomic_t* stop_requested = nullptr;
   std::string command;  ///< how the program was called
   std::string variant;  ///< the program's own options that change a result, in words
 };
@@ -72,12 +73,13 @@ struct arm {
   std::function<result(const settings&, std::uint64_t seed, const images&)> run;
 };
 
-/// Adds the shared options, and --config FILE.toml: an unknown key is an error.
-void add_options(CLI::App&, settings&);
-/// Parses; returns -1 to go on, else the exit status.  Writes the effective configuration to <out>/config.toml.
-int parse(CLI::App&, settings&, int argc, char** argv);
-/// Trains all arms under all seeds; false when it was stopped.
-bool run_all(const settings&, const std::vector<arm>&, const images&, std::vector<result>&);
+/// main() of a program: the shared options and those that `own` adds, --config FILE.toml (an unknown key is an error),
+/// the effective configuration to <out>/config.toml, then run(settings, images).  `s` has the program's name and its
+/// defaults; `about` is the first line of --help.  Ctrl-C from here on: program::stop_requested.
+int main_of(int argc, char** argv, settings s, const char* about, const std::function<void(CLI::App&)>& own,
+            const std::function<int(settings&, const images&)>& run);
+/// Trains all arms under all seeds; false when it was stopped.  `model` is what the first line says of it.
+bool run_all(const settings&, const std::string& model, const std::vector<arm>&, const images&, std::vector<result>&);
 
 /// Where an arm's files are.
 std::string folder_of(const settings&, const std::string& arm, std::uint64_t seed);
@@ -102,7 +104,9 @@ struct figure_row {
 void add_tables(polymoe::report&, const std::vector<arm>&, const std::vector<result>&, const std::vector<figure_row>&);
 /// Accuracy and loss over epochs, one line an arm (mean over seeds).
 void add_curves(polymoe::report&, const std::vector<arm>&, const std::vector<result>&);
-/// Data, options, command: the last section.
-void add_provenance(polymoe::report&, const settings&, const images&);
+/// What each arm's layers are, in a line each.
+void add_descriptions(polymoe::report&, const std::vector<arm>&, const std::vector<result>&);
+/// The last section (data, options, command); writes <out>/report.html and says so.  The program's exit status.
+int finish(polymoe::report&, const settings&, const images&);
 
 }  // namespace experiment

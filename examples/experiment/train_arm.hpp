@@ -10,6 +10,7 @@
 #include <polymoe/train/trainer.hpp>
 
 #include "experiment.hpp"
+#include "interrupt.hpp"
 
 namespace experiment {
 
@@ -63,7 +64,7 @@ result train_arm(const std::string& name, std::uint64_t seed, const settings& s,
       shown.loss = x.loss, shown.lr = x.learning_rate, shown.grad_norm = x.grad_norm;
       if (x.has_experts) shown.dropped = x.drop_rate, shown.load_spread = x.max_over_mean;
       bar.step(x.images, shown);
-      if (*s.stop_requested && t.step_in_epoch() != 0) {
+      if (program::stop_requested && t.step_in_epoch() != 0) {
         save();
         bar.message(label + ": stopped after step " + std::to_string(t.step_count()) + ", saved in " + checkpoint);
         r.interrupted = true;
@@ -84,7 +85,7 @@ result train_arm(const std::string& name, std::uint64_t seed, const settings& s,
                   e.train_accuracy, e.validation_loss, e.validation_accuracy, train.images_per_second);
     bar.message(text);
     save();
-    if (*s.stop_requested && !t.finished()) {
+    if (program::stop_requested && !t.finished()) {
       r.interrupted = true;
       return r;
     }

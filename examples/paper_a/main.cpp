@@ -2,11 +2,15 @@
 // Does Sparse MoE Help in Vision?" (arXiv 2605.15484).
 //
 // --hidden sweeps the experts' hidden width and with it rho; every width has its own dense twin (hidden 2 H: the active
-// FLOPs of k = 2).  Arms: dense, dense_wide (equal parameters), k1, k2, k2_free, k2_reroute, k2_fallback, soft, and heads
-// only: head_k2, head_soft, head_batch.  The paper does not publish its networks; these are ours.
-// ctest: --images 128 --validation 32 --test-images 32 --epochs 1 --batch 32 --width 8 --blocks 1 --experts 3 --hidden 8 --threads 1 --out build/paper_a-test
+// FLOPs of k = 2).  Arms: dense, dense_wide (equal parameters), k1, k2, k2_free, k2_reroute, k2_fallback, soft, and
+// heads only: head_k2, head_soft, head_batch.  The paper does not publish its networks; these are ours. ctest: --images
+// 128 --validation 32 --test-images 32 --epochs 1 --batch 32 --width 8 --blocks 1 --experts 3 --hidden 8 --threads 1
+// --out build/paper_a-test
 #include <cstdio>
 
+#include <CLI/CLI.hpp>
+
+#include "../experiment/interrupt.hpp"
 #include "paper_a.hpp"
 
 namespace {
@@ -14,12 +18,6 @@ namespace {
 using experiment::index;
 using experiment::result;
 using paper_a::kind;
-
-volatile std::sig_atomic_t stop_requested = 0;
-extern "C" void on_interrupt(int signal) {
-  stop_requested = 1;
-  std::signal(signal, SIG_DFL);
-}
 
 struct named_kind {
   kind which;
@@ -53,7 +51,8 @@ void add_gaps(polymoe::report& page, const std::vector<result>& all, const std::
         for (const result& q : all)
           if (r.arm == mine && q.arm == twin && r.seed == q.seed)
             a.push_back(r.figures.at("test_accuracy")), b.push_back(q.figures.at("test_accuracy"));
-      const auto rho = experiment::values_of(all, mine, "rho_static"), active = experiment::values_of(all, mine, "rho_active");
+      const auto rho = experiment::values_of(all, mine, "rho_static"),
+                 active = experiment::values_of(all, mine, "rho_active");
       if (a.empty() || rho.empty()) continue;
       const auto d = polymoe::analysis::paired_difference(a, b);
       s.x.push_back(rho[0]), s.y.push_back(100 * d.mean);
@@ -61,71 +60,83 @@ void add_gaps(polymoe::report& page, const std::vector<result>& all, const std::
       std::snprintf(text[0], 40, "%lld", static_cast<long long>(h));
       std::snprintf(text[1], 40, "%.3f", rho[0]), std::snprintf(text[2], 40, "%.3f", active[0]);
       std::snprintf(text[3], 40, "%+.2f", 100 * d.mean);
-      if (a.size() > 1) std::snprintf(text[4], 40, "%.2f (%zu seeds)", 100 * d.standard_error, a.size());
-      else std::snprintf(text[4], 40, "one seed");
+      if (a.size() > 1)
+        std::snprintf(text[4], 40, "%.2f (%zu seeds)", 100 * d.standard_error, a.size());
+      else
+        std::snprintf(text[4], 40, "one seed");
       rows.push_back({k.name, text[0], text[1], text[2], text[3], text[4]});
     }
     if (!s.x.empty()) curves.push_back(s);
   }
-  page.lines({.title = "Gap to the dense twin over rho", .x_label = "rho_static", .y_label = "percentage points", .wide = true,
-              .note = "rho_static: MACs of the dense blocks that experts replace, over those of the dense model; it does not depend on k."}, curves);
-  page.table("Gaps, paired over seeds", {"arm", "H", "rho_static", "rho_active, measured drops", "gap, points", "standard error"}, rows);
-  std::printf("\n%-14s %6s %11s %11s %12s  %s\n", "arm", "H", "rho_static", "rho_active", "gap, points", "standard error");
-  for (const auto& r : rows) std::printf("%-14s %6s %11s %11s %12s  %s\n", r[0].c_str(), r[1].c_str(), r[2].c_str(), r[3].c_str(), r[4].c_str(), r[5].c_str());
+  page.lines({.title = "Gap to the dense twin over rho",
+              .x_label = "rho_static",
+              .y_label = "percentage points",
+              .wide = true,
+              .note = "rho_static: MACs of the dense blocks that experts replace, over those of the dense model; it "
+                      "does not depend on k."},
+             curves);
+  page.table("Gaps, paired over seeds",
+             {"arm", "H", "rho_static", "rho_active, measured drops", "gap, points", "standard error"}, rows);
+  std::printf("\n%-14s %6s %11s %11s %12s  %s\n", "arm", "H", "rho_static", "rho_active", "gap, points",
+              "standard error");
+  for (const auto& r : rows)
+    std::printf("%-14s %6s %11s %11s %12s  %s\n", r[0].c_str(), r[1].c_str(), r[2].c_str(), r[3].c_str(), r[4].c_str(),
+                r[5].c_str());
 }
 
-int run(int argc, char** argv) {
-  std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  experiment::settings s;
-  paper_a::options o;
-  std::vector<index> widths{8, 16, 32, 64, 128};
-  s.program = "paper_a";
-  s.epochs = 20, s.learning_rate = 2e-3, s.weight_decay = 0.05, s.threads = polymoe::hardware_threads(), s.augment = "crop";
-  CLI::App app{"The gap between sparse and dense over the routed share of the FLOPs (paper A)."};
-  experiment::add_options(app, s);
-  app.add_option("--backbone", o.backbone, "standard or depthwise convolutions")->check(CLI::IsMember({"standard", "depthwise"}));
-  app.add_option("--hidden", widths, "hidden widths H of an expert, multiples of 8")->delimiter(',')->check(CLI::PositiveNumber);
+void add_options(CLI::App& app, paper_a::options& o) {
+  app.add_option("--backbone", o.backbone, "standard or depthwise convolutions")
+      ->check(CLI::IsMember({"standard", "depthwise"}));
+  app.add_option("--hidden", o.hidden, "hidden widths H of an expert, multiples of 8")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
   app.add_option("--width", o.width, "channels of the first stage, a multiple of 8")->check(CLI::PositiveNumber);
   app.add_option("--blocks", o.blocks, "blocks of the body")->check(CLI::PositiveNumber);
   app.add_option("--experts", o.experts, "experts of a block")->check(CLI::Range(2, 32));
   app.add_option("--capacity", o.capacity, "capacity factor")->check(CLI::PositiveNumber);
-  app.add_option("--temperature", o.temperature, "constant, linear or sigmoid")->check(CLI::IsMember({"constant", "linear", "sigmoid"}));
+  app.add_option("--temperature", o.temperature, "constant, linear or sigmoid")
+      ->check(CLI::IsMember({"constant", "linear", "sigmoid"}));
   app.add_option("--least-temperature", o.least_temperature, "where the schedule ends")->check(CLI::PositiveNumber);
-  app.add_option("--entropy-floor", o.entropy_floor, "router entropy below which the temperature stops falling; 0: none")->check(CLI::NonNegativeNumber);
-  if (const int status = experiment::parse(app, s, argc, argv); status >= 0) return status;
-  s.variant = o.backbone + ", width " + std::to_string(o.width) + ", blocks " + std::to_string(o.blocks) + ", E " + std::to_string(o.experts) + ", capacity " +
-              std::to_string(o.capacity) + ", temperature " + o.temperature + " " + std::to_string(o.least_temperature) + " " + std::to_string(o.entropy_floor);
-  s.stop_requested = &stop_requested;
-  std::signal(SIGINT, on_interrupt), std::signal(SIGTERM, on_interrupt);
+  app.add_option("--entropy-floor", o.entropy_floor,
+                 "router entropy below which the temperature stops falling; 0: none")
+      ->check(CLI::NonNegativeNumber);
+}
 
-  const experiment::images data = experiment::read_images(s);
-  polymoe::require(data.test.height % 4 == 0 && data.test.width % 4 == 0, "paper_a: images of ", data.test.height, " x ", data.test.width, " cannot be halved twice");
+/// The program's own options that change a result.
+std::string variant_of(const paper_a::options& o) {
+  return o.backbone + ", width " + std::to_string(o.width) + ", blocks " + std::to_string(o.blocks) + ", E " +
+         std::to_string(o.experts) + ", capacity " + std::to_string(o.capacity) + ", temperature " + o.temperature +
+         " " + std::to_string(o.least_temperature) + " " + std::to_string(o.entropy_floor);
+}
+
+int run(experiment::settings& s, const paper_a::options& o, const experiment::images& data) {
+  s.variant = variant_of(o);
+  polymoe::require(data.test.height % 4 == 0 && data.test.width % 4 == 0, "paper_a: images of ", data.test.height,
+                   " x ", data.test.width, " cannot be halved twice");
   // --arms takes kinds as well as whole names: k2 is k2 at every width.
   std::vector<experiment::arm> arms;
   std::vector<std::string> wanted;
-  for (const index h : widths)
+  for (const index h : o.hidden)
     for (const named_kind& k : kinds) {
       const std::string name = std::string(k.name) + "-h" + std::to_string(h);
-      arms.push_back({name, k.about, [&o, h, which = k.which, name](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) {
-                        return o.backbone == "depthwise" ? paper_a::run_depthwise(which, name, h, t, o, seed, d) : paper_a::run_standard(which, name, h, t, o, seed, d);
+      arms.push_back({name, k.about,
+                      [&o, h, which = k.which, name](const experiment::settings& t, std::uint64_t seed,
+                                                     const experiment::images& d) {
+                        return o.backbone == "depthwise" ? paper_a::run_depthwise(which, name, h, t, o, seed, d)
+                                                         : paper_a::run_standard(which, name, h, t, o, seed, d);
                       }});
       for (const std::string& wish : s.arms)
         if (wish == k.name) wanted.push_back(name);
     }
   for (const std::string& wish : s.arms)
-    if (std::none_of(std::begin(kinds), std::end(kinds), [&](const named_kind& k) { return wish == k.name; })) wanted.push_back(wish);
+    if (std::none_of(std::begin(kinds), std::end(kinds), [&](const named_kind& k) { return wish == k.name; }))
+      wanted.push_back(wish);
   s.arms = wanted;
-  std::printf("paper_a: %s, %lld training, %lld validation, %lld test images; %s; %zu seeds, %d threads\n", data.name.c_str(),
-              static_cast<long long>(data.fit.train.size()), static_cast<long long>(data.fit.test.size()), static_cast<long long>(data.test.size()),
-              s.variant.c_str(), s.seeds.size(), s.threads);
   std::vector<result> all;
-  if (!experiment::run_all(s, arms, data, all)) {
-    std::printf("Stopped. The same options and --resume continue the run.\n");
-    return 130;
-  }
+  if (!experiment::run_all(s, s.variant, arms, data, all)) return program::stopped();
   polymoe::report page("Sparse against dense over the routed share", "After arXiv 2605.15484 (paper A); " + s.variant);
   page.section("Result");
-  add_gaps(page, all, widths);
+  add_gaps(page, all, o.hidden);
   page.table("What the paper reports (ImageNet-1k)", {"setting", "gap, points"},
              {{"experts in the head only, routed FLOPs below 1 %", "-1.29 to -1.90"},
               {"experts in the backbone, rho about 0.38, k = 2", "+1.17"},
@@ -146,20 +157,18 @@ int run(int argc, char** argv) {
                           {"training time, s", "train_seconds", "%.0f"}});
   page.section("Learning");
   experiment::add_curves(page, arms, all);
-  experiment::add_provenance(page, s, data);
-  const std::string path = s.out + "/report.html";
-  page.write(path);
-  std::printf("\nResults of every run: %s/<arm>/seed-<n>/result.json\nWritten: %s\n", s.out.c_str(), path.c_str());
-  return 0;
+  return experiment::finish(page, s, data);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "paper_a: %s\n", e.what());
-    return 1;
-  }
+  paper_a::options o;
+  experiment::settings s;
+  s.program = "paper_a";
+  s.epochs = 20, s.learning_rate = 2e-3, s.weight_decay = 0.05, s.augment = "crop";
+  return experiment::main_of(
+      argc, argv, s, "The gap between sparse and dense over the routed share of the FLOPs (paper A).",
+      [&](CLI::App& app) { add_options(app, o); },
+      [&](experiment::settings& chosen, const experiment::images& data) { return run(chosen, o, data); });
 }

@@ -15,6 +15,7 @@ struct options {
   index width = 32;                   ///< channels of the first stage; the body has twice as many
   index blocks = 2;                   ///< of the body
   index experts = 8;
+  std::vector<index> hidden{8, 16, 32, 64, 128};  ///< widths H of an expert
   double capacity = 1.25;
   std::string temperature = "constant";  ///< linear or sigmoid: from 1 to least_temperature over the run
   double least_temperature = 0.1, entropy_floor = 0;

@@ -2,26 +2,24 @@
 // Optimization, and Generalization" (arXiv 2601.15021).
 //
 // Arms: dense, soft, sparse (as the paper's code has them), soft_published, sparse_published (as its text says).  The
-// report sets test accuracy, utilisation of experts, who serves which class, the Hessian's largest eigenvalues and trace,
-// the loss along the first eigenvector and inference time over batch sizes beside the paper's figures.
-// Defaults are the paper's recipe (SGD 0.1, momentum 0.9, decay 5e-4 on everything, batch 128, 50 epochs, rate / 10 after
-// 60 and 80 per cent, no augmentation); --base makes the network narrower.
-// ctest: --images 256 --validation 64 --test-images 64 --epochs 1 --batch 32 --base 4 --hessian-images 32 --hessian-products 12 --hessian-pairs 2 --trace-probes 2 --threads 1 --out build/paper_b-test
+// report sets test accuracy, utilisation of experts, who serves which class, the Hessian's largest eigenvalues and
+// trace, the loss along the first eigenvector and inference time over batch sizes beside the paper's figures. Defaults
+// are the paper's recipe (SGD 0.1, momentum 0.9, decay 5e-4 on everything, batch 128, 50 epochs, rate / 10 after 60 and
+// 80 per cent, no augmentation); --base makes the network narrower. ctest: --images 256 --validation 64 --test-images
+// 64 --epochs 1 --batch 32 --base 4 --hessian-images 32 --hessian-products 12 --hessian-pairs 2 --trace-probes 2
+// --threads 1 --out build/paper_b-test
 #include <cmath>
 #include <cstdio>
 
+#include <CLI/CLI.hpp>
+
+#include "../experiment/interrupt.hpp"
 #include "paper_b.hpp"
 
 namespace {
 
 using experiment::index;
 using experiment::result;
-
-volatile std::sig_atomic_t stop_requested = 0;
-extern "C" void on_interrupt(int signal) {
-  stop_requested = 1;
-  std::signal(signal, SIG_DFL);  // a second one ends the program at once
-}
 
 std::string number(const char* format, double x) {
   char text[64];
@@ -57,8 +55,10 @@ void published_table(polymoe::report& page) {
               {"largest eigenvalue, test images", "63.87", "92.22", "68.71"},
               {"trace, test images", "1180.5", "1455.3", "1148.2"}});
   page.text(
-      "The paper's eigenvalues come from power iteration with a relative tolerance of 1e-3, 1000 images each; in two of six "
-      "cases its second estimate is larger than its first. Its sparse figures were made with the gate's noise switched on "
+      "The paper's eigenvalues come from power iteration with a relative tolerance of 1e-3, 1000 images each; in two "
+      "of six "
+      "cases its second estimate is larger than its first. Its sparse figures were made with the gate's noise switched "
+      "on "
       "in evaluation. One seed; differences of 0.4 points on 5000 images are below one standard error.");
 }
 
@@ -74,9 +74,13 @@ void add_experts(polymoe::report& page, const std::vector<experiment::arm>& arms
     std::vector<double> share;
     for (std::size_t e = 0; e < load.size(); ++e)
       names.push_back("expert " + std::to_string(e)), share.push_back(sum > 0 ? load[e] / sum : 0);
-    page.bars({.title = a.name + ": load on the test images, mean over seeds", .x_label = "share of the weight or of the choices", .share = true,
-               .note = "Numbers of experts mean different things under different seeds: see the runs one by one in result.json."},
-              names, share);
+    page.bars(
+        {.title = a.name + ": load on the test images, mean over seeds",
+         .x_label = "share of the weight or of the choices",
+         .share = true,
+         .note =
+             "Numbers of experts mean different things under different seeds: see the runs one by one in result.json."},
+        names, share);
     // One seed's classes: experts are exchangeable between seeds.
     for (const result& r : all) {
       const auto it = r.lists.find("class_expert");
@@ -87,9 +91,14 @@ void add_experts(polymoe::report& page, const std::vector<experiment::arm>& arms
       for (std::size_t c = 0; c < m.rows.size(); ++c) {
         double row = 0;
         for (std::size_t e = 0; e < load.size(); ++e) row += it->second[c * load.size() + e];
-        for (std::size_t e = 0; e < load.size(); ++e) m.values.push_back(row > 0 ? it->second[c * load.size() + e] / row : 0);
+        for (std::size_t e = 0; e < load.size(); ++e)
+          m.values.push_back(row > 0 ? it->second[c * load.size() + e] / row : 0);
       }
-      page.heatmap({.title = a.name + ": who serves which class, seed " + std::to_string(r.seed), .x_label = "expert", .y_label = "class", .share = true}, m);
+      page.heatmap({.title = a.name + ": who serves which class, seed " + std::to_string(r.seed),
+                    .x_label = "expert",
+                    .y_label = "class",
+                    .share = true},
+                   m);
       break;
     }
   }
@@ -114,7 +123,8 @@ void add_hessians(polymoe::report& page, const std::vector<experiment::arm>& arm
   for (const std::string part : {"train", "test"}) {
     std::vector<polymoe::series> along, spectrum;
     for (std::size_t i = 0; i < arms.size(); ++i) {
-      const auto alpha = mean_list(all, arms[i].name, part + ".alpha"), loss = mean_list(all, arms[i].name, part + ".loss_along");
+      const auto alpha = mean_list(all, arms[i].name, part + ".alpha"),
+                 loss = mean_list(all, arms[i].name, part + ".loss_along");
       if (!loss.empty()) along.push_back({.name = arms[i].name, .y = loss, .x = alpha, .color = static_cast<index>(i)});
       const auto values = mean_list(all, arms[i].name, part + ".eigenvalues");
       if (values.empty()) continue;
@@ -122,9 +132,14 @@ void add_hessians(polymoe::report& page, const std::vector<experiment::arm>& arm
       for (std::size_t k = 0; k < values.size(); ++k) s.x.push_back(static_cast<double>(k + 1));
       spectrum.push_back(s);
     }
-    page.lines({.title = "Loss along the first eigenvector, " + part + " images", .x_label = "step along the normalised vector", .y_label = "loss", .log_y = true,
-                .note = "A jump is a gate that changes its choice; the Hessian does not see it."}, along);
-    page.lines({.title = "Largest eigenvalues, " + part + " images", .x_label = "rank", .y_label = "eigenvalue"}, spectrum);
+    page.lines({.title = "Loss along the first eigenvector, " + part + " images",
+                .x_label = "step along the normalised vector",
+                .y_label = "loss",
+                .log_y = true,
+                .note = "A jump is a gate that changes its choice; the Hessian does not see it."},
+               along);
+    page.lines({.title = "Largest eigenvalues, " + part + " images", .x_label = "rank", .y_label = "eigenvalue"},
+               spectrum);
   }
 }
 
@@ -139,7 +154,8 @@ void add_timing(polymoe::report& page, const std::vector<experiment::arm>& arms,
     if (v.empty()) continue;
     header.push_back(arms[i].name + ", ms"), ms.push_back(v);
     polymoe::series s{.name = arms[i].name, .y = {}, .x = {}, .color = static_cast<index>(i)};
-    for (std::size_t k = 0; k < v.size(); ++k) s.x.push_back(static_cast<double>(k)), s.y.push_back(std::ldexp(1e3 / v[k], static_cast<int>(k)));
+    for (std::size_t k = 0; k < v.size(); ++k)
+      s.x.push_back(static_cast<double>(k)), s.y.push_back(std::ldexp(1e3 / v[k], static_cast<int>(k)));
     time.push_back(s);
   }
   for (std::size_t k = 0; !ms.empty() && k < ms[0].size(); ++k) {
@@ -147,31 +163,37 @@ void add_timing(polymoe::report& page, const std::vector<experiment::arm>& arms,
     for (const auto& v : ms) rows.back().push_back(number("%.3f", v[k]));
   }
   page.table("Median of 20 forwards, evaluation mode", header, rows);
-  page.lines({.title = "Images per second", .x_label = "log2 of the batch", .y_label = "images/s",
-              .note = "The head is 0.05 % of the model's FLOPs: no routing can be seen here. break_even_bench takes heads and blocks by themselves."}, time);
+  page.lines({.title = "Images per second",
+              .x_label = "log2 of the batch",
+              .y_label = "images/s",
+              .note = "The head is 0.05 % of the model's FLOPs: no routing can be seen here. break_even_bench takes "
+                      "heads and blocks by themselves."},
+             time);
 }
 
-int run(int argc, char** argv) {
-  std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  experiment::settings s;
-  paper_b::options o;
-  s.program = "paper_b";
-  s.epochs = 50, s.milestones = {0.6, 0.8}, s.threads = polymoe::hardware_threads();
-  CLI::App app{"Dense, soft and sparse heads on a ResNet-18 (paper B)."};
-  experiment::add_options(app, s);
+void add_options(CLI::App& app, paper_b::options& o) {
   app.add_option("--base", o.base, "channels of the first stage; 64 is ResNet-18")->check(CLI::Range(1, 1024));
-  app.add_option("--hessian-images", o.hessian_images, "training and test images for the Hessian; 0: none")->check(CLI::NonNegativeNumber);
+  app.add_option("--hessian-images", o.hessian_images, "training and test images for the Hessian; 0: none")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--hessian-pairs", o.hessian_pairs, "largest eigenvalues")->check(CLI::Range(1, 50));
-  app.add_option("--hessian-products", o.hessian_products, "at most so many products for them")->check(CLI::PositiveNumber);
+  app.add_option("--hessian-products", o.hessian_products, "at most so many products for them")
+      ->check(CLI::PositiveNumber);
   app.add_option("--trace-probes", o.trace_probes, "random probes of the trace")->check(CLI::PositiveNumber);
-  if (const int status = experiment::parse(app, s, argc, argv); status >= 0) return status;
-  s.variant = "base " + std::to_string(o.base) + ", Hessian " + std::to_string(o.hessian_images) + "/" +
-              std::to_string(o.hessian_pairs) + "/" + std::to_string(o.hessian_products) + "/" + std::to_string(o.trace_probes);
-  s.stop_requested = &stop_requested;
-  std::signal(SIGINT, on_interrupt), std::signal(SIGTERM, on_interrupt);
+}
 
+/// The program's own options that change a result.
+std::string variant_of(const paper_b::options& o) {
+  return "base " + std::to_string(o.base) + ", Hessian " + std::to_string(o.hessian_images) + "/" +
+         std::to_string(o.hessian_pairs) + "/" + std::to_string(o.hessian_products) + "/" +
+         std::to_string(o.trace_probes);
+}
+
+int run(experiment::settings& s, const paper_b::options& o, const experiment::images& data) {
+  s.variant = variant_of(o);
   const auto bound = [&o](auto f) {
-    return [&o, f](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) { return f(t, o, seed, d); };
+    return [&o, f](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) {
+      return f(t, o, seed, d);
+    };
   };
   const std::vector<experiment::arm> arms{
       {"dense", "two linear layers", bound(paper_b::run_dense)},
@@ -179,15 +201,9 @@ int run(int argc, char** argv) {
       {"sparse", "two of eight experts, as coded", bound(paper_b::run_sparse_coded)},
       {"soft_published", "all experts, as the text says", bound(paper_b::run_soft_published)},
       {"sparse_published", "two of eight experts, as the text says", bound(paper_b::run_sparse_published)}};
-  const experiment::images data = experiment::read_images(s);
-  std::printf("paper_b: %s, %lld training, %lld validation, %lld test images; ResNet-18 with %lld channels, %zu seeds, %d threads\n",
-              data.name.c_str(), static_cast<long long>(data.fit.train.size()), static_cast<long long>(data.fit.test.size()),
-              static_cast<long long>(data.test.size()), static_cast<long long>(o.base), s.seeds.size(), s.threads);
   std::vector<result> all;
-  if (!experiment::run_all(s, arms, data, all)) {
-    std::printf("Stopped. The same options and --resume continue the run.\n");
-    return 130;
-  }
+  if (!experiment::run_all(s, "ResNet-18 with " + std::to_string(o.base) + " channels", arms, data, all))
+    return program::stopped();
 
   polymoe::report page("Dense, soft and sparse heads on a ResNet", "After arXiv 2601.15021 (paper B)");
   page.section("Result");
@@ -205,31 +221,24 @@ int run(int argc, char** argv) {
                           {"training time, s", "train_seconds", "%.0f"},
                           {"images/s, inference", "inference_images_per_second", "%.0f"}});
   published_table(page);
-  for (const auto& a : arms)
-    for (const result& r : all)
-      if (r.arm == a.name && !r.description.empty()) {
-        page.text(a.name + " (" + a.about + "): " + r.description);
-        break;
-      }
+  experiment::add_descriptions(page, arms, all);
   page.section("Learning");
   experiment::add_curves(page, arms, all);
   add_experts(page, arms, all, data);
   add_hessians(page, arms, all);
   add_timing(page, arms, all);
-  experiment::add_provenance(page, s, data);
-  const std::string path = s.out + "/report.html";
-  page.write(path);
-  std::printf("\nResults of every run: %s/<arm>/seed-<n>/result.json\nWritten: %s\n", s.out.c_str(), path.c_str());
-  return 0;
+  return experiment::finish(page, s, data);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "paper_b: %s\n", e.what());
-    return 1;
-  }
+  paper_b::options o;
+  experiment::settings s;
+  s.program = "paper_b";
+  s.epochs = 50, s.milestones = {0.6, 0.8};
+  return experiment::main_of(
+      argc, argv, s, "Dense, soft and sparse heads on a ResNet-18 (paper B).",
+      [&](CLI::App& app) { add_options(app, o); },
+      [&](experiment::settings& chosen, const experiment::images& data) { return run(chosen, o, data); });
 }

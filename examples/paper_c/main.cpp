@@ -2,22 +2,20 @@
 // Empirical Study" (arXiv 2401.15969): accuracy against cost, at equal steps and at equal time, and few-shot probes.
 //
 // The paper pre-trains on JFT-300M, which is private: orderings can be compared, numbers cannot.
-// ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --mlp 24 --depth 2 --moe-blocks 1 --patch 8 --experts 4 --shots 1,2 --threads 1 --out build/paper_c-test
+// ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --mlp 24 --depth 2 --moe-blocks 1
+// --patch 8 --experts 4 --shots 1,2 --threads 1 --out build/paper_c-test
 #include <cmath>
 #include <cstdio>
 
+#include <CLI/CLI.hpp>
+
+#include "../experiment/interrupt.hpp"
 #include "paper_c.hpp"
 
 namespace {
 
 using experiment::index;
 using experiment::result;
-
-volatile std::sig_atomic_t stop_requested = 0;
-extern "C" void on_interrupt(int signal) {
-  stop_requested = 1;
-  std::signal(signal, SIG_DFL);
-}
 
 /// Seconds of training up to the end of each epoch, mean over the seeds of an arm, and the accuracy there.
 polymoe::series over_time(const std::vector<result>& all, const std::string& arm, index color) {
@@ -44,65 +42,71 @@ double at_time(const polymoe::series& s, double seconds) {
   return s.y.empty() ? 0 : s.y.back();
 }
 
-int run(int argc, char** argv) {
-  std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  experiment::settings s;
-  paper_c::options o;
-  s.program = "paper_c";
-  s.epochs = 30, s.learning_rate = 1e-3, s.weight_decay = 0.05, s.threads = polymoe::hardware_threads(), s.augment = "crop";
-  CLI::App app{"Six routers at two capacities in one vision transformer (paper C)."};
-  experiment::add_options(app, s);
+void add_options(CLI::App& app, paper_c::options& o) {
   app.add_option("--dim", o.dim, "width D")->check(CLI::PositiveNumber);
   app.add_option("--depth", o.depth, "blocks")->check(CLI::Range(1, 64));
   app.add_option("--heads", o.heads, "attention heads")->check(CLI::PositiveNumber);
   app.add_option("--patch", o.patch, "pixels of a patch's side")->check(CLI::PositiveNumber);
   app.add_option("--mlp", o.mlp, "hidden width of a block's MLP and of an expert")->check(CLI::PositiveNumber);
   app.add_option("--experts", o.experts, "experts of a layer")->check(CLI::Range(2, 32));
-  app.add_option("--moe-blocks", o.moe_blocks, "how many blocks have experts: the last odd ones")->check(CLI::PositiveNumber);
+  app.add_option("--moe-blocks", o.moe_blocks, "how many blocks have experts: the last odd ones")
+      ->check(CLI::PositiveNumber);
   app.add_option("--group-images", o.group_images, "images whose tokens compete for slots")->check(CLI::PositiveNumber);
-  app.add_option("--shots", o.shots, "labelled examples of a class for the probe")->delimiter(',')->check(CLI::PositiveNumber);
+  app.add_option("--shots", o.shots, "labelled examples of a class for the probe")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
   app.add_option("--probe-data", o.probe_data, "other images for the probe, as --data");
-  if (const int status = experiment::parse(app, s, argc, argv); status >= 0) return status;
-  s.variant = "ViT " + std::to_string(o.depth) + "x" + std::to_string(o.dim) + "/" + std::to_string(o.patch) + ", heads " + std::to_string(o.heads) +
-              ", mlp " + std::to_string(o.mlp) + ", E " + std::to_string(o.experts) + ", last " + std::to_string(o.moe_blocks) + ", group " + std::to_string(o.group_images) +
-              ", probe " + o.probe_data;
-  s.stop_requested = &stop_requested;
-  std::signal(SIGINT, on_interrupt), std::signal(SIGTERM, on_interrupt);
+}
 
-  const experiment::images data = experiment::read_images(s);
+/// The program's own options that change a result.
+std::string variant_of(const paper_c::options& o) {
+  return "ViT " + std::to_string(o.depth) + "x" + std::to_string(o.dim) + "/" + std::to_string(o.patch) + ", heads " +
+         std::to_string(o.heads) + ", mlp " + std::to_string(o.mlp) + ", E " + std::to_string(o.experts) + ", last " +
+         std::to_string(o.moe_blocks) + ", group " + std::to_string(o.group_images) + ", probe " + o.probe_data;
+}
+
+int run(experiment::settings& s, const paper_c::options& o, const experiment::images& data) {
+  s.variant = variant_of(o);
   experiment::images other;
   if (!o.probe_data.empty()) {
     experiment::settings p = s;
     p.data = o.probe_data, p.images = p.validation = p.test_images = 0;
     other = experiment::read_images(p);
-    polymoe::require(other.test.features() == data.test.features(), "--probe-data: images of ", other.test.features(), " values, the model takes ", data.test.features());
+    polymoe::require(other.test.features() == data.test.features(), "--probe-data: images of ", other.test.features(),
+                     " values, the model takes ", data.test.features());
   }
   const experiment::images& probe = o.probe_data.empty() ? data : other;
 
   std::vector<experiment::arm> arms;
   const auto add = [&](const std::string& name, const std::string& about, auto f) {
-    arms.push_back({name, about, [&o, &probe, name, f](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) { return f(name, t, o, seed, d, probe); }});
+    arms.push_back({name, about,
+                    [&o, &probe, name, f](const experiment::settings& t, std::uint64_t seed,
+                                          const experiment::images& d) { return f(name, t, o, seed, d, probe); }});
   };
   add("dense", "no experts", paper_c::run_dense);
   for (const int c : {1, 2}) {
     const std::string at = "_" + std::to_string(c);
     for (const bool sinkhorn : {false, true})
       add((sinkhorn ? "sinkhorn_tc" : "softmax_tc") + at, "token choice, K = " + std::to_string(c),
-          [=](const std::string& n, const auto& t, const auto& p, std::uint64_t seed, const auto& d, const auto& q) { return paper_c::run_token_choice(sinkhorn, c, n, t, p, seed, d, q); });
+          [=](const std::string& n, const auto& t, const auto& p, std::uint64_t seed, const auto& d, const auto& q) {
+            return paper_c::run_token_choice(sinkhorn, c, n, t, p, seed, d, q);
+          });
     for (const int kind : {3, 4, 5})
-      add((kind == 3 ? "softmax_ec" : kind == 4 ? "sinkhorn_ec" : "sparse_ec") + at, "expert choice, capacity factor " + std::to_string(c),
-          [=](const std::string& n, const auto& t, const auto& p, std::uint64_t seed, const auto& d, const auto& q) { return paper_c::run_expert_choice(kind, c, n, t, p, seed, d, q); });
+      add((kind == 3   ? "softmax_ec"
+           : kind == 4 ? "sinkhorn_ec"
+                       : "sparse_ec") +
+              at,
+          "expert choice, capacity factor " + std::to_string(c),
+          [=](const std::string& n, const auto& t, const auto& p, std::uint64_t seed, const auto& d, const auto& q) {
+            return paper_c::run_expert_choice(kind, c, n, t, p, seed, d, q);
+          });
     add("soft" + at, "Soft MoE, slots for " + std::to_string(c) + " x the tokens",
-        [=](const std::string& n, const auto& t, const auto& p, std::uint64_t seed, const auto& d, const auto& q) { return paper_c::run_soft(c, n, t, p, seed, d, q); });
+        [=](const std::string& n, const auto& t, const auto& p, std::uint64_t seed, const auto& d, const auto& q) {
+          return paper_c::run_soft(c, n, t, p, seed, d, q);
+        });
   }
-  std::printf("paper_c: %s, %lld training, %lld validation, %lld test images; %s; %zu seeds, %d threads\n", data.name.c_str(),
-              static_cast<long long>(data.fit.train.size()), static_cast<long long>(data.fit.test.size()), static_cast<long long>(data.test.size()),
-              s.variant.c_str(), s.seeds.size(), s.threads);
   std::vector<result> all;
-  if (!experiment::run_all(s, arms, data, all)) {
-    std::printf("Stopped. The same options and --resume continue the run.\n");
-    return 130;
-  }
+  if (!experiment::run_all(s, s.variant, arms, data, all)) return program::stopped();
 
   // Equal time: as long as the quickest arm took.
   std::vector<polymoe::series> time;
@@ -119,12 +123,14 @@ int run(int argc, char** argv) {
   }
   polymoe::report page("Six routers in one vision transformer", "After arXiv 2401.15969 (paper C); " + s.variant);
   page.section("Result");
-  std::vector<experiment::figure_row> rows{{"test accuracy at equal steps, %", "test_accuracy", "%.2f", 100},
-                                           {"validation accuracy at equal time, %", "accuracy_at_equal_time", "%.2f", 100},
-                                           {"test loss", "test_loss"}};
+  std::vector<experiment::figure_row> rows{
+      {"test accuracy at equal steps, %", "test_accuracy", "%.2f", 100},
+      {"validation accuracy at equal time, %", "accuracy_at_equal_time", "%.2f", 100},
+      {"test loss", "test_loss"}};
   std::vector<std::string> titles;
   for (const index n : o.shots) titles.push_back("probe_" + std::to_string(n));
-  for (std::size_t i = 0; i < titles.size(); ++i) rows.push_back({std::to_string(o.shots[i]) + "-shot probe, %", titles[i], "%.2f", 100});
+  for (std::size_t i = 0; i < titles.size(); ++i)
+    rows.push_back({std::to_string(o.shots[i]) + "-shot probe, %", titles[i], "%.2f", 100});
   for (const experiment::figure_row& f : {experiment::figure_row{"training time, s", "train_seconds", "%.0f"},
                                           {"images/s, inference", "inference_images_per_second", "%.0f"},
                                           {"parameters", "parameters", "%.0f"},
@@ -135,32 +141,31 @@ int run(int argc, char** argv) {
     rows.push_back(f);
   experiment::add_tables(page, arms, all, rows);
   page.text(
-      "The paper finds: expert choice above token choice whatever the affinity; Soft MoE best at equal cost; Sinkhorn a fair balance of "
+      "The paper finds: expert choice above token choice whatever the affinity; Soft MoE best at equal cost; Sinkhorn "
+      "a fair balance of "
       "throughput and accuracy; the sparse plan the slow one. Its numbers are of JFT-300M and are not comparable.");
   page.section("Cost against accuracy");
-  page.lines({.title = "Validation accuracy over training time, mean over seeds", .x_label = "seconds", .y_label = "right answers", .share = true, .wide = true}, time);
+  page.lines({.title = "Validation accuracy over training time, mean over seeds",
+              .x_label = "seconds",
+              .y_label = "right answers",
+              .share = true,
+              .wide = true},
+             time);
   experiment::add_curves(page, arms, all);
   page.section("Routers");
-  for (const auto& a : arms)
-    for (const result& r : all)
-      if (r.arm == a.name && !r.description.empty()) {
-        page.text(a.name + " (" + a.about + "): " + r.description);
-        break;
-      }
-  experiment::add_provenance(page, s, data);
-  const std::string path = s.out + "/report.html";
-  page.write(path);
-  std::printf("\nResults of every run: %s/<arm>/seed-<n>/result.json\nWritten: %s\n", s.out.c_str(), path.c_str());
-  return 0;
+  experiment::add_descriptions(page, arms, all);
+  return experiment::finish(page, s, data);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "paper_c: %s\n", e.what());
-    return 1;
-  }
+  paper_c::options o;
+  experiment::settings s;
+  s.program = "paper_c";
+  s.epochs = 30, s.learning_rate = 1e-3, s.weight_decay = 0.05, s.augment = "crop";
+  return experiment::main_of(
+      argc, argv, s, "Six routers at two capacities in one vision transformer (paper C).",
+      [&](CLI::App& app) { add_options(app, o); },
+      [&](experiment::settings& chosen, const experiment::images& data) { return run(chosen, o, data); });
 }

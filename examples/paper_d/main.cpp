@@ -1,11 +1,15 @@
 // paper_d: whole images routed by one router that is told super-classes, after "Mobile V-MoEs" (arXiv 2309.04354).
 //
 // Arms: dense; learned_token, learned_image (end to end); super_class (confusions of the dense arm), random_class,
-// coarse_class (CIFAR-100's own), oracle (super-classes known: the upper bound).  --experts, --moe-blocks and --k are the
-// paper's sweeps; runs in different folders are compared by their result.json.
-// ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --depth 3 --patch 8 --experts 3 --arms dense,learned_token,learned_image,super_class,random_class,oracle --threads 1 --out build/paper_d-test
+// coarse_class (CIFAR-100's own), oracle (super-classes known: the upper bound).  --experts, --moe-blocks and --k are
+// the paper's sweeps; runs in different folders are compared by their result.json. ctest: --images 192 --validation 64
+// --test-images 64 --epochs 1 --batch 32 --dim 24 --depth 3 --patch 8 --experts 3 --arms
+// dense,learned_token,learned_image,super_class,random_class,oracle --threads 1 --out build/paper_d-test
 #include <cstdio>
 
+#include <CLI/CLI.hpp>
+
+#include "../experiment/interrupt.hpp"
 #include "paper_d.hpp"
 
 namespace {
@@ -14,20 +18,7 @@ using experiment::index;
 using experiment::result;
 using paper_d::routing;
 
-volatile std::sig_atomic_t stop_requested = 0;
-extern "C" void on_interrupt(int signal) {
-  stop_requested = 1;
-  std::signal(signal, SIG_DFL);
-}
-
-int run(int argc, char** argv) {
-  std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  experiment::settings s;
-  paper_d::options o;
-  s.program = "paper_d";
-  s.epochs = 30, s.learning_rate = 1e-3, s.weight_decay = 0.05, s.threads = polymoe::hardware_threads(), s.augment = "crop";
-  CLI::App app{"Whole images routed by one router that is told super-classes (paper D)."};
-  experiment::add_options(app, s);
+void add_options(CLI::App& app, paper_d::options& o) {
   app.add_option("--dim", o.dim, "width D; experts are D - 4 D - D")->check(CLI::PositiveNumber);
   app.add_option("--depth", o.depth, "blocks")->check(CLI::Range(2, 64));
   app.add_option("--heads", o.heads, "attention heads")->check(CLI::PositiveNumber);
@@ -38,16 +29,23 @@ int run(int argc, char** argv) {
   app.add_option("--lambda", o.lambda, "weight of the router's cross-entropy")->check(CLI::NonNegativeNumber);
   app.add_option("--clustering", o.clustering, "spectral, balanced, agglomerative or modularity")
       ->check(CLI::IsMember({"spectral", "balanced", "agglomerative", "modularity"}));
-  if (const int status = experiment::parse(app, s, argc, argv); status >= 0) return status;
-  s.variant = "ViT " + std::to_string(o.depth) + "x" + std::to_string(o.dim) + "/" + std::to_string(o.patch) + ", heads " + std::to_string(o.heads) + ", E " +
-              std::to_string(o.experts) + ", L " + std::to_string(o.moe_blocks) + ", k " + std::to_string(o.k) + ", lambda " + std::to_string(o.lambda) + ", " + o.clustering;
-  s.stop_requested = &stop_requested;
-  std::signal(SIGINT, on_interrupt), std::signal(SIGTERM, on_interrupt);
+}
 
-  const experiment::images data = experiment::read_images(s);
+/// The program's own options that change a result.
+std::string variant_of(const paper_d::options& o) {
+  return "ViT " + std::to_string(o.depth) + "x" + std::to_string(o.dim) + "/" + std::to_string(o.patch) + ", heads " +
+         std::to_string(o.heads) + ", E " + std::to_string(o.experts) + ", L " + std::to_string(o.moe_blocks) + ", k " +
+         std::to_string(o.k) + ", lambda " + std::to_string(o.lambda) + ", " + o.clustering;
+}
+
+int run(experiment::settings& s, const paper_d::options& o, const experiment::images& data) {
+  s.variant = variant_of(o);
   std::vector<experiment::arm> arms;
   const auto add = [&](routing how, const char* name, const char* about) {
-    arms.push_back({name, about, [&o, how, name](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) { return paper_d::run(how, name, t, o, seed, d); }});
+    arms.push_back(
+        {name, about, [&o, how, name](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) {
+           return paper_d::run(how, name, t, o, seed, d);
+         }});
   };
   add(routing::dense, "dense", "no experts");
   add(routing::learned_token, "learned_token", "end to end, token by token");
@@ -56,14 +54,8 @@ int run(int argc, char** argv) {
   add(routing::random_class, "random_class", "told random super-classes");
   if (!data.test.coarse.empty()) add(routing::coarse_class, "coarse_class", "told the data set's coarse labels");
   add(routing::oracle, "oracle", "super-classes known: the upper bound");
-  std::printf("paper_d: %s, %lld training, %lld validation, %lld test images; %s; %zu seeds, %d threads\n", data.name.c_str(),
-              static_cast<long long>(data.fit.train.size()), static_cast<long long>(data.fit.test.size()), static_cast<long long>(data.test.size()),
-              s.variant.c_str(), s.seeds.size(), s.threads);
   std::vector<result> all;
-  if (!experiment::run_all(s, arms, data, all)) {
-    std::printf("Stopped. The same options and --resume continue the run.\n");
-    return 130;
-  }
+  if (!experiment::run_all(s, s.variant, arms, data, all)) return program::stopped();
   polymoe::report page("Routing whole images by super-classes", "After arXiv 2309.04354 (paper D); " + s.variant);
   page.section("Result");
   experiment::add_tables(page, arms, all,
@@ -102,20 +94,18 @@ int run(int argc, char** argv) {
     }
     page.table(r.arm + ", seed " + std::to_string(r.seed), {"expert", "classes"}, rows);
   }
-  experiment::add_provenance(page, s, data);
-  const std::string path = s.out + "/report.html";
-  page.write(path);
-  std::printf("\nResults of every run: %s/<arm>/seed-<n>/result.json\nWritten: %s\n", s.out.c_str(), path.c_str());
-  return 0;
+  return experiment::finish(page, s, data);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "paper_d: %s\n", e.what());
-    return 1;
-  }
+  paper_d::options o;
+  experiment::settings s;
+  s.program = "paper_d";
+  s.epochs = 30, s.learning_rate = 1e-3, s.weight_decay = 0.05, s.augment = "crop";
+  return experiment::main_of(
+      argc, argv, s, "Whole images routed by one router that is told super-classes (paper D).",
+      [&](CLI::App& app) { add_options(app, o); },
+      [&](experiment::settings& chosen, const experiment::images& data) { return run(chosen, o, data); });
 }

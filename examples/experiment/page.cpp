@@ -1,0 +1,131 @@
+// Tables and charts of the page that an experiment ends in.
+#include "experiment.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace experiment {
+namespace {
+
+std::string formatted(const char* format, double x) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, x);
+  return text;
+}
+
+}  // namespace
+
+std::vector<double> values_of(const std::vector<result>& all, const std::string& arm, const std::string& figure) {
+  std::vector<double> v;
+  for (const result& r : all)
+    if (r.arm == arm)
+      if (const auto it = r.figures.find(figure); it != r.figures.end()) v.push_back(it->second);
+  return v;
+}
+
+std::string text_of(const std::vector<double>& v, const char* format, double scale) {
+  if (v.empty()) return "-";
+  const auto s = polymoe::analysis::summarise(v);
+  if (v.size() == 1) return formatted(format, scale * s.mean);
+  return formatted(format, scale * s.mean) + " \u00b1 " + formatted(format, scale * s.standard_error) + " (" +
+         std::to_string(v.size()) + ")";
+}
+
+void add_tables(polymoe::report& page, const std::vector<arm>& arms, const std::vector<result>& all,
+                const std::vector<figure_row>& rows) {
+  std::vector<const arm*> ran;
+  for (const arm& a : arms)
+    if (std::any_of(all.begin(), all.end(), [&](const result& r) { return r.arm == a.name; })) ran.push_back(&a);
+  std::vector<std::string> header{"figure"};
+  for (const arm* a : ran) header.push_back(a->name);
+  std::vector<std::vector<std::string>> cells;
+  for (const figure_row& f : rows) {
+    std::vector<std::string> row{f.title};
+    for (const arm* a : ran) row.push_back(text_of(values_of(all, a->name, f.figure), f.format, f.scale));
+    cells.push_back(row);
+  }
+  std::printf("\n");
+  for (const auto* line : {&header})
+    for (std::size_t i = 0; i < line->size(); ++i) std::printf(i ? "  %22s" : "%-40s", (*line)[i].c_str());
+  std::printf("\n");
+  for (const auto& line : cells) {
+    for (std::size_t i = 0; i < line.size(); ++i) std::printf(i ? "  %22s" : "%-40s", line[i].c_str());
+    std::printf("\n");
+  }
+  page.table("Mean, standard error and number of seeds", header, cells);
+
+  if (ran.size() < 2) return;
+  std::vector<std::vector<std::string>> pairs;
+  for (std::size_t i = 1; i < ran.size(); ++i) {
+    std::vector<double> a, b;
+    for (const result& r : all)
+      for (const result& q : all)
+        if (r.arm == ran[i]->name && q.arm == ran[0]->name && r.seed == q.seed && r.figures.count("test_accuracy") &&
+            q.figures.count("test_accuracy"))
+          a.push_back(r.figures.at("test_accuracy")), b.push_back(q.figures.at("test_accuracy"));
+    if (a.empty()) continue;
+    const auto d = polymoe::analysis::paired_difference(a, b);
+    std::string range = "-", sign = "-";
+    if (a.size() > 1) {
+      const auto in = polymoe::analysis::bootstrap_mean(polymoe::analysis::detail::differences(a, b));
+      range = formatted("%+.2f", 100 * in.low) + " .. " + formatted("%+.2f", 100 * in.high);
+      const auto t = polymoe::analysis::sign_test(a, b);
+      sign = std::to_string(t.positive) + " up, " + std::to_string(t.negative) + " down, p " + formatted("%.3f", t.p);
+    }
+    pairs.push_back({ran[i]->name + " - " + ran[0]->name, formatted("%+.2f", 100 * d.mean),
+                     a.size() > 1 ? formatted("%.2f", 100 * d.standard_error) : "-", range, sign});
+  }
+  page.table("Test accuracy, paired over seeds, in percentage points", {"pair", "difference", "standard error", "95 % bootstrap", "signs"},
+             pairs);
+  for (const auto& p : pairs)
+    std::printf("%s: %s pp (standard error %s, 95 %% %s, %s)\n", p[0].c_str(), p[1].c_str(), p[2].c_str(), p[3].c_str(), p[4].c_str());
+}
+
+void add_curves(polymoe::report& page, const std::vector<arm>& arms, const std::vector<result>& all) {
+  std::vector<polymoe::series> accuracy, loss;
+  for (std::size_t i = 0; i < arms.size(); ++i) {
+    std::vector<const result*> of;
+    for (const result& r : all)
+      if (r.arm == arms[i].name && !r.epochs.empty()) of.push_back(&r);
+    if (of.empty()) continue;
+    const auto curve = [&](auto member, bool dashed, const char* what) {
+      polymoe::series s{.name = arms[i].name + what, .y = {}, .color = static_cast<index>(i), .dashed = dashed};
+      for (std::size_t e = 0; e < of[0]->epochs.size(); ++e) {
+        double sum = 0;
+        for (const result* r : of) sum += r->epochs[e].*member;
+        s.x.push_back(static_cast<double>(e + 1)), s.y.push_back(sum / static_cast<double>(of.size()));
+      }
+      return s;
+    };
+    accuracy.push_back(curve(&epoch_figures::validation_accuracy, false, ", validation"));
+    accuracy.push_back(curve(&epoch_figures::train_accuracy, true, ", training"));
+    loss.push_back(curve(&epoch_figures::validation_loss, false, ", validation"));
+    loss.push_back(curve(&epoch_figures::train_loss, true, ", training"));
+  }
+  page.lines({.title = "Accuracy, mean over seeds", .x_label = "epoch", .y_label = "right answers", .share = true}, accuracy);
+  page.lines({.title = "Loss, mean over seeds", .x_label = "epoch", .y_label = "cross-entropy (nats)", .log_y = true}, loss);
+}
+
+void add_descriptions(polymoe::report& page, const std::vector<arm>& arms, const std::vector<result>& all) {
+  for (const arm& a : arms)
+    for (const result& r : all)
+      if (r.arm == a.name && !r.description.empty()) {
+        page.text(a.name + " (" + a.about + "): " + r.description);
+        break;
+      }
+}
+
+int finish(polymoe::report& page, const settings& s, const images& data) {
+  page.section("How this was made");
+  page.text("Command: " + s.command);
+  page.text("Data: " + data.name + ", " + std::to_string(data.fit.train.size()) + " training, " +
+            std::to_string(data.fit.test.size()) + " validation and " + std::to_string(data.test.size()) +
+            " test images. Options: " + identity_of(s));
+  page.text("The effective configuration is config.toml beside this page; --config reads it back.");
+  const std::string path = s.out + "/report.html";
+  page.write(path);
+  std::printf("\nResults of every run: %s/<arm>/seed-<n>/result.json\nWritten: %s\n", s.out.c_str(), path.c_str());
+  return 0;
+}
+
+}  // namespace experiment
