@@ -1,9 +1,10 @@
-// Trains one model under one seed, with checkpoints, a log and live progress: the part of an experiment that depends on
-// the model's type.
+// Trains one model under one seed, with checkpoints, a log and live progress.  train_arm() alone depends on the model's
+// type; what it writes and says is arm_record's.
 #pragma once
 
-#include <cstdio>
-#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
 
 #include <polymoe/train/log.hpp>
 #include <polymoe/train/progress.hpp>
@@ -14,99 +15,88 @@
 
 namespace experiment {
 
-inline polymoe::train_options options_of(const settings& s, std::uint64_t seed) {
-  polymoe::train_options o;
-  o.batch = s.batch, o.epochs = s.epochs, o.learning_rate = s.learning_rate, o.weight_decay = s.weight_decay;
-  o.seed = seed, o.threads = s.threads, o.warmup_epochs = 0, o.clip_norm = 0;
-  if (!s.milestones.empty()) {
-    o.schedule = polymoe::learning_rate_schedule::shape::steps;
-    for (const double share : s.milestones) o.milestones.push_back(share * static_cast<double>(s.epochs));
-  }
-  if (s.augment == "crop") o.augment.pad = 4, o.augment.mirror = polymoe::flip::random;
-  return o;
-}
+/// The recipe that the shared options ask for: no warm-up, no clipping.
+polymoe::train_options options_of(const settings&, std::uint64_t seed);
+/// The same for AdamW: a warm-up over a tenth of the run, at most one epoch, and gradients of norm 1 at most.
+polymoe::train_options adamw_recipe(const settings&, std::uint64_t seed);
+
+/// Files, lines and figures of one arm under one seed.
+class arm_record {
+ public:
+  /// Makes the folder.
+  arm_record(const std::string& name, std::uint64_t seed, const settings&);
+  const std::string& checkpoint() const { return checkpoint_; }
+  /// Whether there is a checkpoint to go on from.
+  bool resumes() const;
+  /// Takes the epochs that are kept beside the checkpoint, which has `meta` and is in epoch `epoch`; throws when it
+  /// belongs to another run.
+  void resume(const std::map<std::string, std::string>& meta, index epoch);
+  /// What a checkpoint is marked with.
+  std::map<std::string, std::string> meta() const { return {{"experiment.identity", identity_}}; }
+
+  void begin(index epoch, index steps_per_epoch);
+  void begin_epoch(index epoch, index step) { bar_->begin_epoch(epoch, step); }
+  void step(const polymoe::train_step&);
+  void end_epoch(index epoch, const polymoe::train_summary& train, const polymoe::train_summary& validation);
+  /// Writes the epochs so far, to be read by resume().
+  void save() const;
+  /// Of a run that was stopped, inside an epoch after step `step`, or between epochs.
+  result stopped_after(index step);
+  result stopped();
+  /// Adds the figures of the test images.
+  void test(const polymoe::train_summary&);
+  result& so_far() { return result_; }
+  /// Writes result.json.
+  result finish() const;
+
+ private:
+  const settings& settings_;
+  std::string folder_, checkpoint_, identity_, label_;
+  result result_;
+  std::unique_ptr<polymoe::csv_log> csv_;
+  std::unique_ptr<polymoe::progress> bar_;
+};
 
 /// `finish(trainer, result)` adds the arm's own figures after training; it is not called for a stopped run.
 template <class Trainer, class Finish>
 result train_arm(const std::string& name, std::uint64_t seed, const settings& s, const images& data, Trainer& t,
                  Finish finish) {
-  namespace fs = std::filesystem;
-  const std::string folder = folder_of(s, name, seed), checkpoint = folder + "/checkpoint.safetensors";
-  std::error_code failed;
-  fs::create_directories(folder, failed);
-  polymoe::require(!failed, "cannot create the folder ", folder, ": ", failed.message());
-  const std::string identity = identity_of(s), label = name + ", seed " + std::to_string(seed);
-  result r;
-  r.arm = name, r.seed = seed;
-  if (s.resume && fs::exists(checkpoint)) {
-    const auto meta = t.load(checkpoint);
-    const auto it = meta.find("experiment.identity");
-    polymoe::require(it != meta.end() && it->second == identity, checkpoint, ": belongs to another run, this one is ",
-                     identity);
-    if (fs::exists(folder + "/part.json")) r = read_result(folder + "/part.json", identity);
-    r.epochs.resize(static_cast<std::size_t>(std::min<index>(t.epoch(), static_cast<index>(r.epochs.size()))));
+  arm_record record(name, seed, s);
+  if (record.resumes()) {
+    const auto meta = t.load(record.checkpoint());
+    record.resume(meta, t.epoch());
   }
   const auto save = [&] {
-    write_result(folder + "/part.json", r, identity);
-    t.save(checkpoint, {{"experiment.identity", identity}});
+    record.save();
+    t.save(record.checkpoint(), record.meta());
   };
-  polymoe::csv_log csv(folder + "/epochs.csv",
-                       {"train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds", "drop_rate",
-                        "entropy"},
-                       s.resume ? t.epoch() : 0);
-  polymoe::progress bar(s.epochs, t.steps_per_epoch());
+  record.begin(t.epoch(), t.steps_per_epoch());
   while (!t.finished()) {
     const index epoch = t.epoch();
-    bar.begin_epoch(epoch, t.step_in_epoch());
+    record.begin_epoch(epoch, t.step_in_epoch());
     do {
-      const polymoe::train_step x = t.step();
-      polymoe::step_report shown;
-      shown.loss = x.loss, shown.lr = x.learning_rate, shown.grad_norm = x.grad_norm;
-      if (x.has_experts) shown.dropped = x.drop_rate, shown.load_spread = x.max_over_mean;
-      bar.step(x.images, shown);
+      record.step(t.step());
       if (program::stop_requested && t.step_in_epoch() != 0) {
         save();
-        bar.message(label + ": stopped after step " + std::to_string(t.step_count()) + ", saved in " + checkpoint);
-        r.interrupted = true;
-        return r;
+        return record.stopped_after(t.step_count());
       }
     } while (t.step_in_epoch() != 0);
     const polymoe::train_summary train = t.epoch_summary(), validation = t.evaluate();
-    epoch_figures e{train.loss, train.accuracy, validation.loss, validation.accuracy, train.seconds, {}, 0, 0};
-    if (train.experts.any())
-      e.load = train.experts.layers.back().load, e.drop_rate = train.experts.drop_rate(), e.entropy = train.experts.entropy();
-    r.epochs.push_back(e);
-    csv.row(epoch, {e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy, e.seconds, e.drop_rate,
-                    e.entropy});
-    char text[200];
-    std::snprintf(text, sizeof text,
-                  "%s, epoch %lld/%lld: train loss %.4f accuracy %.4f | validation loss %.4f accuracy %.4f | %.0f images/s",
-                  label.c_str(), static_cast<long long>(epoch + 1), static_cast<long long>(s.epochs), e.train_loss,
-                  e.train_accuracy, e.validation_loss, e.validation_accuracy, train.images_per_second);
-    bar.message(text);
+    record.end_epoch(epoch, train, validation);
     save();
-    if (program::stop_requested && !t.finished()) {
-      r.interrupted = true;
-      return r;
-    }
+    if (program::stop_requested && !t.finished()) return record.stopped();
   }
-  const polymoe::train_summary test = t.evaluate_on(data.test);
-  double best = 0, best_train = 0, seconds = 0;
-  for (const epoch_figures& e : r.epochs)
-    best = std::max(best, e.validation_accuracy), best_train = std::max(best_train, e.train_accuracy), seconds += e.seconds;
-  r.figures["test_accuracy"] = test.accuracy, r.figures["test_loss"] = test.loss;
-  r.figures["best_validation_accuracy"] = best, r.figures["best_train_accuracy"] = best_train;
-  r.figures["train_seconds"] = seconds, r.figures["inference_images_per_second"] = test.images_per_second;
-  if (test.experts.any()) {
-    r.figures["drop_rate"] = test.experts.drop_rate(), r.figures["load_cv"] = test.experts.load_cv();
-    r.figures["entropy"] = test.experts.entropy(), r.figures["dead_experts"] = test.experts.dead_experts();
-    r.lists["load"] = test.experts.layers.back().load;
-    r.lists["class_expert"] = test.class_expert.back();
-  }
-  for (const index n : test.confusion) r.lists["confusion"].push_back(static_cast<double>(n));
-  finish(t, r);
-  write_result(folder + "/result.json", r, identity);
-  return r;
+  record.test(t.evaluate_on(data.test));
+  finish(t, record.so_far());
+  return record.finish();
+}
+
+/// What the last layer of experts says of itself; empty for a model without experts.
+template <class Trainer>
+std::string last_layer_of(Trainer& t) {
+  std::string line;
+  polymoe::each_expert_layer(t.work().module(), t.work().saved(), [&](auto& layer, auto&) { line = layer.describe(); });
+  return line;
 }
 
 }  // namespace experiment

@@ -1,7 +1,6 @@
 // Depthwise convolutions: blocks of a depthwise convolution and two pointwise layers.
-#include "arms.hpp"
+#include "layers.hpp"
 
-paper_a::result paper_a::run_depthwise(kind which, const std::string& name, index hidden, const settings& s, const options& o,
-                                       std::uint64_t seed, const images& data) {
-  return run_kind<polymoe::expert::depthwise_block<>>(which, name, hidden, s, o, seed, data);
+paper_a::layer::config paper_a::depthwise_body(kind which, const block_sizes& sizes) {
+  return body_of<polymoe::expert::depthwise_block<>>(which, sizes);
 }

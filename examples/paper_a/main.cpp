@@ -122,8 +122,7 @@ int run(experiment::settings& s, const paper_a::options& o, const experiment::im
       arms.push_back({name, k.about,
                       [&o, h, which = k.which, name](const experiment::settings& t, std::uint64_t seed,
                                                      const experiment::images& d) {
-                        return o.backbone == "depthwise" ? paper_a::run_depthwise(which, name, h, t, o, seed, d)
-                                                         : paper_a::run_standard(which, name, h, t, o, seed, d);
+                        return paper_a::run(which, name, h, t, o, seed, d);
                       }});
       for (const std::string& wish : s.arms)
         if (wish == k.name) wanted.push_back(name);

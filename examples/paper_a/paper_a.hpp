@@ -1,6 +1,7 @@
 // When does sparse help?  A small CNN whose body is convolution experts, after paper A (arXiv 2605.15484).
 #pragma once
 
+#include "../experiment/any_layer.hpp"
 #include "../experiment/experiment.hpp"
 
 namespace paper_a {
@@ -9,6 +10,7 @@ using experiment::images;
 using experiment::index;
 using experiment::result;
 using experiment::settings;
+using layer = experiment::any_layer<float>;
 
 struct options {
   std::string backbone = "standard";  ///< or depthwise
@@ -34,7 +36,18 @@ enum class kind {
   head_batch     ///< the same with slots mixed over the batch (batch-axis Soft MoE)
 };
 
-result run_standard(kind, const std::string& name, index hidden, const settings&, const options&, std::uint64_t seed, const images&);
-result run_depthwise(kind, const std::string& name, index hidden, const settings&, const options&, std::uint64_t seed, const images&);
+/// Sizes of a block's experts: maps of `channels` channels.
+struct block_sizes {
+  index channels = 0, hidden = 0, experts = 1, map_height = 0, map_width = 0;
+  double capacity = 1.25;
+};
+/// The layer of the body's blocks: experts of two 3 x 3 convolutions, or of a depthwise and two pointwise ones.
+layer::config standard_body(kind, const block_sizes&);
+layer::config depthwise_body(kind, const block_sizes&);
+/// Experts as the classifier, for the kinds head_*.
+layer::config expert_head(kind, index features, index hidden, index experts, index classes);
+
+/// Trains one arm under one seed.
+result run(kind, const std::string& name, index hidden, const settings&, const options&, std::uint64_t seed, const images&);
 
 }  // namespace paper_a

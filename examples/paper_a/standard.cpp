@@ -1,7 +1,6 @@
 // Standard convolutions: blocks of two 3 x 3 convolutions.
-#include "arms.hpp"
+#include "layers.hpp"
 
-paper_a::result paper_a::run_standard(kind which, const std::string& name, index hidden, const settings& s, const options& o,
-                                      std::uint64_t seed, const images& data) {
-  return run_kind<polymoe::expert::conv_block<act::relu>>(which, name, hidden, s, o, seed, data);
+paper_a::layer::config paper_a::standard_body(kind which, const block_sizes& sizes) {
+  return body_of<polymoe::expert::conv_block<act::relu>>(which, sizes);
 }

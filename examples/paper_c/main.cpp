@@ -16,6 +16,7 @@ namespace {
 
 using experiment::index;
 using experiment::result;
+using paper_c::router;
 
 /// Seconds of training up to the end of each epoch, mean over the seeds of an arm, and the accuracy there.
 polymoe::series over_time(const std::vector<result>& all, const std::string& arm, index color) {
@@ -65,6 +66,29 @@ std::string variant_of(const paper_c::options& o) {
          std::to_string(o.moe_blocks) + ", group " + std::to_string(o.group_images) + ", probe " + o.probe_data;
 }
 
+/// Every router at both capacities, and the dense model.
+std::vector<experiment::arm> arms_of(const paper_c::options& o, const experiment::images& probe) {
+  std::vector<experiment::arm> arms;
+  const auto add = [&](router which, int capacity, const std::string& name, const std::string& about) {
+    arms.push_back({name, about,
+                    [&o, &probe, which, capacity, name](const experiment::settings& s, std::uint64_t seed,
+                                                        const experiment::images& data) {
+                      return paper_c::run(which, capacity, name, s, o, seed, data, probe);
+                    }});
+  };
+  add(router::dense, 0, "dense", "no experts");
+  for (const int c : {1, 2}) {
+    const std::string n = std::to_string(c), at = "_" + n;
+    add(router::softmax_tc, c, "softmax_tc" + at, "token choice, K = " + n);
+    add(router::sinkhorn_tc, c, "sinkhorn_tc" + at, "token choice, K = " + n);
+    add(router::softmax_ec, c, "softmax_ec" + at, "expert choice, capacity factor " + n);
+    add(router::sinkhorn_ec, c, "sinkhorn_ec" + at, "expert choice, capacity factor " + n);
+    add(router::sparse_ec, c, "sparse_ec" + at, "expert choice, capacity factor " + n);
+    add(router::soft, c, "soft" + at, "Soft MoE, slots for " + n + " x the tokens");
+  }
+  return arms;
+}
+
 int run(experiment::settings& s, const paper_c::options& o, const experiment::images& data) {
   s.variant = variant_of(o);
   experiment::images other;
@@ -77,34 +101,7 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
   }
   const experiment::images& probe = o.probe_data.empty() ? data : other;
 
-  std::vector<experiment::arm> arms;
-  const auto add = [&](const std::string& name, const std::string& about, auto f) {
-    arms.push_back({name, about,
-                    [&o, &probe, name, f](const experiment::settings& t, std::uint64_t seed,
-                                          const experiment::images& d) { return f(name, t, o, seed, d, probe); }});
-  };
-  add("dense", "no experts", paper_c::run_dense);
-  for (const int c : {1, 2}) {
-    const std::string at = "_" + std::to_string(c);
-    for (const bool sinkhorn : {false, true})
-      add((sinkhorn ? "sinkhorn_tc" : "softmax_tc") + at, "token choice, K = " + std::to_string(c),
-          [=](const std::string& n, const auto& t, const auto& p, std::uint64_t seed, const auto& d, const auto& q) {
-            return paper_c::run_token_choice(sinkhorn, c, n, t, p, seed, d, q);
-          });
-    for (const int kind : {3, 4, 5})
-      add((kind == 3   ? "softmax_ec"
-           : kind == 4 ? "sinkhorn_ec"
-                       : "sparse_ec") +
-              at,
-          "expert choice, capacity factor " + std::to_string(c),
-          [=](const std::string& n, const auto& t, const auto& p, std::uint64_t seed, const auto& d, const auto& q) {
-            return paper_c::run_expert_choice(kind, c, n, t, p, seed, d, q);
-          });
-    add("soft" + at, "Soft MoE, slots for " + std::to_string(c) + " x the tokens",
-        [=](const std::string& n, const auto& t, const auto& p, std::uint64_t seed, const auto& d, const auto& q) {
-          return paper_c::run_soft(c, n, t, p, seed, d, q);
-        });
-  }
+  const std::vector<experiment::arm> arms = arms_of(o, probe);
   std::vector<result> all;
   if (!experiment::run_all(s, s.variant, arms, data, all)) return program::stopped();
 

@@ -1,6 +1,7 @@
 // The routers of paper C (arXiv 2401.15969) in one vision transformer, and what an arm measures.
 #pragma once
 
+#include "../experiment/any_layer.hpp"
 #include "../experiment/experiment.hpp"
 
 namespace paper_c {
@@ -9,6 +10,7 @@ using experiment::images;
 using experiment::index;
 using experiment::result;
 using experiment::settings;
+using layer = experiment::any_layer<float>;
 
 struct options {
   index dim = 96, depth = 6, heads = 3, patch = 4, mlp = 384;
@@ -18,11 +20,21 @@ struct options {
   std::string probe_data{};           ///< images of the few-shot probe; empty: those of the run
 };
 
-/// One arm: a router at a capacity c.  Token choice takes K = c experts a token with capacity factor 1, expert choice
-/// the capacity factor c, Soft MoE as many slots as tokens times c.
-result run_dense(const std::string& name, const settings&, const options&, std::uint64_t seed, const images&, const images& probe);
-result run_token_choice(bool sinkhorn, int capacity, const std::string& name, const settings&, const options&, std::uint64_t seed, const images&, const images& probe);
-result run_expert_choice(int kind, int capacity, const std::string& name, const settings&, const options&, std::uint64_t seed, const images&, const images& probe);
-result run_soft(int capacity, const std::string& name, const settings&, const options&, std::uint64_t seed, const images&, const images& probe);
+/// By softmax, a Sinkhorn plan or a sparse transport plan; token choice (tc), expert choice (ec), Soft MoE.
+enum class router { dense, softmax_tc, sinkhorn_tc, softmax_ec, sinkhorn_ec, sparse_ec, soft };
+
+struct layer_sizes {
+  index dim = 0, hidden = 0, experts = 0, group_images = 0;
+  index tokens = 0;  ///< of an image
+};
+/// Layers of experts at a capacity c.  Token choice takes K = c experts a token with capacity factor 1, expert choice the
+/// capacity factor c, Soft MoE as many slots as tokens times c.
+layer::config token_choice(router, int capacity, const layer_sizes&);
+layer::config expert_choice(router, int capacity, const layer_sizes&);
+layer::config soft(int capacity, const layer_sizes&);
+
+/// Trains one arm under one seed and probes it with the images `probe`.
+result run(router, int capacity, const std::string& name, const settings&, const options&, std::uint64_t seed,
+           const images&, const images& probe);
 
 }  // namespace paper_c

@@ -1,5 +1,5 @@
-// Routers 1 and 2: every token takes its K best experts, by softmax or by a Sinkhorn plan; and the dense model.
-#include "run_arm.hpp"
+// Routers 1 and 2: every token takes its K best experts, by softmax or by a Sinkhorn plan.
+#include "layers.hpp"
 
 namespace paper_c {
 namespace {
@@ -20,15 +20,11 @@ struct sinkhorn_spec : polymoe::spec {
 
 }  // namespace
 
-result run_dense(const std::string& name, const settings& s, const options& o, std::uint64_t seed, const images& data, const images& probe) {
-  return run_model<nn::vit<dense_mlp>>(name, nn::vit_config<dense_mlp>(sizes_of(o, data), {o.dim, o.mlp}), s, o, seed, data, probe);
-}
-result run_token_choice(bool sinkhorn, int capacity, const std::string& name, const settings& s, const options& o,
-                        std::uint64_t seed, const images& data, const images& probe) {
-  const auto exact = [](auto& c, const nn::vit_sizes&) { c.capacity.factor = 1.0f; };
-  if (sinkhorn)
-    return capacity == 1 ? run_layer<sinkhorn_spec<1>>(name, s, o, seed, data, probe, exact) : run_layer<sinkhorn_spec<2>>(name, s, o, seed, data, probe, exact);
-  return capacity == 1 ? run_layer<softmax_spec<1>>(name, s, o, seed, data, probe, exact) : run_layer<softmax_spec<2>>(name, s, o, seed, data, probe, exact);
+layer::config token_choice(router which, int capacity, const layer_sizes& z) {
+  const auto exact = [](auto& c) { c.capacity.factor = 1.0f; };
+  if (which == router::sinkhorn_tc)
+    return capacity == 1 ? with<sinkhorn_spec<1>>(z, exact) : with<sinkhorn_spec<2>>(z, exact);
+  return capacity == 1 ? with<softmax_spec<1>>(z, exact) : with<softmax_spec<2>>(z, exact);
 }
 
 }  // namespace paper_c

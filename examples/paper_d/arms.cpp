@@ -1,12 +1,10 @@
 // The arms of paper D.
-#include <polymoe/analysis/super_classes.hpp>
-#include <polymoe/nn/routed_blocks.hpp>
-#include <polymoe/nn/vit.hpp>
-#include <polymoe/polymoe.hpp>
-
 #include <filesystem>
 
+#include <polymoe/analysis/super_classes.hpp>
+
 #include "../experiment/train_arm.hpp"
+#include "../experiment/vit.hpp"
 #include "paper_d.hpp"
 
 namespace paper_d {
@@ -15,63 +13,13 @@ namespace {
 namespace nn = polymoe::nn;
 namespace analysis = polymoe::analysis;
 using T = float;
-using dense_mlp = nn::named<"mlp", nn::mlp_block<T>>;
-using dense_blocks = nn::repeat<nn::encoder_block<dense_mlp>>;
+using experiment::dense_mlp;
 using polymoe::require;
 
-template <int K>
-struct token_spec : polymoe::spec {
-  using router = polymoe::top_k<K, polymoe::score::noisy_constant<>>;
-  using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load>;
-  static constexpr int most_experts = 32;
-};
-template <int K>
-struct image_spec : token_spec<K> {
-  using unit = polymoe::unit::image<polymoe::unit::mean>;
-};
-/// The router's only loss is the cross-entropy against super-classes.
-template <int K>
-struct told_spec : polymoe::spec {
-  using unit = polymoe::unit::image<polymoe::unit::mean>;
-  using router = polymoe::top_k<K>;
-  using balance = polymoe::balance::supervised;
-  static constexpr int most_experts = 32;
-};
-struct oracle_spec : polymoe::spec {
-  using unit = polymoe::unit::image<polymoe::unit::mean>;
-  using router = polymoe::fixed<>;
-  static constexpr int most_experts = 32;
-};
-
 /// depth - L dense blocks, then L blocks with experts behind one router.
-template <class Spec>
-using one_router = nn::vit_of<nn::sequential<nn::named<"", dense_blocks>, nn::named<"", nn::routed_blocks<Spec>>>>;
-
-nn::vit_sizes sizes_of(const options& o, const images& data) {
-  nn::vit_sizes z;
-  z.channels = data.test.channels, z.height = data.test.height, z.width = data.test.width;
-  z.patch = o.patch, z.dim = o.dim, z.heads = o.heads, z.depth = o.depth, z.classes = data.test.classes();
-  return z;
-}
-template <class Spec>
-typename one_router<Spec>::config one_router_config(const nn::vit_sizes& z, const options& o) {
-  using tail = nn::routed_blocks<Spec>;
-  dense_blocks::config front;
-  front.block = nn::detail::vit_block<dense_mlp>(z, {o.dim, 4 * o.dim}), front.count = z.depth - o.moe_blocks;
-  typename tail::config back;
-  back.attention.dim = z.dim, back.attention.heads = z.heads, back.attention.tokens = z.tokens();
-  back.moe.dim = o.dim, back.moe.hidden = 4 * o.dim, back.moe.experts = o.experts, back.moe.unit_rows = z.tokens();
-  if constexpr (std::is_same_v<typename Spec::balance, polymoe::balance::supervised>)
-    back.moe.balance.template get<polymoe::balance::supervised>().weight = static_cast<float>(o.lambda);
-  back.count = o.moe_blocks, back.first = front.count;
-  return nn::vit_of_config<nn::sequential<nn::named<"", dense_blocks>, nn::named<"", tail>>>(z, {{front, back}});
-}
-
-polymoe::train_options recipe(const settings& s, std::uint64_t seed) {
-  polymoe::train_options t = experiment::options_of(s, seed);
-  t.clip_norm = 1, t.warmup_epochs = std::min(1.0, 0.1 * static_cast<double>(s.epochs));
-  return t;
-}
+using dense_blocks = nn::repeat<nn::encoder_block<dense_mlp>>;
+using blocks = nn::sequential<nn::named<"", dense_blocks>, nn::named<"", layer>>;
+using one_router = nn::vit_of<blocks>;
 
 /// The classes' clusters: which expert each class is meant for.
 std::vector<int> clusters_of(routing how, const settings& s, const options& o, std::uint64_t seed, const images& data, result& r) {
@@ -109,7 +57,8 @@ double router_accuracy(Trainer& t) {
   t.evaluate([&](index, index n) {
     polymoe::each_expert_layer(t.work().module(), t.work().saved(), [&](auto& layer, auto& saved) {
       const auto plan = layer.plan(t.work().ctx(), saved);
-      for (index i = 0; i < n; ++i) right += plan.expert_of[i * plan.k] == t.targets()[i];
+      const auto& chosen = std::get<polymoe::sparse_plan<T>>(plan.of);
+      for (index i = 0; i < n; ++i) right += chosen.expert_of[i * chosen.k] == t.targets()[i];
       all += n;
     });
   });
@@ -117,10 +66,12 @@ double router_accuracy(Trainer& t) {
 }
 
 template <class Model>
-result run_model(const std::string& name, const typename Model::config& config, polymoe::train_options t, const settings& s,
-                 std::uint64_t seed, const images& data, result extra, auto prepare) {
+result train(const std::string& name, const typename Model::config& config, const polymoe::train_options& t,
+             const settings& s, std::uint64_t seed, const images& data, const result& extra, bool oracle = false) {
   polymoe::trainer<Model> run(Model(config), t, data.fit);
-  prepare(run);
+  if (oracle)
+    polymoe::each_expert_layer(run.work().module(), run.work().saved(),
+                               [&](layer& told, auto&) { set_experts(told, run.targets()); });
   return experiment::train_arm(name, seed, s, data, run, [&](auto& finished, result& r) {
     const polymoe::cost cost = Model::count(config, 1);
     r.figures["parameters"] = static_cast<double>(cost.params), r.figures["active_parameters"] = static_cast<double>(cost.active_params);
@@ -132,48 +83,33 @@ result run_model(const std::string& name, const typename Model::config& config, 
   });
 }
 
-template <class Spec>
-result run_one_router(const std::string& name, const settings& s, const options& o, std::uint64_t seed, const images& data,
-                      const std::vector<int>& of_class, result extra) {
-  polymoe::train_options t = recipe(s, seed);
-  t.expert_of_class = of_class;
-  for (const int e : of_class) extra.lists["expert_of_class"].push_back(e);
-  return run_model<one_router<Spec>>(name, one_router_config<Spec>(sizes_of(o, data), o), t, s, seed, data, std::move(extra), [](auto& run) {
-    if constexpr (std::is_same_v<Spec, oracle_spec>)
-      polymoe::each_expert_layer(run.work().module(), run.work().saved(), [&](auto& blocks, auto&) {
-        blocks.router().settings().router.ids = run.targets();
-      });
-  });
-}
-template <int K>
-result run_k(routing how, const std::string& name, const settings& s, const options& o, std::uint64_t seed, const images& data) {
-  const auto nothing = [](auto&) {};
-  if (how == routing::learned_token) {
-    using moe = nn::named<"moe", polymoe::layer<token_spec<K>, polymoe::cpu>>;
-    const nn::vit_sizes z = sizes_of(o, data);
-    typename moe::config c;
-    c.dim = o.dim, c.hidden = 4 * o.dim, c.experts = o.experts;
-    return run_model<nn::mixed_vit<dense_mlp, moe>>(name, nn::mixed_vit_config<dense_mlp, moe>(z, {o.dim, 4 * o.dim}, c, nn::placement::last(o.moe_blocks, o.depth)),
-                                                    recipe(s, seed), s, seed, data, {}, nothing);
-  }
-  if (how == routing::learned_image) return run_one_router<image_spec<K>>(name, s, o, seed, data, {}, {});
-  result extra;
-  const std::vector<int> of = clusters_of(how, s, o, seed, data, extra);
-  return run_one_router<told_spec<K>>(name, s, o, seed, data, of, std::move(extra));
-}
-
 }  // namespace
 
 result run(routing how, const std::string& name, const settings& s, const options& o, std::uint64_t seed, const images& data) {
   require(o.moe_blocks < o.depth, "--moe-blocks ", o.moe_blocks, ": of ", o.depth, " blocks at least one stays dense");
-  if (how == routing::dense)
-    return run_model<nn::vit<dense_mlp>>(name, nn::vit_config<dense_mlp>(sizes_of(o, data), {o.dim, 4 * o.dim}), recipe(s, seed), s, seed, data, {}, [](auto&) {});
-  if (how == routing::oracle) {
-    result extra;
-    const std::vector<int> of = clusters_of(routing::super_class, s, o, seed, data, extra);
-    return run_one_router<oracle_spec>(name, s, o, seed, data, of, std::move(extra));
+  const nn::vit_sizes z = experiment::vit_sizes_of(o, data);
+  const dense_mlp::config mlp{o.dim, 4 * o.dim};
+  polymoe::train_options t = experiment::adamw_recipe(s, seed);
+  if (how == routing::dense) return train<nn::vit<dense_mlp>>(name, nn::vit_config<dense_mlp>(z, mlp), t, s, seed, data, {});
+  const layer_sizes sizes{o.dim, o.heads, z.tokens(), o.experts, o.moe_blocks, o.depth - o.moe_blocks};
+  if (how == routing::learned_token) {
+    using model = nn::mixed_vit<dense_mlp, experiment::moe>;
+    const auto where = nn::placement::last(o.moe_blocks, o.depth);
+    const auto config = nn::mixed_vit_config<dense_mlp, experiment::moe>(z, mlp, token_layer(sizes, o.k), where);
+    return train<model>(name, config, t, s, seed, data, {});
   }
-  return o.k == 1 ? run_k<1>(how, name, s, o, seed, data) : run_k<2>(how, name, s, o, seed, data);
+  const bool oracle = how == routing::oracle;
+  result extra;
+  if (how != routing::learned_image) {
+    t.expert_of_class = clusters_of(oracle ? routing::super_class : how, s, o, seed, data, extra);
+    for (const int e : t.expert_of_class) extra.lists["expert_of_class"].push_back(e);
+  }
+  dense_blocks::config front;
+  front.block = nn::detail::vit_block<dense_mlp>(z, mlp), front.count = sizes.first;
+  const layer::config back = how == routing::learned_image ? learned_blocks(sizes, o.k)
+                             : oracle                      ? oracle_blocks(sizes)
+                                                           : told_blocks(sizes, o.k, o.lambda);
+  return train<one_router>(name, nn::vit_of_config<blocks>(z, {{front, back}}), t, s, seed, data, extra, oracle);
 }
 
 }  // namespace paper_d

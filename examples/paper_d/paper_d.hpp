@@ -1,6 +1,7 @@
 // Mobile V-MoE (paper D, arXiv 2309.04354): whole images routed by one router, which is told super-classes.
 #pragma once
 
+#include "../experiment/any_layer.hpp"
 #include "../experiment/experiment.hpp"
 
 namespace paper_d {
@@ -9,6 +10,7 @@ using experiment::images;
 using experiment::index;
 using experiment::result;
 using experiment::settings;
+using layer = experiment::any_layer<float>;
 
 struct options {
   index dim = 96, depth = 8, heads = 3, patch = 4;
@@ -30,6 +32,21 @@ enum class routing {
   oracle         ///< super-classes known, no router: the upper bound
 };
 
+struct layer_sizes {
+  index dim = 0, heads = 0, tokens = 0;  ///< tokens of an image
+  index experts = 0;
+  index blocks = 0, first = 0;           ///< L, and the number of the first of them
+};
+/// A layer that routes tokens to k experts.
+layer::config token_layer(const layer_sizes&, int k);
+/// L blocks that route whole images by one router: end to end, told super-classes, or by a table.
+layer::config learned_blocks(const layer_sizes&, int k);
+layer::config told_blocks(const layer_sizes&, int k, double lambda);
+layer::config oracle_blocks(const layer_sizes&);
+/// The table of oracle_blocks: the expert of every image of a call.
+void set_experts(layer& blocks, const int* of_image);
+
+/// Trains one arm under one seed.
 result run(routing, const std::string& name, const settings&, const options&, std::uint64_t seed, const images&);
 
 }  // namespace paper_d

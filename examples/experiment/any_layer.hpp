@@ -1,0 +1,155 @@
+// any_layer<T>: a layer of experts behind one interface, whatever its spec.
+//
+// With it in the place of layer<Spec, Backend> the network around the experts is one type for all arms, so that the
+// network, its trainer, evaluation and checkpoints are compiled once and not once an arm; an arm adds its layer alone.
+// Names of parameters, draws and results are those of the layer inside, bit for bit; a call costs one indirect jump more.
+//
+//   using layer = experiment::any_layer<float>;
+//   using model = nn::mixed_vit<dense_mlp, nn::named<"moe", layer>>;
+//   layer::config c = layer::of<polymoe::layer<Spec, polymoe::cpu>>(config);
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <polymoe/layer/stats.hpp>
+#include <polymoe/nn/module.hpp>
+#include <polymoe/plan/dense_plan.hpp>
+#include <polymoe/train/telemetry.hpp>
+
+namespace experiment {
+
+template <class T>
+class any_layer {
+  using B = polymoe::cpu;
+  using C = polymoe::compute_t<T>;
+  using M = polymoe::master_t<T>;
+  using index = polymoe::index;
+  template <class V>
+  using view = polymoe::view<V>;
+
+  struct kept {
+    virtual ~kept() = default;
+  };
+  struct held;
+  template <class Layer>
+  struct holder;
+
+ public:
+  using scalar = T;
+  using backend = B;
+  struct config {
+    std::function<std::unique_ptr<held>()> make{};
+    std::function<polymoe::cost(index rows)> count{};
+  };
+  struct saved {
+    std::unique_ptr<kept> own{};  ///< what the layer inside keeps
+    struct {
+      struct {
+        index experts = 0;
+      } plan;
+    } routing{};  ///< what a trainer reads of it
+  };
+  struct plan_type {
+    std::variant<polymoe::sparse_plan<C>, polymoe::owned_dense_plan<C>> of;
+    friend void count_class_expert(const plan_type& p, const std::int32_t* labels, index images,
+                                   std::vector<double>& counts) {
+      std::visit([&](const auto& plan) { polymoe::count_class_expert(plan, labels, images, counts); }, p.of);
+    }
+  };
+
+  /// The configuration of a `Layer`: layer<Spec, Backend> or routed_blocks<Spec>.
+  template <class Layer>
+  static config of(const typename Layer::config& c) {
+    return {[c] { return std::unique_ptr<held>(std::make_unique<holder<Layer>>(c)); },
+            [c](index rows) { return Layer::count(c, rows); }};
+  }
+  /// The layer inside, which has to be a `Layer`.
+  template <class Layer>
+  Layer& as() {
+    return dynamic_cast<holder<Layer>&>(*held_).layer;
+  }
+
+  explicit any_layer(const config& c) : held_(c.make()) {}
+
+  index in_cols() const { return held_->in_cols(); }
+  index out_cols() const { return held_->out_cols(); }
+  void visit(polymoe::visitor<M>& v) { held_->visit(v); }
+  saved bind(polymoe::binder<B>& b, index max_rows) const { return {held_->bind(b, max_rows)}; }
+  void refresh(polymoe::context<B>& c) { held_->refresh(c); }
+  void forward(polymoe::context<B>& c, view<const T> x, view<T> y, saved& s) const {
+    s.routing.plan.experts = held_->forward(c, x, y, *s.own);
+  }
+  void backward(polymoe::context<B>& c, view<const T> dy, view<T> dx, saved& s) const {
+    held_->backward(c, dy, dx, *s.own);
+  }
+  void commit(polymoe::context<B>& c) { held_->commit(c); }
+  static polymoe::cost count(const config& c, index rows) { return c.count(rows); }
+
+  C balance_loss(polymoe::context<B>& c, const saved& s) const { return held_->balance_loss(c, *s.own); }
+  polymoe::routing_stats stats(polymoe::context<B>& c, const saved& s) const { return held_->stats(c, *s.own); }
+  plan_type plan(polymoe::context<B>& c, const saved& s) const { return held_->plan(c, *s.own); }
+  /// One line; empty where the layer has none.
+  std::string describe() const { return held_->describe(); }
+
+ private:
+  struct held {
+    virtual ~held() = default;
+    virtual index in_cols() const = 0;
+    virtual index out_cols() const = 0;
+    virtual void visit(polymoe::visitor<M>&) = 0;
+    virtual std::unique_ptr<kept> bind(polymoe::binder<B>&, index max_rows) const = 0;
+    virtual void refresh(polymoe::context<B>&) = 0;
+    /// Returns the number of experts of its plan.
+    virtual index forward(polymoe::context<B>&, view<const T> x, view<T> y, kept&) const = 0;
+    virtual void backward(polymoe::context<B>&, view<const T> dy, view<T> dx, kept&) const = 0;
+    virtual void commit(polymoe::context<B>&) = 0;
+    virtual C balance_loss(polymoe::context<B>&, const kept&) const = 0;
+    virtual polymoe::routing_stats stats(polymoe::context<B>&, const kept&) const = 0;
+    virtual plan_type plan(polymoe::context<B>&, const kept&) const = 0;
+    virtual std::string describe() const = 0;
+  };
+  template <class Layer>
+  struct holder final : held {
+    static_assert(std::is_same_v<T, typename Layer::scalar> && std::is_same_v<B, typename Layer::backend>,
+                  "any_layer<T> holds layers of the number type T on the CPU");
+    struct memory final : kept {
+      explicit memory(typename Layer::saved s) : of(std::move(s)) {}
+      typename Layer::saved of;
+    };
+    static typename Layer::saved& own(kept& k) { return static_cast<memory&>(k).of; }
+    static const typename Layer::saved& own(const kept& k) { return static_cast<const memory&>(k).of; }
+
+    explicit holder(const typename Layer::config& c) : layer(c) {}
+    index in_cols() const override { return layer.in_cols(); }
+    index out_cols() const override { return layer.out_cols(); }
+    void visit(polymoe::visitor<M>& v) override { layer.visit(v); }
+    std::unique_ptr<kept> bind(polymoe::binder<B>& b, index max_rows) const override {
+      return std::make_unique<memory>(layer.bind(b, max_rows));
+    }
+    void refresh(polymoe::context<B>& c) override { layer.refresh(c); }
+    index forward(polymoe::context<B>& c, view<const T> x, view<T> y, kept& s) const override {
+      layer.forward(c, x, y, own(s));
+      return own(s).routing.plan.experts;
+    }
+    void backward(polymoe::context<B>& c, view<const T> dy, view<T> dx, kept& s) const override {
+      layer.backward(c, dy, dx, own(s));
+    }
+    void commit(polymoe::context<B>& c) override { layer.commit(c); }
+    C balance_loss(polymoe::context<B>& c, const kept& s) const override { return layer.balance_loss(c, own(s)); }
+    polymoe::routing_stats stats(polymoe::context<B>& c, const kept& s) const override { return layer.stats(c, own(s)); }
+    plan_type plan(polymoe::context<B>& c, const kept& s) const override { return {layer.plan(c, own(s))}; }
+    std::string describe() const override {
+      if constexpr (requires { layer.describe(); }) return layer.describe();
+      else return {};
+    }
+    Layer layer;
+  };
+
+  std::unique_ptr<held> held_;
+};
+
+}  // namespace experiment

@@ -1,0 +1,112 @@
+// What one arm under one seed writes and says.
+#include <cstdio>
+#include <filesystem>
+
+#include "program.hpp"
+#include "train_arm.hpp"
+
+namespace experiment {
+
+polymoe::train_options options_of(const settings& s, std::uint64_t seed) {
+  polymoe::train_options o;
+  o.batch = s.batch, o.epochs = s.epochs, o.learning_rate = s.learning_rate, o.weight_decay = s.weight_decay;
+  o.seed = seed, o.threads = s.threads, o.warmup_epochs = 0, o.clip_norm = 0;
+  if (!s.milestones.empty()) {
+    o.schedule = polymoe::learning_rate_schedule::shape::steps;
+    for (const double share : s.milestones) o.milestones.push_back(share * static_cast<double>(s.epochs));
+  }
+  if (s.augment == "crop") o.augment.pad = 4, o.augment.mirror = polymoe::flip::random;
+  return o;
+}
+polymoe::train_options adamw_recipe(const settings& s, std::uint64_t seed) {
+  polymoe::train_options o = options_of(s, seed);
+  o.clip_norm = 1, o.warmup_epochs = std::min(1.0, 0.1 * static_cast<double>(s.epochs));
+  return o;
+}
+
+arm_record::arm_record(const std::string& name, std::uint64_t seed, const settings& s)
+    : settings_(s),
+      folder_(folder_of(s, name, seed)),
+      checkpoint_(folder_ + "/checkpoint.safetensors"),
+      identity_(identity_of(s)),
+      label_(name + ", seed " + std::to_string(seed)) {
+  program::make_folder(folder_);
+  result_.arm = name, result_.seed = seed;
+}
+
+bool arm_record::resumes() const { return settings_.resume && std::filesystem::exists(checkpoint_); }
+
+void arm_record::resume(const std::map<std::string, std::string>& meta, index epoch) {
+  const auto it = meta.find("experiment.identity");
+  polymoe::require(it != meta.end() && it->second == identity_, checkpoint_, ": belongs to another run, this one is ",
+                   identity_);
+  const std::string part = folder_ + "/part.json";
+  if (std::filesystem::exists(part)) result_ = read_result(part, identity_);
+  result_.epochs.resize(static_cast<std::size_t>(std::min<index>(epoch, static_cast<index>(result_.epochs.size()))));
+}
+
+void arm_record::begin(index epoch, index steps_per_epoch) {
+  csv_ = std::make_unique<polymoe::csv_log>(folder_ + "/epochs.csv",
+                                            std::vector<std::string>{"train_loss", "train_accuracy", "validation_loss",
+                                                                     "validation_accuracy", "seconds", "drop_rate",
+                                                                     "entropy"},
+                                            settings_.resume ? epoch : 0);
+  bar_ = std::make_unique<polymoe::progress>(settings_.epochs, steps_per_epoch);
+}
+
+void arm_record::step(const polymoe::train_step& x) {
+  polymoe::step_report shown;
+  shown.loss = x.loss, shown.lr = x.learning_rate, shown.grad_norm = x.grad_norm;
+  if (x.has_experts) shown.dropped = x.drop_rate, shown.load_spread = x.max_over_mean;
+  bar_->step(x.images, shown);
+}
+
+void arm_record::end_epoch(index epoch, const polymoe::train_summary& train, const polymoe::train_summary& validation) {
+  epoch_figures e{train.loss, train.accuracy, validation.loss, validation.accuracy, train.seconds, {}, 0, 0};
+  if (train.experts.any())
+    e.load = train.experts.layers.back().load, e.drop_rate = train.experts.drop_rate(), e.entropy = train.experts.entropy();
+  result_.epochs.push_back(e);
+  csv_->row(epoch, {e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy, e.seconds, e.drop_rate,
+                    e.entropy});
+  char text[200];
+  std::snprintf(text, sizeof text,
+                "%s, epoch %lld/%lld: train loss %.4f accuracy %.4f | validation loss %.4f accuracy %.4f | %.0f images/s",
+                label_.c_str(), static_cast<long long>(epoch + 1), static_cast<long long>(settings_.epochs), e.train_loss,
+                e.train_accuracy, e.validation_loss, e.validation_accuracy, train.images_per_second);
+  bar_->message(text);
+}
+
+void arm_record::save() const { write_result(folder_ + "/part.json", result_, identity_); }
+
+result arm_record::stopped_after(index step) {
+  bar_->message(label_ + ": stopped after step " + std::to_string(step) + ", saved in " + checkpoint_);
+  return stopped();
+}
+result arm_record::stopped() {
+  result_.interrupted = true;
+  return result_;
+}
+
+void arm_record::test(const polymoe::train_summary& test) {
+  result& r = result_;
+  double best = 0, best_train = 0, seconds = 0;
+  for (const epoch_figures& e : r.epochs)
+    best = std::max(best, e.validation_accuracy), best_train = std::max(best_train, e.train_accuracy), seconds += e.seconds;
+  r.figures["test_accuracy"] = test.accuracy, r.figures["test_loss"] = test.loss;
+  r.figures["best_validation_accuracy"] = best, r.figures["best_train_accuracy"] = best_train;
+  r.figures["train_seconds"] = seconds, r.figures["inference_images_per_second"] = test.images_per_second;
+  if (test.experts.any()) {
+    r.figures["drop_rate"] = test.experts.drop_rate(), r.figures["load_cv"] = test.experts.load_cv();
+    r.figures["entropy"] = test.experts.entropy(), r.figures["dead_experts"] = test.experts.dead_experts();
+    r.lists["load"] = test.experts.layers.back().load;
+    r.lists["class_expert"] = test.class_expert.back();
+  }
+  for (const index n : test.confusion) r.lists["confusion"].push_back(static_cast<double>(n));
+}
+
+result arm_record::finish() const {
+  write_result(folder_ + "/result.json", result_, identity_);
+  return result_;
+}
+
+}  // namespace experiment

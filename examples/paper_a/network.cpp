@@ -1,0 +1,110 @@
+// The network around the experts, and what an arm measures.
+//
+//   image -> [conv 3x3, norm, relu, pool] x 2 -> blocks x (m + experts(norm(m))) -> mean over the map -> head
+#include <polymoe/nn/activation.hpp>
+#include <polymoe/nn/conv2d.hpp>
+#include <polymoe/nn/group_norm.hpp>
+#include <polymoe/nn/linear.hpp>
+#include <polymoe/nn/pixels.hpp>
+#include <polymoe/nn/pool.hpp>
+#include <polymoe/nn/pool2d.hpp>
+#include <polymoe/nn/repeat.hpp>
+#include <polymoe/nn/residual.hpp>
+#include <polymoe/nn/sequential.hpp>
+
+#include "../experiment/train_arm.hpp"
+#include "paper_a.hpp"
+
+namespace paper_a {
+namespace {
+
+namespace nn = polymoe::nn;
+using T = float;
+using linear = nn::linear<T>;
+using stage = nn::sequential<nn::named<"conv", nn::conv2d<T>>, nn::named<"norm", nn::group_norm<T>>,
+                             nn::activation<polymoe::act::relu, T>, nn::pool2d<T>>;
+using block = nn::residual<nn::sequential<nn::named<"norm", nn::group_norm<T>>, nn::named<"moe", layer>>>;
+template <class Head>
+using network = nn::sequential<nn::pixels<T>, nn::named<"stage1", stage>, nn::named<"stage2", stage>,
+                               nn::named<"body", nn::repeat<block>>, nn::pool<T>, nn::named<"head", Head>>;
+
+stage::config stage_config(index in, index out, index height, index width) {
+  nn::conv2d<T>::config conv{in, out, height, width, 3, 1, 1, false};
+  conv.init = nn::conv_init::he;
+  return {{conv, {out, 8, height * width}, {out}, {out, height, width, 2}}};
+}
+block_sizes sizes_of(const options& o, const images& data, index experts, index hidden) {
+  return {2 * o.width, hidden, experts, data.test.height / 4, data.test.width / 4, o.capacity};
+}
+template <class Head>
+typename network<Head>::config network_config(const options& o, const images& data, const layer::config& experts,
+                                              const typename Head::config& head) {
+  const index h = data.test.height, w = data.test.width, wide = 2 * o.width, pixels = (h / 4) * (w / 4);
+  nn::repeat<block>::config body;
+  body.block = {{{wide, 8, pixels}, experts}}, body.count = o.blocks;
+  return {{{data.test.channels, h, w},
+           stage_config(data.test.channels, o.width, h, w),
+           stage_config(o.width, wide, h / 2, w / 2),
+           body,
+           {wide, pixels},
+           head}};
+}
+
+polymoe::train_options recipe(const settings& s, const options& o, std::uint64_t seed, index steps_per_epoch) {
+  polymoe::train_options t = experiment::adamw_recipe(s, seed);
+  if (o.temperature != "constant") {
+    using shape = polymoe::temperature_schedule::shape;
+    polymoe::temperature_schedule tau;
+    tau.how = o.temperature == "linear" ? shape::linear : shape::sigmoid;
+    tau.least = o.least_temperature, tau.total = steps_per_epoch * s.epochs, tau.entropy_floor = o.entropy_floor;
+    t.temperature = tau;
+  }
+  return t;
+}
+
+/// `twin_block`: MACs of the routed blocks of the dense model that the arm is compared with.
+template <class Head>
+result train(const std::string& name, const typename network<Head>::config& config, double twin_block, const settings& s,
+             const options& o, std::uint64_t seed, const images& data) {
+  using model = network<Head>;
+  polymoe::trainer<model> run(model(config), recipe(s, o, seed, data.fit.train.size() / s.batch), data.fit);
+  return experiment::train_arm(name, seed, s, data, run, [&](auto& finished, result& r) {
+    const polymoe::cost cost = model::count(config, 1);
+    r.figures["parameters"] = static_cast<double>(cost.params), r.figures["macs"] = static_cast<double>(cost.macs);
+    const double rest = static_cast<double>(cost.macs - cost.routed_macs);
+    r.figures["rho_static"] = twin_block / (rest + twin_block);
+    r.figures["rho_active"] = static_cast<double>(cost.routed_macs) / static_cast<double>(cost.macs) *
+                              (1 - (r.figures.count("drop_rate") ? r.figures["drop_rate"] : 0.0));
+    // A batch-axis layer mixes the images of a call: does the accuracy depend on their number?
+    for (const index b : {index{1}, index{8}, s.batch})
+      if (name.rfind("head_batch", 0) == 0)
+        r.figures["accuracy_at_batch_" + std::to_string(b)] = finished.evaluate_on(data.test, b).accuracy;
+    r.description = experiment::last_layer_of(finished);
+  });
+}
+
+}  // namespace
+
+result run(kind which, const std::string& name, index hidden, const settings& s, const options& o, std::uint64_t seed,
+           const images& data) {
+  const index wide = 2 * o.width, classes = data.test.classes();
+  const linear::config plain{wide, classes};
+  const auto body = [&](kind k, index experts, index h) {
+    const block_sizes z = sizes_of(o, data, experts, h);
+    return o.backbone == "depthwise" ? depthwise_body(k, z) : standard_body(k, z);
+  };
+  const layer::config twin = body(kind::dense, 1, 2 * hidden);
+  if (which == kind::head_k2 || which == kind::head_soft || which == kind::head_batch) {
+    const layer::config head = expert_head(which, wide, hidden, o.experts, classes);
+    const double routed = static_cast<double>(2 * hidden * (wide + classes));
+    return train<layer>(name, network_config<layer>(o, data, twin, head), routed, s, o, seed, data);
+  }
+  const network<linear>::config dense = network_config<linear>(o, data, twin, plain);
+  const double twin_macs = static_cast<double>(network<linear>::count(dense, 1).routed_macs);
+  const bool one = which == kind::dense || which == kind::dense_wide;
+  const layer::config experts =
+      body(which, one ? 1 : o.experts, which == kind::dense ? 2 * hidden : one ? o.experts * hidden : hidden);
+  return train<linear>(name, network_config<linear>(o, data, experts, plain), twin_macs, s, o, seed, data);
+}
+
+}  // namespace paper_a
