@@ -2,10 +2,9 @@
 // Does Sparse MoE Help in Vision?" (arXiv 2605.15484).
 //
 // --hidden sweeps the experts' hidden width and with it rho; every width has its own dense twin (hidden 2 H: the active
-// FLOPs of k = 2).  Arms: dense, dense_wide (equal parameters), k1, k2, k2_free, k2_reroute, k2_fallback, soft, and
-// heads only: head_k2, head_soft, head_batch.  The paper does not publish its networks; these are ours. ctest: --images
-// 128 --validation 32 --test-images 32 --epochs 1 --batch 32 --width 8 --blocks 1 --experts 3 --hidden 8 --threads 1
-// --out build/paper_a-test
+// FLOPs of k = 2).  Arms: dense, dense_wide (equal parameters), k1, k2, k2_free, k2_reroute, k2_fallback, soft, and heads
+// only: head_k2, head_soft, head_batch.  The paper does not publish its networks; these are ours.
+// ctest: --images 128 --validation 32 --test-images 32 --epochs 1 --batch 32 --width 8 --blocks 1 --experts 3 --hidden 8 --threads 1 --out build/paper_a-test
 #include <cstdio>
 
 #include <CLI/CLI.hpp>

@@ -6,7 +6,7 @@
 #include <polymoe/train/loader.hpp>
 
 #include "heads.hpp"
-#include "paper_b.hpp"
+#include "network.hpp"
 
 namespace paper_b {
 namespace {
@@ -64,22 +64,15 @@ void look(const typename Model::config& config, const trained& model, const sett
 }  // namespace
 
 void add_hessian(head which, const trained& model, const settings& s, const options& o, const images& data, result& r) {
-  polymoe::nn::resnet_sizes z;
-  z.channels = data.test.channels, z.height = data.test.height, z.width = data.test.width, z.base = o.base;
+  const nn::resnet_sizes z = sizes_of(o, data);
   const index classes = data.test.classes();
-  for (const auto& [part, from] : {std::pair<const char*, const polymoe::dataset*>{"train", &data.fit.train}, {"test", &data.test}}) {
-    switch (which) {
-      case head::dense:
-        look<classifier<dense_head<S>>>(dense_model<S>(z, classes), model, s, o, *from, part, r);
-        break;
-      case head::soft:
-        look<sparse_classifier<soft_coded<S>>>(experts_model<soft_coded<S>>(z, classes), model, s, o, *from, part, r);
-        break;
-      case head::sparse:
-        look<sparse_classifier<sparse_coded<S>>>(experts_model<sparse_coded<S>>(z, classes), model, s, o, *from, part, r);
-        break;
-    }
-  }
+  const auto with_experts = [&] {
+    return which == head::soft ? any_head<soft_coded<S>>(experts_config<soft_coded<S>>(z.features(), classes))
+                               : any_head<sparse_coded<S>>(experts_config<sparse_coded<S>>(z.features(), classes));
+  };
+  for (const auto& [part, from] : {std::pair<const char*, const polymoe::dataset*>{"train", &data.fit.train}, {"test", &data.test}})
+    if (which == head::dense) look<dense_classifier<S>>(dense_model<S>(z, classes), model, s, o, *from, part, r);
+    else look<experts_classifier<S>>(experts_model<S>(z, with_experts()), model, s, o, *from, part, r);
 }
 
 }  // namespace paper_b

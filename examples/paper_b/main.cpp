@@ -2,12 +2,11 @@
 // Optimization, and Generalization" (arXiv 2601.15021).
 //
 // Arms: dense, soft, sparse (as the paper's code has them), soft_published, sparse_published (as its text says).  The
-// report sets test accuracy, utilisation of experts, who serves which class, the Hessian's largest eigenvalues and
-// trace, the loss along the first eigenvector and inference time over batch sizes beside the paper's figures. Defaults
-// are the paper's recipe (SGD 0.1, momentum 0.9, decay 5e-4 on everything, batch 128, 50 epochs, rate / 10 after 60 and
-// 80 per cent, no augmentation); --base makes the network narrower. ctest: --images 256 --validation 64 --test-images
-// 64 --epochs 1 --batch 32 --base 4 --hessian-images 32 --hessian-products 12 --hessian-pairs 2 --trace-probes 2
-// --threads 1 --out build/paper_b-test
+// report sets test accuracy, utilisation of experts, who serves which class, the Hessian's largest eigenvalues and trace,
+// the loss along the first eigenvector and inference time over batch sizes beside the paper's figures.
+// Defaults are the paper's recipe (SGD 0.1, momentum 0.9, decay 5e-4 on everything, batch 128, 50 epochs, rate / 10 after
+// 60 and 80 per cent, no augmentation); --base makes the network narrower.
+// ctest: --images 256 --validation 64 --test-images 64 --epochs 1 --batch 32 --base 4 --hessian-images 32 --hessian-products 12 --hessian-pairs 2 --trace-probes 2 --threads 1 --out build/paper_b-test
 #include <cmath>
 #include <cstdio>
 
@@ -20,6 +19,7 @@ namespace {
 
 using experiment::index;
 using experiment::result;
+using paper_b::head;
 
 std::string number(const char* format, double x) {
   char text[64];
@@ -190,17 +190,16 @@ std::string variant_of(const paper_b::options& o) {
 
 int run(experiment::settings& s, const paper_b::options& o, const experiment::images& data) {
   s.variant = variant_of(o);
-  const auto bound = [&o](auto f) {
-    return [&o, f](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) {
-      return f(t, o, seed, d);
-    };
+  const auto arm = [&o](head which, const char* name, const char* about) {
+    return experiment::arm{name, about, [&o, which, name](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) {
+                             return paper_b::run(which, name, t, o, seed, d);
+                           }};
   };
-  const std::vector<experiment::arm> arms{
-      {"dense", "two linear layers", bound(paper_b::run_dense)},
-      {"soft", "all experts, as coded", bound(paper_b::run_soft_coded)},
-      {"sparse", "two of eight experts, as coded", bound(paper_b::run_sparse_coded)},
-      {"soft_published", "all experts, as the text says", bound(paper_b::run_soft_published)},
-      {"sparse_published", "two of eight experts, as the text says", bound(paper_b::run_sparse_published)}};
+  const std::vector<experiment::arm> arms{arm(head::dense, "dense", "two linear layers"),
+                                          arm(head::soft, "soft", "all experts, as coded"),
+                                          arm(head::sparse, "sparse", "two of eight experts, as coded"),
+                                          arm(head::soft_published, "soft_published", "all experts, as the text says"),
+                                          arm(head::sparse_published, "sparse_published", "two of eight experts, as the text says")};
   std::vector<result> all;
   if (!experiment::run_all(s, "ResNet-18 with " + std::to_string(o.base) + " channels", arms, data, all))
     return program::stopped();

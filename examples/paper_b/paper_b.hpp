@@ -1,6 +1,7 @@
 // The parts of the program: arms that train, and the Hessian of what they trained.
 #pragma once
 
+#include "../experiment/any_layer.hpp"
 #include "../experiment/experiment.hpp"
 
 namespace paper_b {
@@ -9,6 +10,7 @@ using experiment::images;
 using experiment::index;
 using experiment::result;
 using experiment::settings;
+using layer = experiment::any_layer<float>;
 
 struct options {
   index base = 64;            ///< channels of the first stage; 64 is the paper's ResNet-18
@@ -18,19 +20,25 @@ struct options {
   index hessian_products = 120;  ///< at most so many products for the eigenvalues
 };
 
-result run_dense(const settings&, const options&, std::uint64_t seed, const images&);
-result run_soft_coded(const settings&, const options&, std::uint64_t seed, const images&);
-result run_sparse_coded(const settings&, const options&, std::uint64_t seed, const images&);
-result run_soft_published(const settings&, const options&, std::uint64_t seed, const images&);
-result run_sparse_published(const settings&, const options&, std::uint64_t seed, const images&);
+enum class head { dense, soft, sparse, soft_published, sparse_published };
+/// Share of dropped numbers, in every head.
+inline constexpr double dropout = 0.1;
+
+constexpr bool published(head h) { return h == head::soft_published || h == head::sparse_published; }
+
+/// Heads of experts for vectors of `features` numbers.
+layer::config coded_head(head, index features, index classes);
+layer::config published_head(head, index features, index classes);
+
+/// Trains one arm under one seed.
+result run(head, const std::string& name, const settings&, const options&, std::uint64_t seed, const images&);
 
 /// A trained model as its numbers.
 struct trained {
   std::vector<float> values, state;  ///< flat, as a workspace keeps them
 };
-enum class head { dense, soft, sparse };
 /// Adds figures "<part>.lambda", "<part>.trace", ... and lists "<part>.eigenvalues", "<part>.loss_along" for the training
 /// and the test images; in evaluation mode, as the paper.  Power iteration, the paper's instrument, stands beside Lanczos.
-void add_hessian(head, const trained&, const settings&, const options&, const images&, result&);
+void add_hessian(head coded, const trained&, const settings&, const options&, const images&, result&);
 
 }  // namespace paper_b

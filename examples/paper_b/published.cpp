@@ -1,17 +1,15 @@
-// The arms as the paper's text has them.
-#include "run_arm.hpp"
+// The heads as the paper's text has them.
+#include "heads.hpp"
 
 namespace paper_b {
 
-result run_soft_published(const settings& s, const options& o, std::uint64_t seed, const images& data) {
-  using Spec = soft_published<float>;
-  return run_arm<sparse_classifier<Spec>>("soft_published", model_of<Spec>(o, data), s,
-                                          o, seed, data, nullptr);
-}
-result run_sparse_published(const settings& s, const options& o, std::uint64_t seed, const images& data) {
-  using Spec = sparse_published<float>;
-  return run_arm<sparse_classifier<Spec>>("sparse_published", model_of<Spec>(o, data),
-                                          s, o, seed, data, nullptr);
+layer::config published_head(head which, index features, index classes) {
+  if (which == head::soft_published)
+    return any_head<soft_published<float>>(experts_config<soft_published<float>>(features, classes));
+  auto c = experts_config<sparse_published<float>>(features, classes);
+  c.balance.get<balance::importance>().weight = 0.2f;
+  c.balance.get<balance::load_shazeer>().weight = 0.2f;
+  return any_head<sparse_published<float>>(c);
 }
 
 }  // namespace paper_b

@@ -2,8 +2,7 @@
 // Empirical Study" (arXiv 2401.15969): accuracy against cost, at equal steps and at equal time, and few-shot probes.
 //
 // The paper pre-trains on JFT-300M, which is private: orderings can be compared, numbers cannot.
-// ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --mlp 24 --depth 2 --moe-blocks 1
-// --patch 8 --experts 4 --shots 1,2 --threads 1 --out build/paper_c-test
+// ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --mlp 24 --depth 2 --moe-blocks 1 --patch 8 --experts 4 --shots 1,2 --threads 1 --out build/paper_c-test
 #include <cmath>
 #include <cstdio>
 

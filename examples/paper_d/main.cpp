@@ -1,10 +1,9 @@
 // paper_d: whole images routed by one router that is told super-classes, after "Mobile V-MoEs" (arXiv 2309.04354).
 //
 // Arms: dense; learned_token, learned_image (end to end); super_class (confusions of the dense arm), random_class,
-// coarse_class (CIFAR-100's own), oracle (super-classes known: the upper bound).  --experts, --moe-blocks and --k are
-// the paper's sweeps; runs in different folders are compared by their result.json. ctest: --images 192 --validation 64
-// --test-images 64 --epochs 1 --batch 32 --dim 24 --depth 3 --patch 8 --experts 3 --arms
-// dense,learned_token,learned_image,super_class,random_class,oracle --threads 1 --out build/paper_d-test
+// coarse_class (CIFAR-100's own), oracle (super-classes known: the upper bound).  --experts, --moe-blocks and --k are the
+// paper's sweeps; runs in different folders are compared by their result.json.
+// ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --depth 3 --patch 8 --experts 3 --arms dense,learned_token,learned_image,super_class,random_class,oracle --threads 1 --out build/paper_d-test
 #include <cstdio>
 
 #include <CLI/CLI.hpp>

@@ -1,13 +1,12 @@
 // One arm of paper B: train by SGD, then time inference over batch sizes and, if asked, look at the Hessian.
-#pragma once
-
+#include <algorithm>
 #include <chrono>
 
 #include "../experiment/train_arm.hpp"
-#include "heads.hpp"
-#include "paper_b.hpp"
+#include "network.hpp"
 
 namespace paper_b {
+namespace {
 
 /// Median milliseconds of a forward of the whole model for each batch size, in evaluation mode.
 template <class Trainer>
@@ -33,8 +32,8 @@ std::vector<double> inference_times(Trainer& t, const std::vector<index>& batche
 }
 
 template <class Model>
-result run_arm(const char* name, const typename Model::config& config, const settings& s, const options& o,
-               std::uint64_t seed, const images& data, const head* hessian) {
+result train(head which, const std::string& name, const typename Model::config& config, const settings& s,
+             const options& o, std::uint64_t seed, const images& data) {
   using trainer = polymoe::trainer<Model, polymoe::sgd>;
   polymoe::train_options t = experiment::options_of(s, seed);
   t.decay_all = true;  // as PyTorch's SGD with one group
@@ -44,27 +43,23 @@ result run_arm(const char* name, const typename Model::config& config, const set
     r.figures["parameters"] = static_cast<double>(cost.params);
     r.figures["macs"] = static_cast<double>(cost.macs);
     r.figures["routed_share"] = static_cast<double>(cost.routed_macs) / static_cast<double>(cost.macs);
-    const std::vector<index> batches{1, 2, 4, 8, 16, 32, 64, 128, 256};
-    r.lists["inference_ms"] = inference_times(finished, batches);
-    polymoe::each_expert_layer(finished.work().module(), finished.work().saved(),
-                               [&](auto& layer, auto&) { r.description = layer.describe(); });
-    if (hessian && o.hessian_images > 0)
-      add_hessian(*hessian, {finished.work().values_on_host(), finished.work().state_on_host()}, s, o, data, r);
+    r.lists["inference_ms"] = inference_times(finished, {1, 2, 4, 8, 16, 32, 64, 128, 256});
+    r.description = experiment::last_layer_of(finished);
+    if (o.hessian_images > 0 && !published(which))
+      add_hessian(which, {finished.work().values_on_host(), finished.work().state_on_host()}, s, o, data, r);
   });
 }
 
-inline polymoe::nn::resnet_sizes sizes_of(const options& o, const images& data) {
-  polymoe::nn::resnet_sizes z;
-  z.channels = data.test.channels, z.height = data.test.height, z.width = data.test.width, z.base = o.base;
-  return z;
-}
+}  // namespace
 
-/// A model with experts, its losses with their weights.
-template <class Spec>
-typename sparse_classifier<Spec>::config model_of(const options& o, const images& data) {
-  auto c = experts_model<Spec>(sizes_of(o, data), data.test.classes());
-  set_strengths<polymoe::layer<Spec, polymoe::cpu>>(std::get<1>(c.parts));
-  return c;
+result run(head which, const std::string& name, const settings& s, const options& o, std::uint64_t seed, const images& data) {
+  const nn::resnet_sizes z = sizes_of(o, data);
+  const index classes = data.test.classes();
+  if (which == head::dense)
+    return train<dense_classifier<float>>(which, name, dense_model<float>(z, classes), s, o, seed, data);
+  const layer::config experts =
+      published(which) ? published_head(which, z.features(), classes) : coded_head(which, z.features(), classes);
+  return train<experts_classifier<float>>(which, name, experts_model<float>(z, experts), s, o, seed, data);
 }
 
 }  // namespace paper_b

@@ -1,0 +1,51 @@
+// A ResNet for small images with one of paper B's heads: the dense one,
+//
+//   features -> 512 -> ReLU -> dropout -> classes
+//
+// or any layer of experts.
+#pragma once
+
+#include <polymoe/nn/dropout.hpp>
+#include <polymoe/nn/resnet.hpp>
+
+#include "../experiment/any_layer.hpp"
+#include "paper_b.hpp"
+
+namespace paper_b {
+
+namespace nn = polymoe::nn;
+
+inline constexpr index dense_hidden = 512;
+
+template <class T>
+using dense_head = nn::sequential<nn::named<"0", nn::linear<T>>, nn::named<"", nn::activation<polymoe::act::relu, T>>,
+                                  nn::named<"dropout", nn::dropout<T>>, nn::named<"3", nn::linear<T>>>;
+
+template <class T>
+constexpr typename dense_head<T>::config dense_config(index features, index classes) {
+  return {{{features, dense_hidden}, {dense_hidden}, {dense_hidden, dropout}, {dense_hidden, classes}}};
+}
+template <class Head>
+using classifier = nn::resnet<nn::named<"head", Head>>;
+template <class T>
+using dense_classifier = classifier<dense_head<T>>;
+/// The same network with any head of experts.
+template <class T>
+using experts_classifier = classifier<experiment::any_layer<T>>;
+
+template <class T>
+constexpr typename dense_classifier<T>::config dense_model(const nn::resnet_sizes& s, index classes) {
+  return {{nn::resnet_features_config<T>(s), dense_config<T>(s.features(), classes)}};
+}
+template <class T>
+typename experts_classifier<T>::config experts_model(const nn::resnet_sizes& s,
+                                                     const typename experiment::any_layer<T>::config& head) {
+  return {{nn::resnet_features_config<T>(s), head}};
+}
+inline nn::resnet_sizes sizes_of(const options& o, const images& data) {
+  nn::resnet_sizes z;
+  z.channels = data.test.channels, z.height = data.test.height, z.width = data.test.width, z.base = o.base;
+  return z;
+}
+
+}  // namespace paper_b
