@@ -2,7 +2,8 @@
 //
 // With it in the place of layer<Spec, Backend> the network around the experts is one type for all arms, so that the
 // network, its trainer, evaluation and checkpoints are compiled once and not once an arm; an arm adds its layer alone.
-// Names of parameters, draws and results are those of the layer inside, bit for bit; a call costs one indirect jump more.
+// Names of parameters, draws and results are those of the layer inside, bit for bit; a call costs one indirect jump
+// more.
 //
 //   using layer = experiment::any_layer<float>;
 //   using model = nn::mixed_vit<dense_mlp, nn::named<"moe", layer>>;
@@ -140,11 +141,15 @@ class any_layer {
     }
     void commit(polymoe::context<B>& c) override { layer.commit(c); }
     C balance_loss(polymoe::context<B>& c, const kept& s) const override { return layer.balance_loss(c, own(s)); }
-    polymoe::routing_stats stats(polymoe::context<B>& c, const kept& s) const override { return layer.stats(c, own(s)); }
+    polymoe::routing_stats stats(polymoe::context<B>& c, const kept& s) const override {
+      return layer.stats(c, own(s));
+    }
     plan_type plan(polymoe::context<B>& c, const kept& s) const override { return {layer.plan(c, own(s))}; }
     std::string describe() const override {
-      if constexpr (requires { layer.describe(); }) return layer.describe();
-      else return {};
+      if constexpr (requires { layer.describe(); })
+        return layer.describe();
+      else
+        return {};
     }
     Layer layer;
   };

@@ -46,11 +46,11 @@ void arm_record::resume(const std::map<std::string, std::string>& meta, index ep
 }
 
 void arm_record::begin(index epoch, index steps_per_epoch) {
-  csv_ = std::make_unique<polymoe::csv_log>(folder_ + "/epochs.csv",
-                                            std::vector<std::string>{"train_loss", "train_accuracy", "validation_loss",
-                                                                     "validation_accuracy", "seconds", "drop_rate",
-                                                                     "entropy"},
-                                            settings_.resume ? epoch : 0);
+  csv_ = std::make_unique<polymoe::csv_log>(
+      folder_ + "/epochs.csv",
+      std::vector<std::string>{"train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds",
+                               "drop_rate", "entropy"},
+      settings_.resume ? epoch : 0);
   bar_ = std::make_unique<polymoe::progress>(settings_.epochs, steps_per_epoch);
 }
 
@@ -64,15 +64,17 @@ void arm_record::step(const polymoe::train_step& x) {
 void arm_record::end_epoch(index epoch, const polymoe::train_summary& train, const polymoe::train_summary& validation) {
   epoch_figures e{train.loss, train.accuracy, validation.loss, validation.accuracy, train.seconds, {}, 0, 0};
   if (train.experts.any())
-    e.load = train.experts.layers.back().load, e.drop_rate = train.experts.drop_rate(), e.entropy = train.experts.entropy();
+    e.load = train.experts.layers.back().load, e.drop_rate = train.experts.drop_rate(),
+    e.entropy = train.experts.entropy();
   result_.epochs.push_back(e);
   csv_->row(epoch, {e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy, e.seconds, e.drop_rate,
                     e.entropy});
   char text[200];
-  std::snprintf(text, sizeof text,
-                "%s, epoch %lld/%lld: train loss %.4f accuracy %.4f | validation loss %.4f accuracy %.4f | %.0f images/s",
-                label_.c_str(), static_cast<long long>(epoch + 1), static_cast<long long>(settings_.epochs), e.train_loss,
-                e.train_accuracy, e.validation_loss, e.validation_accuracy, train.images_per_second);
+  std::snprintf(
+      text, sizeof text,
+      "%s, epoch %lld/%lld: train loss %.4f accuracy %.4f | validation loss %.4f accuracy %.4f | %.0f images/s",
+      label_.c_str(), static_cast<long long>(epoch + 1), static_cast<long long>(settings_.epochs), e.train_loss,
+      e.train_accuracy, e.validation_loss, e.validation_accuracy, train.images_per_second);
   bar_->message(text);
 }
 
@@ -91,7 +93,8 @@ void arm_record::test(const polymoe::train_summary& test) {
   result& r = result_;
   double best = 0, best_train = 0, seconds = 0;
   for (const epoch_figures& e : r.epochs)
-    best = std::max(best, e.validation_accuracy), best_train = std::max(best_train, e.train_accuracy), seconds += e.seconds;
+    best = std::max(best, e.validation_accuracy), best_train = std::max(best_train, e.train_accuracy),
+    seconds += e.seconds;
   r.figures["test_accuracy"] = test.accuracy, r.figures["test_loss"] = test.loss;
   r.figures["best_validation_accuracy"] = best, r.figures["best_train_accuracy"] = best_train;
   r.figures["train_seconds"] = seconds, r.figures["inference_images_per_second"] = test.images_per_second;

@@ -1,7 +1,7 @@
 // What the programs paper_a .. paper_d share: options from the command line and TOML, arms trained under several seeds,
 // results that are kept, compared seed by seed, and shown.
 //
-// main_of() parses and calls the program's own function.  That one names its arms, each a function (settings, seed,
+// main_of() parses and calls the program's own function.  That names its arms, each a function (settings, seed,
 // images) -> result; run_all() goes through arms x seeds, skips what --resume finds finished, and hands all results back
 // for the program's page; finish() writes that.  Arms of one seed share the order of the data and every draw that does
 // not depend on the model, so their differences are paired.
@@ -27,9 +27,9 @@ using polymoe::index;
 
 /// Options of every experiment.  Names of the flags are the keys of the TOML file.
 struct settings {
-  std::string program;  ///< paper_b
+  std::string program{};  ///< paper_b
   std::string data = "synthetic";
-  std::string out;
+  std::string out{};
   std::vector<std::uint64_t> seeds{1};
   std::vector<std::string> arms{};  ///< empty: all
   index epochs = 10, batch = 128;
@@ -39,8 +39,8 @@ struct settings {
   std::string augment = "none";      ///< none; crop: pad 4, crop, flip
   int threads = polymoe::hardware_threads();
   bool resume = false;
-  std::string command;  ///< how the program was called
-  std::string variant;  ///< the program's own options that change a result, in words
+  std::string command{};  ///< how the program was called
+  std::string variant{};  ///< the program's own options that change a result, in words
 };
 
 /// Training, validation and test images, all with the statistics of the training images.
@@ -78,6 +78,18 @@ struct arm {
 /// defaults; `about` is the first line of --help.  Ctrl-C from here on: program::stop_requested.
 int main_of(int argc, char** argv, settings s, const char* about, const std::function<void(CLI::App&)>& own,
             const std::function<int(settings&, const images&)>& run);
+/// The same with the program's own options as one struct; `variant` says those that change a result in words.
+template <class Options>
+int main_of(int argc, char** argv, const settings& s, const char* about, void (*own)(CLI::App&, Options&),
+            std::string (*variant)(const Options&), int (*run)(settings&, const Options&, const images&)) {
+  Options o;
+  return main_of(
+      argc, argv, s, about, [&](CLI::App& app) { own(app, o); },
+      [&](settings& chosen, const images& data) {
+        chosen.variant = variant(o);
+        return run(chosen, o, data);
+      });
+}
 /// Trains all arms under all seeds; false when it was stopped.  `model` is what the first line says of it.
 bool run_all(const settings&, const std::string& model, const std::vector<arm>&, const images&, std::vector<result>&);
 

@@ -13,7 +13,9 @@ extern "C" inline void program_on_interrupt(int signal) {
   stop_requested = 1;
   std::signal(signal, SIG_DFL);
 }
-inline void watch_interrupts() { std::signal(SIGINT, program_on_interrupt), std::signal(SIGTERM, program_on_interrupt); }
+inline void watch_interrupts() {
+  std::signal(SIGINT, program_on_interrupt), std::signal(SIGTERM, program_on_interrupt);
+}
 
 /// The last line of a run that was stopped; its exit status, which is a shell's for Ctrl-C.
 inline int stopped() {

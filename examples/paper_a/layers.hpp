@@ -41,13 +41,20 @@ template <class Expert>
 layer::config body_of(kind which, const block_sizes& z) {
   using polymoe::capacity::unlimited, polymoe::top_k;
   switch (which) {
-    case kind::k1: return with<limited<Expert, 1, overflow::drop>>(z);
-    case kind::k2: return with<limited<Expert, 2, overflow::drop>>(z);
-    case kind::k2_free: return with<body_spec<Expert, top_k<2, score::noisy_constant<>>, unlimited>>(z);
-    case kind::k2_reroute: return with<limited<Expert, 2, overflow::reroute<2>>>(z);
-    case kind::k2_fallback: return with<limited<Expert, 2, overflow::fallback>>(z);
-    case kind::soft: return with<body_spec<Expert, polymoe::mixture<>, unlimited, balance::none>>(z);
-    default: return with<whole<Expert>>(z);  // no routing: dense twins, and the body under a head of experts
+    case kind::k1:
+      return with<limited<Expert, 1, overflow::drop>>(z);
+    case kind::k2:
+      return with<limited<Expert, 2, overflow::drop>>(z);
+    case kind::k2_free:
+      return with<body_spec<Expert, top_k<2, score::noisy_constant<>>, unlimited>>(z);
+    case kind::k2_reroute:
+      return with<limited<Expert, 2, overflow::reroute<2>>>(z);
+    case kind::k2_fallback:
+      return with<limited<Expert, 2, overflow::fallback>>(z);
+    case kind::soft:
+      return with<body_spec<Expert, polymoe::mixture<>, unlimited, balance::none>>(z);
+    default:
+      return with<whole<Expert>>(z);  // no routing: dense twins, and the body under a head of experts
   }
 }
 

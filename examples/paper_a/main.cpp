@@ -109,7 +109,6 @@ std::string variant_of(const paper_a::options& o) {
 }
 
 int run(experiment::settings& s, const paper_a::options& o, const experiment::images& data) {
-  s.variant = variant_of(o);
   polymoe::require(data.test.height % 4 == 0 && data.test.width % 4 == 0, "paper_a: images of ", data.test.height,
                    " x ", data.test.width, " cannot be halved twice");
   // --arms takes kinds as well as whole names: k2 is k2 at every width.
@@ -161,12 +160,8 @@ int run(experiment::settings& s, const paper_a::options& o, const experiment::im
 }  // namespace
 
 int main(int argc, char** argv) {
-  paper_a::options o;
-  experiment::settings s;
-  s.program = "paper_a";
-  s.epochs = 20, s.learning_rate = 2e-3, s.weight_decay = 0.05, s.augment = "crop";
-  return experiment::main_of(
-      argc, argv, s, "The gap between sparse and dense over the routed share of the FLOPs (paper A).",
-      [&](CLI::App& app) { add_options(app, o); },
-      [&](experiment::settings& chosen, const experiment::images& data) { return run(chosen, o, data); });
+  const experiment::settings s{.program = "paper_a", .epochs = 20, .learning_rate = 2e-3, .weight_decay = 0.05,
+                               .augment = "crop"};
+  return experiment::main_of(argc, argv, s, "The gap between sparse and dense over the routed share of the FLOPs (paper A).",
+                             add_options, variant_of, run);
 }

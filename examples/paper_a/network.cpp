@@ -64,8 +64,8 @@ polymoe::train_options recipe(const settings& s, const options& o, std::uint64_t
 
 /// `twin_block`: MACs of the routed blocks of the dense model that the arm is compared with.
 template <class Head>
-result train(const std::string& name, const typename network<Head>::config& config, double twin_block, const settings& s,
-             const options& o, std::uint64_t seed, const images& data) {
+result train(const std::string& name, const typename network<Head>::config& config, double twin_block,
+             const settings& s, const options& o, std::uint64_t seed, const images& data) {
   using model = network<Head>;
   polymoe::trainer<model> run(model(config), recipe(s, o, seed, data.fit.train.size() / s.batch), data.fit);
   return experiment::train_arm(name, seed, s, data, run, [&](auto& finished, result& r) {
@@ -102,8 +102,10 @@ result run(kind which, const std::string& name, index hidden, const settings& s,
   const network<linear>::config dense = network_config<linear>(o, data, twin, plain);
   const double twin_macs = static_cast<double>(network<linear>::count(dense, 1).routed_macs);
   const bool one = which == kind::dense || which == kind::dense_wide;
-  const layer::config experts =
-      body(which, one ? 1 : o.experts, which == kind::dense ? 2 * hidden : one ? o.experts * hidden : hidden);
+  const layer::config experts = body(which, one ? 1 : o.experts,
+                                     which == kind::dense ? 2 * hidden
+                                     : one                ? o.experts * hidden
+                                                          : hidden);
   return train<linear>(name, network_config<linear>(o, data, experts, plain), twin_macs, s, o, seed, data);
 }
 

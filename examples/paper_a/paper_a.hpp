@@ -6,10 +6,7 @@
 
 namespace paper_a {
 
-using experiment::images;
-using experiment::index;
-using experiment::result;
-using experiment::settings;
+using experiment::images, experiment::index, experiment::result, experiment::settings;
 using layer = experiment::any_layer<float>;
 
 struct options {
@@ -25,15 +22,17 @@ struct options {
 
 /// What the body's blocks, or the head, are made of.
 enum class kind {
-  dense,         ///< one block of hidden width 2 H: the twin of k = 2 by active FLOPs, and what rho is taken against
-  dense_wide,    ///< one block of hidden width E H: the twin by parameters
-  k1, k2,        ///< K of E experts of hidden width H, hard capacity, overflow dropped
-  k2_free,       ///< without a capacity: how much of a gap is dropping?
-  k2_reroute, k2_fallback,
-  soft,          ///< every expert for every map, weighted (per-sample Soft MoE)
-  head_k2,       ///< dense body, experts in the classifier head only
-  head_soft,     ///< the same with all experts weighted
-  head_batch     ///< the same with slots mixed over the batch (batch-axis Soft MoE)
+  dense,       ///< one block of hidden width 2 H: the twin of k = 2 by active FLOPs, and what rho is taken against
+  dense_wide,  ///< one block of hidden width E H: the twin by parameters
+  k1,
+  k2,       ///< K of E experts of hidden width H, hard capacity, overflow dropped
+  k2_free,  ///< without a capacity: how much of a gap is dropping?
+  k2_reroute,
+  k2_fallback,
+  soft,       ///< every expert for every map, weighted (per-sample Soft MoE)
+  head_k2,    ///< dense body, experts in the classifier head only
+  head_soft,  ///< the same with all experts weighted
+  head_batch  ///< the same with slots mixed over the batch (batch-axis Soft MoE)
 };
 
 /// Sizes of a block's experts: maps of `channels` channels.
@@ -48,6 +47,7 @@ layer::config depthwise_body(kind, const block_sizes&);
 layer::config expert_head(kind, index features, index hidden, index experts, index classes);
 
 /// Trains one arm under one seed.
-result run(kind, const std::string& name, index hidden, const settings&, const options&, std::uint64_t seed, const images&);
+result run(kind, const std::string& name, index hidden, const settings&, const options&, std::uint64_t seed,
+           const images&);
 
 }  // namespace paper_a

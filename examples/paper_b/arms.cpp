@@ -22,7 +22,8 @@ std::vector<double> inference_times(Trainer& t, const std::vector<index>& batche
     for (int i = 0; i < 25; ++i) {
       const auto begin = std::chrono::steady_clock::now();
       w.forward(t.images().rows_at(0, b), {logits.data(), b, w.module().out_cols()});
-      if (i >= 5) ms.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
+      if (i >= 5)
+        ms.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
     }
     std::sort(ms.begin(), ms.end());
     out.push_back(ms[ms.size() / 2]);
@@ -52,7 +53,8 @@ result train(head which, const std::string& name, const typename Model::config& 
 
 }  // namespace
 
-result run(head which, const std::string& name, const settings& s, const options& o, std::uint64_t seed, const images& data) {
+result run(head which, const std::string& name, const settings& s, const options& o, std::uint64_t seed,
+           const images& data) {
   const nn::resnet_sizes z = sizes_of(o, data);
   const index classes = data.test.classes();
   if (which == head::dense)

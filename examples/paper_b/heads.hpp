@@ -3,8 +3,9 @@
 //   soft     every expert features-64-classes for every image, weighted by softmax(gate)
 //   sparse   the two best of them
 //
-// Coded differs from published in: the direction and scale of the KL loss of `soft`; in `sparse` the standardised gate, the
-// floor of 0.3 under its noise, the dropout of logits before the choice, and a load loss that is the importance loss again.
+// Coded differs from published in: the direction and scale of the KL loss of `soft`; in `sparse` the standardised gate,
+// the floor of 0.3 under its noise, the dropout of logits before the choice, and a load loss that is the importance
+// loss again.
 #pragma once
 
 #include <polymoe/polymoe.hpp>
@@ -36,7 +37,8 @@ template <class T>
 struct sparse_coded : polymoe::spec {
   using scalar = T;
   using router = polymoe::with_bias<polymoe::top_k<
-      2, score::gate_dropout<score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>>>;
+      2,
+      score::gate_dropout<score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>>>;
   using expert = polymoe::expert::head<act::relu>;
   using balance = polymoe::balance::importance_of_scores;
   static constexpr int most_experts = 32;

@@ -21,12 +21,6 @@ using experiment::index;
 using experiment::result;
 using paper_b::head;
 
-std::string number(const char* format, double x) {
-  char text[64];
-  std::snprintf(text, sizeof text, format, x);
-  return text;
-}
-
 /// Element-wise mean of a list over the seeds of an arm; empty when no run has it.
 std::vector<double> mean_list(const std::vector<result>& all, const std::string& arm, const std::string& name) {
   std::vector<double> sum;
@@ -160,7 +154,7 @@ void add_timing(polymoe::report& page, const std::vector<experiment::arm>& arms,
   }
   for (std::size_t k = 0; !ms.empty() && k < ms[0].size(); ++k) {
     rows.push_back({std::to_string(index{1} << k)});
-    for (const auto& v : ms) rows.back().push_back(number("%.3f", v[k]));
+    for (const auto& v : ms) rows.back().push_back(experiment::text_of({v[k]}, "%.3f"));
   }
   page.table("Median of 20 forwards, evaluation mode", header, rows);
   page.lines({.title = "Images per second",
@@ -189,17 +183,17 @@ std::string variant_of(const paper_b::options& o) {
 }
 
 int run(experiment::settings& s, const paper_b::options& o, const experiment::images& data) {
-  s.variant = variant_of(o);
   const auto arm = [&o](head which, const char* name, const char* about) {
-    return experiment::arm{name, about, [&o, which, name](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) {
-                             return paper_b::run(which, name, t, o, seed, d);
-                           }};
+    const auto train = [&o, which, name](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) {
+      return paper_b::run(which, name, t, o, seed, d);
+    };
+    return experiment::arm{name, about, train};
   };
-  const std::vector<experiment::arm> arms{arm(head::dense, "dense", "two linear layers"),
-                                          arm(head::soft, "soft", "all experts, as coded"),
-                                          arm(head::sparse, "sparse", "two of eight experts, as coded"),
-                                          arm(head::soft_published, "soft_published", "all experts, as the text says"),
-                                          arm(head::sparse_published, "sparse_published", "two of eight experts, as the text says")};
+  const std::vector<experiment::arm> arms{
+      arm(head::dense, "dense", "two linear layers"), arm(head::soft, "soft", "all experts, as coded"),
+      arm(head::sparse, "sparse", "two of eight experts, as coded"),
+      arm(head::soft_published, "soft_published", "all experts, as the text says"),
+      arm(head::sparse_published, "sparse_published", "two of eight experts, as the text says")};
   std::vector<result> all;
   if (!experiment::run_all(s, "ResNet-18 with " + std::to_string(o.base) + " channels", arms, data, all))
     return program::stopped();
@@ -232,12 +226,7 @@ int run(experiment::settings& s, const paper_b::options& o, const experiment::im
 }  // namespace
 
 int main(int argc, char** argv) {
-  paper_b::options o;
-  experiment::settings s;
-  s.program = "paper_b";
-  s.epochs = 50, s.milestones = {0.6, 0.8};
-  return experiment::main_of(
-      argc, argv, s, "Dense, soft and sparse heads on a ResNet-18 (paper B).",
-      [&](CLI::App& app) { add_options(app, o); },
-      [&](experiment::settings& chosen, const experiment::images& data) { return run(chosen, o, data); });
+  const experiment::settings s{.program = "paper_b", .epochs = 50, .milestones = {0.6, 0.8}};
+  return experiment::main_of(argc, argv, s, "Dense, soft and sparse heads on a ResNet-18 (paper B).",
+                             add_options, variant_of, run);
 }

@@ -47,7 +47,8 @@ labelled_features features_of(Trainer& t, const polymoe::dataset& from, index mo
   return out;
 }
 
-void add_probes(const labelled_features& known, const labelled_features& asked, index classes, const options& o, result& r) {
+void add_probes(const labelled_features& known, const labelled_features& asked, index classes, const options& o,
+                result& r) {
   const auto examples = [&](const labelled_features& f) {
     return polymoe::analysis::labelled_features{{f.rows.data(), static_cast<index>(f.labels.size()), o.dim}, f.labels};
   };
@@ -66,7 +67,8 @@ result train(const std::string& name, const typename Model::config& config, cons
     const polymoe::cost cost = Model::count(config, 1);
     r.figures["parameters"] = static_cast<double>(cost.params), r.figures["macs"] = static_cast<double>(cost.macs);
     r.description = experiment::last_layer_of(finished);
-    const labelled_features known = features_of(finished, probe.fit.train, 20000), asked = features_of(finished, probe.test, 5000);
+    const labelled_features known = features_of(finished, probe.fit.train, 20000),
+                            asked = features_of(finished, probe.test, 5000);
     add_probes(known, asked, probe.test.classes(), o, r);
   });
 }
@@ -81,12 +83,13 @@ result run(router which, int capacity, const std::string& name, const settings& 
     return train<nn::vit<dense_mlp>>(name, nn::vit_config<dense_mlp>(z, mlp), s, o, seed, data, probe);
   const layer_sizes sizes{o.dim, o.mlp, o.experts, o.group_images, z.tokens()};
   const bool token = which == router::softmax_tc || which == router::sinkhorn_tc;
-  const layer::config experts = token                    ? token_choice(which, capacity, sizes)
+  const layer::config experts = token                   ? token_choice(which, capacity, sizes)
                                 : which == router::soft ? soft(capacity, sizes)
                                                         : expert_choice(which, capacity, sizes);
   using model = nn::mixed_vit<dense_mlp, experiment::moe>;
   const auto where = nn::placement::last_odd(o.moe_blocks, o.depth);
-  return train<model>(name, nn::mixed_vit_config<dense_mlp, experiment::moe>(z, mlp, experts, where), s, o, seed, data, probe);
+  return train<model>(name, nn::mixed_vit_config<dense_mlp, experiment::moe>(z, mlp, experts, where), s, o, seed, data,
+                      probe);
 }
 
 }  // namespace paper_c

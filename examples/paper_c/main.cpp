@@ -89,7 +89,6 @@ std::vector<experiment::arm> arms_of(const paper_c::options& o, const experiment
 }
 
 int run(experiment::settings& s, const paper_c::options& o, const experiment::images& data) {
-  s.variant = variant_of(o);
   experiment::images other;
   if (!o.probe_data.empty()) {
     experiment::settings p = s;
@@ -156,12 +155,8 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
 }  // namespace
 
 int main(int argc, char** argv) {
-  paper_c::options o;
-  experiment::settings s;
-  s.program = "paper_c";
-  s.epochs = 30, s.learning_rate = 1e-3, s.weight_decay = 0.05, s.augment = "crop";
-  return experiment::main_of(
-      argc, argv, s, "Six routers at two capacities in one vision transformer (paper C).",
-      [&](CLI::App& app) { add_options(app, o); },
-      [&](experiment::settings& chosen, const experiment::images& data) { return run(chosen, o, data); });
+  const experiment::settings s{.program = "paper_c", .epochs = 30, .learning_rate = 1e-3, .weight_decay = 0.05,
+                               .augment = "crop"};
+  return experiment::main_of(argc, argv, s, "Six routers at two capacities in one vision transformer (paper C).",
+                             add_options, variant_of, run);
 }

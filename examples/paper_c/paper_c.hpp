@@ -6,10 +6,7 @@
 
 namespace paper_c {
 
-using experiment::images;
-using experiment::index;
-using experiment::result;
-using experiment::settings;
+using experiment::images, experiment::index, experiment::result, experiment::settings;
 using layer = experiment::any_layer<float>;
 
 struct options {
@@ -17,7 +14,7 @@ struct options {
   index experts = 8, moe_blocks = 2;  ///< Mixture-of-Experts blocks: the last of the odd ones, as V-MoE's "last n"
   index group_images = 8;             ///< images whose tokens compete for slots; Soft MoE always mixes one image
   std::vector<index> shots{1, 5, 10, 25};
-  std::string probe_data{};           ///< images of the few-shot probe; empty: those of the run
+  std::string probe_data{};  ///< images of the few-shot probe; empty: those of the run
 };
 
 /// By softmax, a Sinkhorn plan or a sparse transport plan; token choice (tc), expert choice (ec), Soft MoE.
@@ -27,8 +24,8 @@ struct layer_sizes {
   index dim = 0, hidden = 0, experts = 0, group_images = 0;
   index tokens = 0;  ///< of an image
 };
-/// Layers of experts at a capacity c.  Token choice takes K = c experts a token with capacity factor 1, expert choice the
-/// capacity factor c, Soft MoE as many slots as tokens times c.
+/// Layers of experts at a capacity c.  Token choice takes K = c experts a token with capacity factor 1, expert choice
+/// the capacity factor c, Soft MoE as many slots as tokens times c.
 layer::config token_choice(router, int capacity, const layer_sizes&);
 layer::config expert_choice(router, int capacity, const layer_sizes&);
 layer::config soft(int capacity, const layer_sizes&);

@@ -22,11 +22,13 @@ using blocks = nn::sequential<nn::named<"", dense_blocks>, nn::named<"", layer>>
 using one_router = nn::vit_of<blocks>;
 
 /// The classes' clusters: which expert each class is meant for.
-std::vector<int> clusters_of(routing how, const settings& s, const options& o, std::uint64_t seed, const images& data, result& r) {
+std::vector<int> clusters_of(routing how, const settings& s, const options& o, std::uint64_t seed, const images& data,
+                             result& r) {
   const int classes = static_cast<int>(data.test.classes()), E = static_cast<int>(o.experts);
   if (how == routing::coarse_class) {
     require(!data.fit.train.coarse.empty(), "coarse_class: ", data.name, " has no coarse labels; CIFAR-100 has");
-    require(static_cast<index>(data.fit.train.coarse_names.size()) >= o.experts, "coarse_class: ", data.fit.train.coarse_names.size(), " coarse labels for ", E, " experts");
+    require(static_cast<index>(data.fit.train.coarse_names.size()) >= o.experts,
+            "coarse_class: ", data.fit.train.coarse_names.size(), " coarse labels for ", E, " experts");
     // Coarse labels in turns where there are more of them than experts.
     std::vector<int> of(static_cast<std::size_t>(classes), -1);
     for (std::size_t i = 0; i < data.fit.train.coarse.size(); ++i)
@@ -34,17 +36,23 @@ std::vector<int> clusters_of(routing how, const settings& s, const options& o, s
     return of;
   }
   const std::string file = experiment::folder_of(s, "dense", seed) + "/result.json";
-  require(std::filesystem::exists(file), file, ": super-classes come from the dense arm's confusions; run the arm dense first");
+  require(std::filesystem::exists(file), file,
+          ": super-classes come from the dense arm's confusions; run the arm dense first");
   const result dense = experiment::read_result(file, experiment::identity_of(s));
   std::vector<index> counts;
   for (const double n : dense.lists.at("validation_confusion")) counts.push_back(static_cast<index>(n));
   const std::vector<double> graph = analysis::confusion_graph(counts, classes);
   std::vector<int> of;
-  if (how == routing::random_class) of = analysis::at_random(classes, E, seed);
-  else if (o.clustering == "balanced") of = analysis::spectral(graph, classes, E, seed, true);
-  else if (o.clustering == "agglomerative") of = analysis::agglomerative(graph, classes, E);
-  else if (o.clustering == "modularity") of = analysis::by_modularity(graph, classes, E);
-  else of = analysis::spectral(graph, classes, E, seed);
+  if (how == routing::random_class)
+    of = analysis::at_random(classes, E, seed);
+  else if (o.clustering == "balanced")
+    of = analysis::spectral(graph, classes, E, seed, true);
+  else if (o.clustering == "agglomerative")
+    of = analysis::agglomerative(graph, classes, E);
+  else if (o.clustering == "modularity")
+    of = analysis::by_modularity(graph, classes, E);
+  else
+    of = analysis::spectral(graph, classes, E, seed);
   const analysis::cluster_quality q = analysis::quality_of(graph, of, E);
   r.figures["confusion_inside"] = q.inside, r.figures["modularity"] = q.modularity;
   return of;
@@ -74,23 +82,28 @@ result train(const std::string& name, const typename Model::config& config, cons
                                [&](layer& told, auto&) { set_experts(told, run.targets()); });
   return experiment::train_arm(name, seed, s, data, run, [&](auto& finished, result& r) {
     const polymoe::cost cost = Model::count(config, 1);
-    r.figures["parameters"] = static_cast<double>(cost.params), r.figures["active_parameters"] = static_cast<double>(cost.active_params);
+    r.figures["parameters"] = static_cast<double>(cost.params);
+    r.figures["active_parameters"] = static_cast<double>(cost.active_params);
     r.figures["macs"] = static_cast<double>(cost.macs);
     r.figures["routed_share"] = static_cast<double>(cost.routed_macs) / static_cast<double>(cost.macs);
-    r.figures.insert(extra.figures.begin(), extra.figures.end()), r.lists.insert(extra.lists.begin(), extra.lists.end());
-    for (const index n : finished.evaluate().confusion) r.lists["validation_confusion"].push_back(static_cast<double>(n));
+    r.figures.insert(extra.figures.begin(), extra.figures.end());
+    r.lists.insert(extra.lists.begin(), extra.lists.end());
+    for (const index n : finished.evaluate().confusion)
+      r.lists["validation_confusion"].push_back(static_cast<double>(n));
     if (!t.expert_of_class.empty()) r.figures["router_accuracy"] = router_accuracy(finished);
   });
 }
 
 }  // namespace
 
-result run(routing how, const std::string& name, const settings& s, const options& o, std::uint64_t seed, const images& data) {
+result run(routing how, const std::string& name, const settings& s, const options& o, std::uint64_t seed,
+           const images& data) {
   require(o.moe_blocks < o.depth, "--moe-blocks ", o.moe_blocks, ": of ", o.depth, " blocks at least one stays dense");
   const nn::vit_sizes z = experiment::vit_sizes_of(o, data);
   const dense_mlp::config mlp{o.dim, 4 * o.dim};
   polymoe::train_options t = experiment::adamw_recipe(s, seed);
-  if (how == routing::dense) return train<nn::vit<dense_mlp>>(name, nn::vit_config<dense_mlp>(z, mlp), t, s, seed, data, {});
+  if (how == routing::dense)
+    return train<nn::vit<dense_mlp>>(name, nn::vit_config<dense_mlp>(z, mlp), t, s, seed, data, {});
   const layer_sizes sizes{o.dim, o.heads, z.tokens(), o.experts, o.moe_blocks, o.depth - o.moe_blocks};
   if (how == routing::learned_token) {
     using model = nn::mixed_vit<dense_mlp, experiment::moe>;

@@ -62,7 +62,9 @@ layer::config told(const layer_sizes& z, double lambda) {
 
 }  // namespace
 
-layer::config token_layer(const layer_sizes& z, int k) { return k == 1 ? tokens_by<token_spec<1>>(z) : tokens_by<token_spec<2>>(z); }
+layer::config token_layer(const layer_sizes& z, int k) {
+  return k == 1 ? tokens_by<token_spec<1>>(z) : tokens_by<token_spec<2>>(z);
+}
 layer::config learned_blocks(const layer_sizes& z, int k) {
   return k == 1 ? images_by<image_spec<1>>(z) : images_by<image_spec<2>>(z);
 }

@@ -38,7 +38,6 @@ std::string variant_of(const paper_d::options& o) {
 }
 
 int run(experiment::settings& s, const paper_d::options& o, const experiment::images& data) {
-  s.variant = variant_of(o);
   std::vector<experiment::arm> arms;
   const auto add = [&](routing how, const char* name, const char* about) {
     arms.push_back(
@@ -99,12 +98,8 @@ int run(experiment::settings& s, const paper_d::options& o, const experiment::im
 }  // namespace
 
 int main(int argc, char** argv) {
-  paper_d::options o;
-  experiment::settings s;
-  s.program = "paper_d";
-  s.epochs = 30, s.learning_rate = 1e-3, s.weight_decay = 0.05, s.augment = "crop";
-  return experiment::main_of(
-      argc, argv, s, "Whole images routed by one router that is told super-classes (paper D).",
-      [&](CLI::App& app) { add_options(app, o); },
-      [&](experiment::settings& chosen, const experiment::images& data) { return run(chosen, o, data); });
+  const experiment::settings s{.program = "paper_d", .epochs = 30, .learning_rate = 1e-3, .weight_decay = 0.05,
+                               .augment = "crop"};
+  return experiment::main_of(argc, argv, s, "Whole images routed by one router that is told super-classes (paper D).",
+                             add_options, variant_of, run);
 }

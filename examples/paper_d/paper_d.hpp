@@ -6,10 +6,7 @@
 
 namespace paper_d {
 
-using experiment::images;
-using experiment::index;
-using experiment::result;
-using experiment::settings;
+using experiment::images, experiment::index, experiment::result, experiment::settings;
 using layer = experiment::any_layer<float>;
 
 struct options {
