@@ -15,11 +15,6 @@ namespace overflow = polymoe::overflow;
 namespace priority = polymoe::priority;
 namespace score = polymoe::score;
 
-template <class T>
-struct small_spec : polymoe::spec {
-  using scalar = T;
-  static constexpr int most_experts = 32;
-};
 template <class T, class Overflow, class Priority = priority::position>
 struct bounded_spec : small_spec<T> {
   using capacity = polymoe::capacity::bounded<Overflow, Priority>;

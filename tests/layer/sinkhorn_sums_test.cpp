@@ -111,7 +111,8 @@ TEST_CASE_TEMPLATE("factors that grow beyond what products of cells can hold are
   }
 }
 
-TEST_CASE_TEMPLATE("cells that are 0 at first come to matter where others do not suffice", Score, by_score, by_plan) {
+TEST_CASE_TEMPLATE("cells that are 0 at first come to matter where others do not suffice", Score, score_gates,
+                   plan_gates) {
   // Expert 3 gets 10 units; 5 are behind by 60, the others by 100, which float first holds as 0.
   matrix z = random_matrix(40, 4, 1, 5);
   for (std::size_t t = 0; t < z.size(); ++t) z[t][3] -= t < 5 ? 60 : 100;
