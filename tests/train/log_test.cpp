@@ -44,7 +44,7 @@ TEST_CASE("csv: one row per epoch, schema first, cells quoted where needed") {
     CHECK_THROWS_AS(log.row(2, {1.0}), error);
     // Rows are in the file at once, not when the log is closed.
     CHECK(t.get("a.csv") ==
-          "schema,epoch,loss,\"note, free\",best\n1,0,0.1,plain,1\n1,1,not_a_number,\"a \"\"b\"\", c d\",0\n");
+          "schema,epoch,loss,\"note, free\",best\n1,0,0.1,plain,1\n1,1,nan,\"a \"\"b\"\", c d\",0\n");
   }
   {
     csv_log(t.file("a.csv"), {"loss", "note, free", "best"})
