@@ -28,7 +28,7 @@ typename contained_tower<T>::config tower_config(index depth) {
   return {{{3, 5}, {b, depth}, {5}, {5, 2}, {5, 4}}};
 }
 
-TEST_CASE("a contained_tower of containers keeps the module contract") {
+TEST_CASE("a tower of containers keeps the module contract") {
   for (const index depth : {1, 2, 3}) {
     CAPTURE(depth);
     testing::check_module<contained_tower>([=](auto t) { return tower_config<decltype(t)>(depth); }, {.rows = 10}, 2);

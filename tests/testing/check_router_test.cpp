@@ -172,7 +172,7 @@ void refuses_router(const char* promise, const router_options& o = {}) {
 
 }  // namespace
 
-TEST_CASE("check_router accepts_router the shipped token-choice routers") {
+TEST_CASE("check_router accepts the shipped token-choice routers") {
   accepts_router<top_k<1>>();
   accepts_router<top_k<2>>();
   accepts_router<top_k<3, score::sigmoid>>();
@@ -185,7 +185,7 @@ TEST_CASE("check_router accepts_router the shipped token-choice routers") {
   accepts_router<top_k<2, score::logit_dropout<>>>();
   accepts_router<top_k<2, score::largest_softmax<2>>>();
 }
-TEST_CASE("check_router accepts_router the shipped mixtures") {
+TEST_CASE("check_router accepts the shipped mixtures") {
   accepts_router<mixture<>>();
   accepts_router<mixture<score::sigmoid>>();
   accepts_router<mixture<score::noisy_constant<>>>();
@@ -233,7 +233,7 @@ TEST_CASE("check_router finds broken numbers") {
   refuses_router<looks_beyond_e>("finite logits give finite scores");
 }
 TEST_CASE("check_router: the library marks bad rows even where scores hide them") { accepts_router<hides_bad_rows>(); }
-TEST_CASE("check_router reports the same text twice and refuses_router sizes it cannot hold") {
+TEST_CASE("check_router reports the same text twice and refuses sizes it cannot hold") {
   CHECK(check_router<wrong_factor>().text == check_router<wrong_factor>().text);
   CHECK_FALSE(check_router<good>({}, {.experts = {129}}).ok);
   CHECK(check_router<good>({}, {.experts = {127, 128}}).ok);
