@@ -1,4 +1,4 @@
-// arch: sm_80 always
+// arch: sm_80
 // Compiles dense layers for the GPU: linear, the MLP of a transformer with a fused and a separate activation, and patch
 // embedding, for float, bf16 and double.  A program that runs them links cublasLt.
 #include <polymoe/backend/cuda/dispatch/linear.cuh>

@@ -1,5 +1,5 @@
 // Compiles the router with an ordered priority, and with it the only file of the router that includes CUB.
-// arch: sm_80 always
+// arch: sm_80
 // spills: yes
 #include <polymoe/backend/cuda/dispatch/sort.cuh>
 #include <polymoe/cuda.cuh>
