@@ -84,8 +84,7 @@ macro(polymoe_program_setup)
       list(APPEND polymoe_host_flags -O1 -g1 -fno-omit-frame-pointer -fsanitize=thread -DPOLYMOE_STD_THREADS=1)
       target_link_options(polymoe_flags INTERFACE -fsanitize=thread)
     elseif(POLYMOE_SANITIZE)
-      list(APPEND polymoe_host_flags -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined
-           -fno-sanitize-recover=all)
+      list(APPEND polymoe_host_flags -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all)
       target_link_options(polymoe_flags INTERFACE -fsanitize=address,undefined)
     endif()
     target_compile_options(polymoe_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${polymoe_host_flags}>")
@@ -166,6 +165,16 @@ macro(polymoe_program_library package target definition)
     endif()
   endif()
 endmacro()
+
+# polymoe_quick_cuda(<target>): where POLYMOE_QUICK_BUILD is on, its CUDA sources are compiled to PTX only.  What the
+# assembler has to say, registers that spill above all, it says of the kernels in tests/cuda.
+function(polymoe_quick_cuda target)
+  if(POLYMOE_QUICK_BUILD)
+    list(GET CMAKE_CUDA_ARCHITECTURES 0 architecture)
+    string(REGEX REPLACE "-(real|virtual)$" "" architecture "${architecture}")
+    set_target_properties(${target} PROPERTIES CUDA_ARCHITECTURES ${architecture}-virtual)
+  endif()
+endfunction()
 
 # polymoe_marker(<out> <file> <word>): the rest of the first line "// <word>: <rest>" of a source file, or "".
 function(polymoe_marker out file word)

@@ -1,5 +1,6 @@
 // The driver finds parsers that are wrong: positive controls.
 // sanitize: yes
+// optimise: yes
 #include <new>
 
 #include "fuzz/mutate.hpp"
