@@ -4,7 +4,7 @@
 #include "host_executor.hpp"
 
 #include <doctest/doctest.h>
-#include <polymoe/backend/cuda/block_lanes.cuh>
+#include <polymoe/backend/cuda/kernel/columns.cuh>
 #include <polymoe/core/rng.hpp>
 #include <polymoe/score/balanced_assignment.hpp>
 
@@ -15,16 +15,14 @@ using polymoe::view;
 
 template <class C>
 POLYMOE_KERNEL void assignment_kernel(polymoe::score::balanced_assignment<> score, polymoe::group_cells<C> cells) {
-  auto* bytes = device::shared<unsigned char>();
-  const device::block_lanes b{reinterpret_cast<double*>(bytes)};
-  cells.bins = reinterpret_cast<int*>(bytes + device::block_lanes::bytes);
-  score.plan_group(b, cells);
+  cells.bins = polymoe::column_shared::counters();
+  score.plan_group(polymoe::column_shared::lanes(), cells);
 }
 
 }  // namespace
 
 TEST_CASE_TEMPLATE("blocks of 32 to 256 threads find the assignment of one thread, in training and greedily", C, float, double) {
-  for (const int n : {0, 1, 17, 70})
+  for (const int n : {0, 1, 17, 70, 1030})  // the last: more than teams of a warp take
     for (const int E : {3, 8})
       for (const bool training : {true, false}) {
         const auto draw = polymoe::random_root{9}.stream(static_cast<std::uint64_t>(n * 16 + E), 0);
@@ -35,6 +33,7 @@ TEST_CASE_TEMPLATE("blocks of 32 to 256 threads find the assignment of one threa
         for (int t = 4; t < n; t += 11) bad[static_cast<std::size_t>(t)] = 1;
         polymoe::score::balanced_assignment<> score;
         score.tolerance = 0.05f;
+        if (n > 1000) score.rounds = 5;
         std::vector<C> kept(static_cast<std::size_t>(score.kept(n, E)));
         int bins[polymoe::phase::select_bins], steps = -1;
         const auto run = [&](int threads, const polymoe::executor::settings& how) {
@@ -51,7 +50,7 @@ TEST_CASE_TEMPLATE("blocks of 32 to 256 threads find the assignment of one threa
             device::launch({.kernel = "assignment test",
                             .grid = 1,
                             .block = threads,
-                            .shared = device::block_lanes::bytes + polymoe::phase::select_bins * sizeof(int)},
+                            .shared = polymoe::column_shared::bytes(threads / device::warp_size)},
                            assignment_kernel<C>, score, cells);
           }
           plan.push_back(static_cast<C>(steps));

@@ -15,7 +15,8 @@
 // phase, each of which begins with the prices of the one before; the last is `tolerance` times the largest spread of a
 // unit's logits.
 //
-// Nothing but comparisons, and sums of two numbers, is computed: any number of threads finds the same assignment.
+// Nothing but comparisons, and sums of two numbers, is computed: any number of threads finds the same assignment.  Experts
+// decide side by side, each by a team of threads: a bidder stands with one expert, whose team alone writes of it.
 //
 // Use: top_k<1, score::balanced_assignment<>>.
 #pragma once
@@ -76,7 +77,8 @@ struct balanced_assignment : Inner {
     using S = std::remove_cvref_t<decltype(std::declval<Cells>().scaled(0, 0))>;
     using R = decltype(value_of(S(0)));
     using U = decltype(descending_key(R(0)));
-    static constexpr int nobody = -1, accepted = -2, rejected = -3;
+    static constexpr int nobody = -1;
+    static constexpr int outside = 0, inside = 1, accepted = 2, rejected = 3;  ///< how a bidder stands with its expert
     static constexpr int few = 4;  ///< up to so many bidders too many are looked for one by one
     static constexpr R largest = R(1e30f), no_stand_in = R(3e38f);
     static constexpr R least_share = sizeof(R) == 4 ? R(0x1p-21f) : R(0x1p-50);
@@ -118,8 +120,9 @@ struct balanced_assignment : Inner {
           }
           ++round;
           bid(epsilon);
-          for (int e = 0; e < E; ++e)
-            if (asked(e)) decide(e);
+          phase::lines(b, E, bidders, a.bins, [&](const auto& team, int* bins, index e) {
+            if (asked(static_cast<int>(e))) decide(team, bins, static_cast<int>(e));
+          });
         }
         if (!(epsilon > last)) return round;
       }
@@ -135,17 +138,18 @@ struct balanced_assignment : Inner {
     const Cells& a;
     int n, E, present = 0, slots = 0, stand_ins = 0, bidders = 0;
 
-    // Numbers of bidder i: the expert it has a slot of, the expert it asks for, the price of either, and its largest logit.
+    // Numbers of bidder i: the expert it has a slot of or asks for, which of the two, the price, and its largest logit.
     // Of expert e: its price, its price when the phase began, what its stand-in pays, and whether somebody asks for it.
     POLYMOE_HD R number(int row, int i) const { return value_of(a.kept.get(0, index{row} * (n + E) + i)); }
     POLYMOE_HD void put(int row, int i, R x) const { a.kept.set(0, index{row} * (n + E) + i, S(x)); }
     POLYMOE_HD R of_expert(int row, int e) const { return value_of(a.kept.get(0, index{4} * (n + E) + row * E + e)); }
     POLYMOE_HD void put_expert(int row, int e, R x) const { a.kept.set(0, index{4} * (n + E) + row * E + e, S(x)); }
 
-    POLYMOE_HD int owner(int i) const { return static_cast<int>(number(0, i)); }
-    POLYMOE_HD void set_owner(int i, int e) const { put(0, i, R(e)); }
-    POLYMOE_HD int want(int i) const { return static_cast<int>(number(1, i)); }
-    POLYMOE_HD void set_want(int i, int e) const { put(1, i, R(e)); }
+    POLYMOE_HD int expert(int i) const { return static_cast<int>(number(0, i)); }
+    POLYMOE_HD int standing(int i) const { return static_cast<int>(number(1, i)); }
+    POLYMOE_HD void stand(int i, int how) const { put(1, i, R(how)); }
+    POLYMOE_HD void give_slot(int i, int e) const { put(0, i, R(e)), stand(i, inside); }
+    POLYMOE_HD int owner(int i) const { return standing(i) == inside ? expert(i) : nobody; }
     POLYMOE_HD R price(int i) const { return number(2, i); }
     POLYMOE_HD void set_price(int i, R x) const { put(2, i, x); }
     POLYMOE_HD R least(int e) const { return of_expert(0, e); }
@@ -154,7 +158,7 @@ struct balanced_assignment : Inner {
     POLYMOE_HD R stand_in(int e) const { return of_expert(2, e); }
     POLYMOE_HD bool asked(int e) const { return of_expert(3, e) != 0; }
 
-    POLYMOE_HD bool waits(int i) const { return owner(i) == nobody && !(i < n && a.bad[i]); }
+    POLYMOE_HD bool waits(int i) const { return standing(i) != inside && !(i < n && a.bad[i]); }
     /// Scaled logits may overflow where scores do not.
     POLYMOE_HD R logit(index t, index e) const {
       const R z = value_of(a.scaled(t, e));
@@ -170,7 +174,7 @@ struct balanced_assignment : Inner {
     POLYMOE_HD void open() const {
       phase::each(b, E, [&](index e) { put_expert(1, static_cast<int>(e), least(static_cast<int>(e))); });
       phase::each(b, bidders, [&](index i) {
-        set_owner(static_cast<int>(i), nobody), set_want(static_cast<int>(i), nobody);
+        put(0, static_cast<int>(i), R(nobody)), stand(static_cast<int>(i), outside);
         set_price(static_cast<int>(i), R(0));
       });
       phase::each(b, E, [&](index at) {
@@ -178,7 +182,7 @@ struct balanced_assignment : Inner {
         int before = 0;
         for (int f = 0; f < E; ++f) before += start(f) < start(e) || (start(f) == start(e) && f < e);
         put_expert(2, e, before < stand_ins ? start(e) : no_stand_in);
-        if (before < stand_ins) set_owner(n + before, e), set_price(n + before, start(e));
+        if (before < stand_ins) give_slot(n + before, e), set_price(n + before, start(e));
       });
     }
     POLYMOE_HD int idle() const {
@@ -198,7 +202,7 @@ struct balanced_assignment : Inner {
           else if (net > second)
             second = net;
         }
-        set_want(i, best);
+        put(0, i, R(best));
         // A bid has to be above the price, also where that is so high that epsilon is lost in it.
         const R price_now = cost(i, best), tiny = (price_now < 0 ? -price_now : price_now) * least_share;
         set_price(i, price_now + (E > 1 ? first - second : R(0)) + (epsilon > tiny ? epsilon : tiny));
@@ -206,27 +210,28 @@ struct balanced_assignment : Inner {
       });
     }
     /// Marks the candidate with the lowest price, of equal ones the last.
-    template <class Counts>
-    POLYMOE_HD void reject_worst(const Counts& counts) const {
+    template <class Team, class Counts>
+    POLYMOE_HD void reject_worst(const Team& team, const Counts& counts) const {
       R lowest = no_stand_in;
       int at = nobody;
-      for (int i = b.rank(); i < bidders; i += b.width())
-        if (counts(i) && want(i) != rejected && price(i) <= lowest) lowest = price(i), at = i;
-      const R of_all = -b.max(-lowest);
-      at = b.max(at != nobody && lowest == of_all ? at : nobody);
-      if (b.rank() == 0) set_want(at, rejected);
-      b.sync();
+      for (int i = team.rank(); i < bidders; i += team.width())
+        if (counts(i) && standing(i) != rejected && price(i) <= lowest) lowest = price(i), at = i;
+      const R of_all = -team.max(-lowest);
+      at = team.max(at != nobody && lowest == of_all ? at : nobody);
+      if (team.rank() == 0) stand(at, rejected);
+      team.sync();
     }
     /// The owners and bidders of expert e who get its slots.
-    POLYMOE_HD void decide(int e) const {
-      const auto candidate = [&](int i) { return owner(i) == e || want(i) == e; };
+    template <class Team>
+    POLYMOE_HD void decide(const Team& team, int* bins, int e) const {
+      const auto candidate = [&](int i) { return expert(i) == e; };
       // Of the stand-ins one at most: the highest bid, the first among equals.
       int chosen = nobody;
       if (stand_ins > 0) {
         const auto price_of = [&](int i) { return candidate(i) ? price(i) : -no_stand_in; };
-        const R top = phase::max<R>(b, stand_ins, [&](index i) { return price_of(n + static_cast<int>(i)); });
+        const R top = phase::max<R>(team, stand_ins, [&](index i) { return price_of(n + static_cast<int>(i)); });
         if (top > -no_stand_in) {
-          const int last = phase::max<R>(b, stand_ins, [&](index i) {
+          const int last = phase::max<R>(team, stand_ins, [&](index i) {
             return price_of(n + static_cast<int>(i)) == top ? R(stand_ins - i) : R(0);
           });
           chosen = n + stand_ins - last;
@@ -234,31 +239,30 @@ struct balanced_assignment : Inner {
       }
       const auto counts = [&](int i) { return candidate(i) && (i < n || i == chosen); };
       int held = 0;
-      for (int i = b.rank(); i < bidders; i += b.width()) held += counts(i);
-      held = b.sum(held);
+      for (int i = team.rank(); i < bidders; i += team.width()) held += counts(i);
+      held = team.sum(held);
       const int surplus = held - slots;
       if (surplus > few) {
         phase::select_first(
-            b, bidders, slots, a.bins, [&](int i) { return counts(i) ? descending_key(price(i)) : ~U(0); },
-            [&](int i, int) { set_want(i, accepted); });
+            team, bidders, slots, bins, [&](int i) { return counts(i) ? descending_key(price(i)) : ~U(0); },
+            [&](int i, int) { stand(i, accepted); });
       } else {
-        for (int k = 0; k < surplus; ++k) reject_worst(counts);
+        for (int k = 0; k < surplus; ++k) reject_worst(team, counts);
       }
       // One pass, each thread over its own bidders: who has a slot now, and the cheapest of them.
       R cheapest = no_stand_in;
-      for (int i = b.rank(); i < bidders; i += b.width()) {
-        const int w = want(i);
-        if (w != accepted && w != rejected && !candidate(i)) continue;
-        const bool in = w == accepted || (w != rejected && surplus <= few && counts(i));
-        set_owner(i, in ? e : nobody), set_want(i, nobody);
+      for (int i = team.rank(); i < bidders; i += team.width()) {
+        if (!candidate(i)) continue;
+        const bool in = surplus > few ? standing(i) == accepted : counts(i) && standing(i) != rejected;
+        stand(i, in ? inside : outside);
         if (in && price(i) < cheapest) cheapest = price(i);
       }
-      cheapest = -b.max(-cheapest);
-      if (b.rank() == 0) {
+      cheapest = -team.max(-cheapest);
+      team.sync();  // the standing of the chosen stand-in is another thread's
+      if (team.rank() == 0) {
         set_least(e, held < slots ? start(e) : cheapest);
-        put_expert(2, e, chosen != nobody && owner(chosen) == e ? price(chosen) : no_stand_in);
+        put_expert(2, e, chosen != nobody && standing(chosen) == inside ? price(chosen) : no_stand_in);
       }
-      b.sync();
     }
     /// No rounds left, one thread: experts beyond the number that may be full give up their cheapest unit, then every unit
     /// without a slot takes the best free one, in order.
@@ -275,7 +279,7 @@ struct balanced_assignment : Inner {
         int out = nobody;
         for (int t = 0; t < n; ++t)
           if (owner(t) == e && (out == nobody || price(t) < price(out))) out = t;
-        set_owner(out, nobody), put_expert(1, e, held(e) - R(1)), --full;
+        stand(out, outside), put_expert(1, e, held(e) - R(1)), --full;
       }
       for (int t = 0; t < n; ++t) {
         if (!waits(t)) continue;
@@ -285,7 +289,7 @@ struct balanced_assignment : Inner {
           if (free && (best == nobody || worth(t, e) > worth(t, best))) best = e;
         }
         full += !(held(best) < R(whole));
-        set_owner(t, best), put_expert(1, best, held(best) + R(1));
+        give_slot(t, best), put_expert(1, best, held(best) + R(1));
       }
     }
   };
