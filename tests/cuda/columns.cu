@@ -1,4 +1,5 @@
-// Compiles routers on columns for the GPU: experts that pick, plans of groups and the way back through them.
+// Compiles routers on columns for the GPU: experts that pick by rank and by threshold, plans of groups, balanced
+// assignment, and the way back through plans.
 // arch: sm_80
 #include <polymoe/backend/cuda/dispatch/sort.cuh>
 #include <polymoe/cuda.cuh>
@@ -36,14 +37,18 @@ void launch_columns(device::stream_handle s, const route_args<bf16>& a, const ro
   using newton = score::sparse_transport<score::solver::newton, score::by_plan>;
   route<expert_choice<newton>, capacity::bounded<>, none, combine::affinity, 32>(s, f, g);
   route<mixture<by_plan>, unlimited, none, combine::affinity, 32>(s, f, g);
+  route<strictly_balanced<>, capacity::bounded<>, none, combine::renormalised<combine::over_kept>, 32>(s, f, g);
+  route<top_k<1, score::balanced_assignment<>>, unlimited, none, combine::affinity, 32>(s, f, g);
 }
-void launch_prices(device::stream_handle s, const float* found, float* price, float* sum, const std::int32_t* halted) {
+void launch_state(device::stream_handle s, const float* found, float* price, float* sum, const std::int32_t* halted) {
   using namespace backend::kernel;
   constexpr int threads = 256;
   device::launch({.kernel = "add prices", .grid = 1, .block = threads, .shared = 0, .stream = s},
                  add_prices_kernel<threads>, found, sum, 4, 8);
   device::launch({.kernel = "commit prices", .grid = 1, .block = threads, .shared = 0, .stream = s},
                  commit_prices_kernel<threads>, price, sum, 8, halted);
+  device::launch({.kernel = "move thresholds", .grid = 1, .block = threads, .shared = 0, .stream = s},
+                 move_thresholds_kernel<threads>, price, sum, 8, 0.01f, halted);
 }
 int plan_blocks() {
   return route_plan_blocks<top_k<2, score::sinkhorn<score::by_plan>>, capacity::bounded<overflow::reroute<2>>, float>();

@@ -110,8 +110,9 @@ class pair_of_backends {
   }
   const outcome<T>& host() const { return want_; }
   const outcome<T>& device() const { return got_; }
-  /// A recorded forward and backward, replayed on other input, has the bits of eager calls, and another plan.
-  bool replays() {
+  /// A recorded step (forward, backward, commit), replayed `steps` times on other input, has the bits of eager calls, and
+  /// another plan.
+  bool replays(int steps = 1) {
     std::reverse(x_host_.begin(), x_host_.end());
     x_.put(x_host_);
     auto& c = device_.ctx();
@@ -125,10 +126,10 @@ class pair_of_backends {
     polymoe::device::recording written;
     written.record(c.stream.handle, work);
     prepare(device_);
-    written.replay(c.stream.handle);
+    for (int i = 0; i < steps; ++i) written.replay(c.stream.handle);
     const outcome<T> replayed = collect(device_, dx);
     prepare(device_);
-    work();
+    for (int i = 0; i < steps; ++i) work();
     return replayed.same_as(collect(device_, dx)) && !replayed.same_plan(got_);
   }
   /// The largest difference of the states after some steps, each of which begins with what the last one left.
@@ -140,6 +141,27 @@ class pair_of_backends {
       host_.module().commit(host_.ctx()), device_.module().commit(device_.ctx());
     }
     return distance(device_.state_on_host(), host_.state_on_host(), not_finite::in_both, 0.01);
+  }
+  /// Whether a forward, its state not committed, adds to the state.
+  bool adds_to_state() {
+    prepare(device_);
+    const auto before = device_.state_on_host();
+    device_.module().forward(device_.ctx(), x_, device_.saved());
+    return !same_bits(device_.state_on_host(), before);
+  }
+  /// A step that was refused leaves the state as it was.
+  bool forgets_refused_step() {
+    const std::int32_t yes = 1;
+    const polymoe::backend::device_block flag(sizeof yes);
+    polymoe::device::upload(flag.data(), &yes, sizeof yes, nullptr);
+    prepare(device_);
+    const auto before = device_.state_on_host();
+    auto& c = device_.ctx();
+    device_.module().forward(c, x_, device_.saved());
+    c.halted = static_cast<const std::int32_t*>(flag.data());
+    device_.module().commit(c);
+    c.halted = nullptr;
+    return same_bits(device_.state_on_host(), before);
   }
 
  private:

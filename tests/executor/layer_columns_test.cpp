@@ -1,5 +1,5 @@
-// Whole layers on CUDA under the host executor against the CPU backend: experts that pick units, plans of groups, the
-// loss that adapts.
+// Whole layers on CUDA under the host executor against the CPU backend: experts that pick units, by thresholds too, plans
+// of groups, the loss that adapts.
 // timeout: 900
 // with: layers
 #include "layer_harness.hpp"
@@ -29,6 +29,9 @@ struct relu_routed : column_spec<float, polymoe::positive<>> {
   using balance = polymoe::balance::relu_l1;
   using save = polymoe::save::without_output<polymoe::save::nothing>;
 };
+struct thresholded : column_spec<float, polymoe::strictly_balanced<>> {
+  using combine = polymoe::combine::renormalised<polymoe::combine::over_kept>;
+};
 }  // namespace
 
 TEST_CASE("layers of experts that pick on CUDA: packed, and padded through batched products") {
@@ -41,4 +44,8 @@ TEST_CASE("layers of group plans on CUDA: heads on images") {
 }
 TEST_CASE("layers of positive scores on CUDA: no outputs kept, the coefficient adapts") {
   both<relu_routed>({.units = 65, .experts = 5, .seed = 45});
+}
+TEST_CASE("layers of learned thresholds on CUDA: thresholds of every expert's own, in training and evaluation") {
+  for (const auto mode : {run_mode::train, run_mode::eval})
+    both<thresholded>({.units = 65, .experts = 5, .with_bad = true, .shift_load = true, .factor = 2, .mode = mode, .seed = 46});
 }

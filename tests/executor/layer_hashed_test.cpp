@@ -20,7 +20,7 @@ struct routed_by : polymoe::spec {
 };
 template <class Router>
 constexpr bool refused = polymoe::support<routed_by<Router>, polymoe::cuda>() == polymoe::verdict::M022_router_of_backend;
-static_assert(refused<polymoe::strictly_balanced<>> && refused<polymoe::top_k<1, score::balanced_assignment<>>>);
+static_assert(!refused<polymoe::strictly_balanced<>> && !refused<polymoe::top_k<1, score::balanced_assignment<>>>);
 static_assert(!refused<polymoe::expert_choice<>> && !refused<polymoe::positive<>> && !refused<polymoe::soft_slots<>>);
 static_assert(!refused<polymoe::top_k<2, score::sinkhorn<>>> && !refused<polymoe::top_k<2, score::sparse_transport<>>>);
 static_assert(polymoe::support<routed_by<polymoe::hashed<>>, polymoe::cuda>() == polymoe::verdict::ok);

@@ -50,6 +50,7 @@ struct cuda_device {
   template <class T>
   static constexpr bool computes = !is_dual<T>;
   static constexpr bool column_routers = true;  ///< routers with phases over a group (core/block.hpp)
+  static constexpr bool balanced_routers = true;  ///< learned thresholds, balanced assignment
   static constexpr bool carries_prices = true;  ///< group plans that begin where the last step ended
   static constexpr bool slot_routers = true;  ///< routers that mix units into slots (Soft MoE)
   template <class T>

@@ -172,19 +172,30 @@ template <class Router, class T>
 void launch_route_pick(device::stream_handle stream, const route_args<T>& a,
                        const route_scratch<compute_t<T>>& scratch) {
   const index runs = index{a.plan.experts} * a.plan.groups;
-  const auto launch = [&]<int Threads>(std::integral_constant<int, Threads>, int teams) {
+  const auto launch = [&]<pick_rule Rule, int Threads>(std::integral_constant<pick_rule, Rule>,
+                                                       std::integral_constant<int, Threads>, int teams) {
     device::launch({.kernel = "route_pick",
                     .grid = static_cast<int>(std::min<index>(ceil_div(runs, teams), route_tuning::most_blocks)),
                     .block = Threads,
                     .shared = column_shared::bytes(teams),
                     .stream = stream},
-                   route_pick_kernel<picks_positive<Router>, Threads, T>, a, scratch);
+                   route_pick_kernel<Rule, Threads, T>, a, scratch);
   };
-  if (a.plan.group_size > device::block_lanes::warp_line)
-    launch(std::integral_constant<int, route_tuning::pick_threads>{}, 1);
-  else
-    launch(std::integral_constant<int, route_tuning::short_pick_threads>{},
-           route_tuning::short_pick_threads / device::warp_size);
+  const auto by = [&](auto rule) {
+    if (a.plan.group_size > device::block_lanes::warp_line)
+      launch(rule, std::integral_constant<int, route_tuning::pick_threads>{}, 1);
+    else
+      launch(rule, std::integral_constant<int, route_tuning::short_pick_threads>{},
+             route_tuning::short_pick_threads / device::warp_size);
+  };
+  if constexpr (learns_thresholds<Router>) {
+    if (a.mode == run_mode::train)
+      by(std::integral_constant<pick_rule, pick_rule::by_rank_and_count>{});
+    else
+      by(std::integral_constant<pick_rule, pick_rule::above>{});
+  } else {
+    by(std::integral_constant<pick_rule, picks_positive<Router> ? pick_rule::above : pick_rule::by_rank>{});
+  }
 }
 }  // namespace detail
 

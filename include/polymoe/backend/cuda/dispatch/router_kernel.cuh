@@ -94,8 +94,8 @@ class router_kernel<Spec, cuda_device> {
                                                                          arguments(c, g, p, r, s), sort());
     if constexpr (carries_prices<Router>)
       if (c.training() && s.plan.groups > 0)
-        device::launch({.kernel = "add prices", .grid = 1, .block = price_threads, .shared = 0, .stream = c.stream.handle},
-                       kernel::add_prices_kernel<price_threads>, static_cast<const float*>(s.found), p.price_sum,
+        device::launch({.kernel = "add prices", .grid = 1, .block = state_threads, .shared = 0, .stream = c.stream.handle},
+                       kernel::add_prices_kernel<state_threads>, static_cast<const float*>(s.found), p.price_sum,
                        static_cast<int>(s.plan.groups), static_cast<int>(experts_));
   }
   void clear(context<cuda_device>& c, view<C> v, index n) const {
@@ -118,9 +118,14 @@ class router_kernel<Spec, cuda_device> {
     device::launch({.kernel = "move bias", .grid = 1, .block = threads, .shared = 0, .stream = c.stream.handle},
                    kernel::move_bias_kernel<threads>, p.bias, p.load, static_cast<int>(experts_), rate, c.halted);
   }
+  void move_thresholds(context<cuda_device>& c, const parameters& p, float rate) const {
+    device::launch({.kernel = "move thresholds", .grid = 1, .block = state_threads, .shared = 0, .stream = c.stream.handle},
+                   kernel::move_thresholds_kernel<state_threads>, p.threshold, p.threshold_gap, static_cast<int>(experts_),
+                   rate, c.halted);
+  }
   void commit_prices(context<cuda_device>& c, const parameters& p) const {
-    device::launch({.kernel = "commit prices", .grid = 1, .block = price_threads, .shared = 0, .stream = c.stream.handle},
-                   kernel::commit_prices_kernel<price_threads>, p.price, p.price_sum, static_cast<int>(experts_), c.halted);
+    device::launch({.kernel = "commit prices", .grid = 1, .block = state_threads, .shared = 0, .stream = c.stream.handle},
+                   kernel::commit_prices_kernel<state_threads>, p.price, p.price_sum, static_cast<int>(experts_), c.halted);
   }
   void adapt(context<cuda_device>& c, const parameters& p, const config& g) const {
     const auto& loss = g.balance.adaptive();
@@ -164,7 +169,7 @@ class router_kernel<Spec, cuda_device> {
   }
 
  private:
-  static constexpr int price_threads = 256;
+  static constexpr int state_threads = 256;
   static route_sort sort() {
     if constexpr (!schedule::ordered) {
       return {};
@@ -194,6 +199,7 @@ class router_kernel<Spec, cuda_device> {
     a.gate_mass = s.stats.gate_mass, a.wished = s.stats.wished, a.served = s.stats.served;
     a.bias = p.bias, a.load = p.load;
     a.coefficient = p.coefficient, a.active = p.active;
+    a.threshold = p.threshold, a.threshold_gap = p.threshold_gap;
     a.step = c.step, a.mode = c.mode, a.random = c.random, a.noise_stream = p.noise_stream;
     a.shares = input_shares_of(g.router), a.jitter_stream = p.jitter_stream, a.dropout_stream = p.dropout_stream;
     a.workspace = s.workspace, a.workspace_bytes = s.workspace_bytes;

@@ -24,9 +24,13 @@ struct column_shared {
   POLYMOE_DEVICE static int* counters() { return device::shared<int>(bins); }
 };
 
-/// Every expert takes the `capacity` first keys of its column in every group, with PositiveOnly of scores above zero:
-/// positions by rising index of the units, sizes of the runs, wishes.  The numbers of the CPU's pick().
-template <bool PositiveOnly, int Threads, class T>
+/// Whom an expert may take: anybody; those above its bound, which is zero or its threshold; anybody, while those above
+/// are counted, from which thresholds learn.
+enum class pick_rule { by_rank, above, by_rank_and_count };
+
+/// Every expert takes the `capacity` first keys of its column in every group, of those that the rule admits: positions by
+/// rising index of the units, sizes of the runs, wishes.  The numbers of the CPU's pick().
+template <pick_rule Rule, int Threads, class T>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads, 1024 / Threads)
     route_pick_kernel(const POLYMOE_GRID_CONSTANT route_args<T> a,
                       const POLYMOE_GRID_CONSTANT route_scratch<compute_t<T>> w) {
@@ -40,10 +44,13 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads, 1024 / Threads)
         const int t0 = g * p.group_size, left = p.tokens - t0, n = left < p.group_size ? left : p.group_size;
         const column_key<C>* const key = w.columns + index{e} * p.tokens + t0;
         int* const position = w.picked + index{e} * p.tokens + t0;
-        // A larger score has the smaller key; that of zero is the first that is not above zero.
-        int wished = n;
-        if constexpr (PositiveOnly)
-          wished = phase::sum<int>(team, n, [&](index i) { return key[i] < descending_key(C(0)) ? 1 : 0; });
+        // A larger score has the smaller key; that of the bound is the first that is not above it.
+        int above = n;
+        if constexpr (Rule != pick_rule::by_rank) {
+          const column_key<C> bound = descending_key(a.threshold ? static_cast<C>(a.threshold[e]) : C(0));
+          above = phase::sum<int>(team, n, [&](index i) { return key[i] < bound ? 1 : 0; });
+        }
+        const int wished = Rule == pick_rule::above ? above : n;
         const int most = wished < p.capacity ? wished : p.capacity;
         const int taken = phase::select_first(
             team, n, most, bins, [&](int i) { return key[i]; }, [&](int i, int at) { position[i] = at; },
@@ -52,7 +59,8 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads, 1024 / Threads)
         p.count[run] = taken;
         // Whole numbers: the order of these additions changes nothing.
         device::atomic_add(w.run_total + e, taken);
-        device::atomic_add(a.wished + e, index{PositiveOnly ? wished : taken});
+        device::atomic_add(a.wished + e, index{Rule == pick_rule::above ? wished : taken});
+        if constexpr (Rule == pick_rule::by_rank_and_count) device::atomic_add(w.above + e, above);
       });
 }
 
@@ -95,6 +103,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::plan_threads, 1)
     c.bad = a.plan.bad + first;
     c.scores = rows(a.scores);
     c.picked = Router::k == picked_by_experts;
+    c.training = a.mode == run_mode::train;
     c.limit = Router::k >= 1 ? Router::k : c.picked ? a.plan.capacity : E;
     c.bins = column_shared::counters();
     c.plan = rows(a.affinity);

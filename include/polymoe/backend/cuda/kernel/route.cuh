@@ -73,6 +73,8 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
     if (device::block_index().x == 0) {
       for (int e = device::thread_rank(); e < a.plan.all_experts; e += route_tuning::threads) w.run_total[e] = 0;
       for (int e = device::thread_rank(); e < E; e += route_tuning::threads) a.wished[e] = 0;
+      if constexpr (learns_thresholds<Router>)
+        for (int e = device::thread_rank(); e < E; e += route_tuning::threads) w.above[e] = 0;
       if (device::thread_rank() == 0) *w.moved = 0;
       if constexpr (schedule::plans)
         for (index i = device::thread_rank(); i < index{2} * a.plan.groups; i += route_tuning::threads)

@@ -9,6 +9,7 @@
 #include "../../../router/input_noise.hpp"
 #include "../../../router/order_key.hpp"
 #include "../../../router/reload_row.hpp"
+#include "../../../router/strictly_balanced.hpp"
 #include "../block_group.cuh"
 #include "../tuning/route.hpp"
 
@@ -61,6 +62,9 @@ struct route_args {
   // State of a balance loss that adapts, null without.
   const float* coefficient = nullptr;  ///< [1]
   float* active = nullptr;             ///< [2] += share of scores above zero, and 1, in training
+  // State of a router that learns thresholds, null without.
+  const float* threshold = nullptr;  ///< [E]
+  float* threshold_gap = nullptr;    ///< [E + 1] += (above - picked) / finite units; last: += 1, in training
 
   // Values of the call.
   const int* target = nullptr;       ///< [T] wanted experts for balance::supervised, or null
@@ -210,6 +214,7 @@ struct route_scratch {
   int* overflow = nullptr;           ///< [tiles] units with overflow, then their number before the tile
   column_key<C>* columns = nullptr;  ///< [E, T] keys of the units, where experts pick
   int* picked = nullptr;             ///< [E, T] position of the unit in the expert's run, -1 for none
+  int* above = nullptr;              ///< [E] units above the thresholds, where those learn
   int* tile_picks = nullptr;         ///< [tiles] slots of the units of a tile, then their number before it
   int* tile_range = nullptr;         ///< [tiles, 3] finite units without an expert; least and most experts of one
   unsigned* plan_words = nullptr;    ///< [G, 2] barriers of the blocks that share a group
@@ -249,6 +254,7 @@ route_scratch<C> cut_route_scratch(const sparse_plan<C>& p, arena& work) {
     s.picked = work.template take_raw<int>(E * p.tokens);
     s.tile_picks = work.template take_raw<int>(s.tiles);
     s.tile_range = work.template take_raw<int>(index{s.tiles} * 3);
+    if constexpr (learns_thresholds<Router>) s.above = work.template take_raw<int>(E);
   }
   if constexpr (schedule::plans) {
     s.plan_words = work.template take_raw<unsigned>(2 * G);

@@ -248,6 +248,9 @@ struct finish_phases : place_phases<Router, Capacity, T> {
       choices += wished, placed += served;
       if constexpr (Balance::has_bias)
         if (a.mode == run_mode::train) a.load[e] += static_cast<float>(wished);
+      if constexpr (learns_thresholds<Router>)
+        if (a.mode == run_mode::train && finite > 0)
+          a.threshold_gap[e] += static_cast<float>(static_cast<double>(w.above[e] - served) / static_cast<double>(finite));
     }
     choices = warp_group{}.sum(choices), placed = warp_group{}.sum(placed);
     int unpicked = 0, least = E, most = 0;
@@ -265,6 +268,8 @@ struct finish_phases : place_phases<Router, Capacity, T> {
         a.active[0] += static_cast<float>(static_cast<double>(choices) / static_cast<double>(finite * E));
         a.active[1] += 1;
       }
+    if constexpr (learns_thresholds<Router>)
+      if (a.mode == run_mode::train && finite > 0) a.threshold_gap[E] += 1;
     routing_stats s;
     s.experts = E, s.units = p.tokens;
     s.mixture = schedule::mixture;

@@ -222,6 +222,18 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
     price_sum[e] = 0;
   }
 }
+/// Thresholds move by `rate` times the mean gap of the training calls since the last commit, as on the CPU; the sums are
+/// cleared; when *halted they are forgotten.  One block.
+template <int Threads>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
+    move_thresholds_kernel(float* threshold, float* gap, int experts, float rate, const std::int32_t* halted) {
+  const float calls = halted && *halted ? 0.0f : gap[experts];
+  device::sync_block();
+  for (int e = device::thread_rank(); e <= experts; e += Threads) {
+    if (e < experts && calls > 0) threshold[e] += rate * gap[e] / calls;
+    gap[e] = 0;
+  }
+}
 
 }  // namespace backend::kernel
 }  // namespace polymoe
