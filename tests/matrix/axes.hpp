@@ -23,33 +23,47 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
 }  // namespace polymoe
 
 // X(A, identifier, where it appears, the type as a program writes it)
-#define MATRIX_ROUTERS(X, A)                                                                              \
-  X(A, top_1, both, top_k<1>)                                                                             \
-  X(A, top_2, both, top_k<2>)                                                                             \
-  X(A, top_2_sigmoid, both, top_k<2, score::sigmoid>)                                                     \
-  X(A, top_2_relu, page, top_k<2, score::relu>)                                                           \
-  X(A, top_2_constant_noise, both, top_k<2, score::noisy_constant<>>)                                     \
-  X(A, top_2_learned_noise, both, top_k<2, score::noisy_learned<>>)                                       \
-  X(A, top_2_standardized, both, top_k<2, score::standardized<>>)                                         \
-  X(A, top_2_dropout, page, top_k<2, score::logit_dropout<>>)                                             \
-  X(A, top_2_largest, page, top_k<2, score::largest_softmax<2>>)                                          \
-  X(A, paper_b_head, both,                                                                                \
-    top_k<2, score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>) \
-  X(A, top_2_sinkhorn, both, top_k<2, score::sinkhorn<>>)                                                 \
-  X(A, top_2_sinkhorn_plan, both, top_k<2, score::sinkhorn<score::by_plan>>)                              \
-  X(A, top_2_transport, both, top_k<2, score::sparse_transport<>>)                                        \
-  X(A, fixed, both, fixed<>)                                                                              \
-  X(A, hashed, both, hashed<score::softmax>)                                                              \
-  X(A, mixture, both, mixture<>)                                                                          \
-  X(A, mixture_noise, both, mixture<score::noisy_learned<>>)                                              \
-  X(A, expert_choice, both, expert_choice<>)                                                              \
-  X(A, expert_choice_noise, page, expert_choice<score::noisy_constant<>>)                                 \
-  X(A, expert_choice_sinkhorn, both, expert_choice<score::sinkhorn<>>)                                    \
-  X(A, expert_choice_sinkhorn_plan, both, expert_choice<score::sinkhorn<score::by_plan>>)                 \
-  X(A, expert_choice_transport, both, expert_choice<score::sparse_transport<>>)                           \
-  X(A, positive, both, positive<>)                                                                        \
-  X(A, soft_slots, both, soft_slots<>)                                                                    \
-  X(A, soft_slots_batch, both, soft_slots<axis::batch>)                                                   \
+#define MATRIX_ROUTERS(X, A)                                                                                           \
+  X(A, top_1, both, top_k<1>)                                                                                          \
+  X(A, top_2, both, top_k<2>)                                                                                          \
+  X(A, top_2_sigmoid, both, top_k<2, score::sigmoid>)                                                                  \
+  X(A, top_2_relu, page, top_k<2, score::relu>)                                                                        \
+  X(A, top_2_constant_noise, both, top_k<2, score::noisy_constant<>>)                                                  \
+  X(A, top_2_learned_noise, both, top_k<2, score::noisy_learned<>>)                                                    \
+  X(A, top_2_standardized, both, top_k<2, score::standardized<>>)                                                      \
+  X(A, top_2_dropout, page, top_k<2, score::logit_dropout<>>)                                                          \
+  X(A, top_2_largest, page, top_k<2, score::largest_softmax<2>>)                                                       \
+  X(A, top_2_jitter, page, top_k<2, score::gate_jitter<>>)                                                             \
+  X(A, top_2_input_dropout, page, top_k<2, score::gate_dropout<>>)                                                     \
+  X(A, top_2_bias, page, with_bias<top_k<2>>)                                                                          \
+  X(A, paper_b_head, both, with_bias<top_k<2,                                                                          \
+    score::gate_dropout<score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>>>) \
+  X(A, top_2_sinkhorn, both, top_k<2, score::sinkhorn<>>)                                                              \
+  X(A, top_2_sinkhorn_plan, both, top_k<2, score::sinkhorn<score::by_plan>>)                                           \
+  X(A, top_2_transport, both, top_k<2, score::sparse_transport<>>)                                                     \
+  X(A, top_2_transport_lbfgs, page, top_k<2, score::sparse_transport<score::solver::lbfgs>>)                           \
+  X(A, top_2_transport_newton, page, top_k<2, score::sparse_transport<score::solver::newton>>)                         \
+  X(A, top_1_balanced, both, top_k<1, score::balanced_assignment<>>)                                                   \
+  X(A, fixed, both, fixed<>)                                                                                           \
+  X(A, hashed, both, hashed<score::softmax>)                                                                           \
+  X(A, mixture, both, mixture<>)                                                                                       \
+  X(A, mixture_noise, both, mixture<score::noisy_learned<>>)                                                           \
+  X(A, mixture_bias, page, with_bias<mixture<>>)                                                                       \
+  X(A, mixture_sinkhorn_plan, page, mixture<score::sinkhorn<score::by_plan>>)                                          \
+  X(A, expert_choice, both, expert_choice<>)                                                                           \
+  X(A, expert_choice_noise, page, expert_choice<score::noisy_constant<>>)                                              \
+  X(A, expert_choice_bias, page, with_bias<expert_choice<score::gate_jitter<>>>)                                       \
+  X(A, expert_choice_sinkhorn, both, expert_choice<score::sinkhorn<>>)                                                 \
+  X(A, expert_choice_sinkhorn_plan, both, expert_choice<score::sinkhorn<score::by_plan>>)                              \
+  X(A, expert_choice_transport, both, expert_choice<score::sparse_transport<>>)                                        \
+  X(A, expert_choice_transport_plan, page,                                                                             \
+    expert_choice<score::sparse_transport<score::solver::newton, score::by_plan>>)                                     \
+  X(A, expert_choice_transport_prices, page,                                                                           \
+    expert_choice<score::sparse_transport<score::solver::newton, score::by_score, score::start::last_step>>)           \
+  X(A, strictly_balanced, both, strictly_balanced<>)                                                                   \
+  X(A, positive, both, positive<>)                                                                                     \
+  X(A, soft_slots, both, soft_slots<>)                                                                                 \
+  X(A, soft_slots_batch, both, soft_slots<axis::batch>)                                                                \
   X(A, soft_slots_plain, page, soft_slots<axis::image, false>)
 #define MATRIX_CAPACITIES(X, A)                    \
   X(A, unlimited, both, capacity::unlimited)       \

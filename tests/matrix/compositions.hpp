@@ -1,4 +1,4 @@
-// 360 compositions that meet all 273 supported triples of router, capacity and unit and all 1308
+// 392 compositions that meet all 297 supported triples of router, capacity and unit and all 1374
 // supported pairs of values that are tested.
 // Written by `support_matrix compositions`; the test matrix/cover checks it.
 #pragma once
@@ -22,10 +22,10 @@
   X(top_1, unlimited, position, class_token, head, over_chosen, of_choices, f64, input) \
   X(top_1, identity, gate, image_mean, conv_block, over_chosen, of_choices, f64, everything) \
   X(top_1, reroute, probability, class_token, identity, over_kept, of_choices, f64, input) \
-  X(top_1, identity, gate, token, mlp, over_kept, of_choices, f32, without_output) \
-  X(top_1, fallback, probability, image_mean, gated_mlp, sum, of_choices, b16, without_output) \
-  X(top_1, reroute, gate, class_token, depthwise_block, over_chosen, of_choices, dual_f64, everything) \
-  X(top_1, fallback, probability, token, head, over_kept, of_choices, dual_f32, nothing) \
+  X(top_1, identity, probability, token, mlp, over_kept, of_choices, f32, without_output) \
+  X(top_1, fallback, gate, image_mean, gated_mlp, sum, of_choices, b16, without_output) \
+  X(top_1, reroute, probability, class_token, depthwise_block, over_chosen, of_choices, dual_f64, everything) \
+  X(top_1, fallback, gate, token, head, over_kept, of_choices, dual_f32, nothing) \
   X(top_2, unlimited, position, class_token, gated_mlp, affinity, none, f64, without_output) \
   X(top_2, identity, gate, token, mlp, affinity, none, f64, without_output) \
   X(top_2, drop_to_zero, position, token, head, sum, none, f64, nothing) \
@@ -44,10 +44,10 @@
   X(top_2, drop, gate, token, gated_mlp, sum, of_choices, f64, input) \
   X(top_2, identity, gate, class_token, depthwise_block, sum, of_choices, f64, everything) \
   X(top_2, reroute, probability, class_token, conv_block, sum, of_choices, f64, everything) \
-  X(top_2, reroute, probability, image_mean, conv_block, sum, of_scores, f32, everything) \
-  X(top_2, identity, gate, class_token, depthwise_block, over_chosen, of_scores, b16, everything) \
-  X(top_2, identity, probability, token, identity, over_kept, of_scores, dual_f64, without_output) \
-  X(top_2, reroute, gate, image_mean, conv_block, sum, of_scores, dual_f32, everything) \
+  X(top_2, reroute, gate, image_mean, conv_block, sum, of_scores, f32, everything) \
+  X(top_2, identity, probability, class_token, depthwise_block, over_chosen, of_scores, b16, everything) \
+  X(top_2, identity, gate, token, identity, over_kept, of_scores, dual_f64, without_output) \
+  X(top_2, reroute, probability, image_mean, conv_block, sum, of_scores, dual_f32, everything) \
   X(top_2_sigmoid, drop, gate, token, mlp, affinity, none, f64, without_output) \
   X(top_2_sigmoid, fallback, position, token, head, affinity, none, f64, input) \
   X(top_2_sigmoid, identity, position, token, mlp, sum, none, f64, pre_activation) \
@@ -88,11 +88,11 @@
   X(top_2_constant_noise, identity, position, token, mlp, over_kept, of_noise, f64, input) \
   X(top_2_constant_noise, fallback, gate, image_mean, head, over_kept, of_noise, f64, without_output) \
   X(top_2_constant_noise, reroute, probability, class_token, conv_block, over_kept, of_noise, f64, everything) \
-  X(top_2_constant_noise, drop_to_zero, gate, token, head, affinity, of_noise, f32, input) \
-  X(top_2_constant_noise, drop, probability, image_mean, conv_block, affinity, of_noise, b16, everything) \
-  X(top_2_constant_noise, fallback, probability, class_token, conv_block, over_chosen, of_noise, b16, everything) \
-  X(top_2_constant_noise, drop, gate, class_token, conv_block, affinity, of_noise, dual_f64, everything) \
-  X(top_2_constant_noise, drop_to_zero, probability, token, mlp, affinity, of_noise, dual_f32, pre_activation) \
+  X(top_2_constant_noise, drop_to_zero, probability, token, head, affinity, of_noise, f32, input) \
+  X(top_2_constant_noise, drop, gate, image_mean, conv_block, affinity, of_noise, b16, everything) \
+  X(top_2_constant_noise, fallback, probability, image_mean, conv_block, over_chosen, of_noise, b16, everything) \
+  X(top_2_constant_noise, drop, probability, class_token, conv_block, affinity, of_noise, dual_f64, everything) \
+  X(top_2_constant_noise, drop_to_zero, gate, token, mlp, affinity, of_noise, dual_f32, pre_activation) \
   X(top_2_learned_noise, drop_to_zero, probability, class_token, identity, affinity, none, f64, pre_activation) \
   X(top_2_learned_noise, fallback, position, token, gated_mlp, affinity, none, f64, nothing) \
   X(top_2_learned_noise, reroute, gate, image_mean, depthwise_block, affinity, none, f64, everything) \
@@ -111,11 +111,11 @@
   X(top_2_learned_noise, drop_to_zero, gate, image_mean, head, over_kept, of_noise, f64, without_output) \
   X(top_2_learned_noise, identity, probability, class_token, conv_block, over_kept, of_noise, f64, everything) \
   X(top_2_learned_noise, reroute, position, token, mlp, over_kept, of_noise, f64, input) \
-  X(top_2_learned_noise, drop, gate, image_mean, depthwise_block, over_kept, of_noise, f32, everything) \
-  X(top_2_learned_noise, drop_to_zero, probability, class_token, identity, sum, of_noise, b16, nothing) \
-  X(top_2_learned_noise, drop_to_zero, gate, token, gated_mlp, over_chosen, of_noise, dual_f64, pre_activation) \
-  X(top_2_learned_noise, fallback, gate, image_mean, depthwise_block, over_kept, of_noise, dual_f64, everything) \
-  X(top_2_learned_noise, drop, probability, image_mean, depthwise_block, over_kept, of_noise, dual_f32, everything) \
+  X(top_2_learned_noise, drop, probability, image_mean, depthwise_block, over_kept, of_noise, f32, everything) \
+  X(top_2_learned_noise, drop_to_zero, gate, class_token, identity, sum, of_noise, b16, nothing) \
+  X(top_2_learned_noise, drop_to_zero, probability, token, gated_mlp, over_chosen, of_noise, dual_f64, pre_activation) \
+  X(top_2_learned_noise, fallback, gate, class_token, depthwise_block, over_kept, of_noise, dual_f64, everything) \
+  X(top_2_learned_noise, drop, gate, image_mean, depthwise_block, over_kept, of_noise, dual_f32, everything) \
   X(top_2_standardized, identity, gate, image_mean, depthwise_block, affinity, none, f64, everything) \
   X(top_2_standardized, drop_to_zero, gate, image_mean, head, sum, none, f64, without_output) \
   X(top_2_standardized, drop, probability, image_mean, depthwise_block, over_chosen, none, f64, everything) \
@@ -134,10 +134,10 @@
   X(top_2_standardized, unlimited, position, token, gated_mlp, over_chosen, of_choices, f64, nothing) \
   X(top_2_standardized, fallback, position, token, gated_mlp, over_chosen, of_choices, f64, nothing) \
   X(top_2_standardized, identity, position, token, mlp, over_kept, of_choices, f64, input) \
-  X(top_2_standardized, identity, gate, class_token, identity, sum, of_choices, f32, nothing) \
-  X(top_2_standardized, fallback, probability, token, head, over_chosen, of_choices, b16, pre_activation) \
-  X(top_2_standardized, reroute, gate, image_mean, mlp, over_kept, of_choices, dual_f64, input) \
-  X(top_2_standardized, identity, probability, class_token, gated_mlp, sum, of_choices, dual_f32, input) \
+  X(top_2_standardized, identity, probability, class_token, identity, sum, of_choices, f32, nothing) \
+  X(top_2_standardized, fallback, gate, token, head, over_chosen, of_choices, b16, pre_activation) \
+  X(top_2_standardized, reroute, probability, image_mean, mlp, over_kept, of_choices, dual_f64, input) \
+  X(top_2_standardized, identity, gate, class_token, gated_mlp, sum, of_choices, dual_f32, input) \
   X(paper_b_head, fallback, position, token, gated_mlp, affinity, none, f64, nothing) \
   X(paper_b_head, reroute, gate, image_mean, depthwise_block, affinity, none, f64, everything) \
   X(paper_b_head, unlimited, position, class_token, identity, over_chosen, none, f64, pre_activation) \
@@ -156,10 +156,10 @@
   X(paper_b_head, drop_to_zero, gate, image_mean, head, over_kept, of_noise, f64, without_output) \
   X(paper_b_head, identity, probability, class_token, conv_block, over_kept, of_noise, f64, everything) \
   X(paper_b_head, reroute, position, token, mlp, over_kept, of_noise, f64, input) \
-  X(paper_b_head, fallback, gate, token, mlp, over_chosen, of_noise, f32, without_output) \
-  X(paper_b_head, reroute, probability, image_mean, depthwise_block, over_kept, of_noise, b16, everything) \
-  X(paper_b_head, identity, gate, class_token, conv_block, sum, of_noise, dual_f64, everything) \
-  X(paper_b_head, fallback, probability, token, gated_mlp, over_chosen, of_noise, dual_f32, without_output) \
+  X(paper_b_head, fallback, probability, token, mlp, over_chosen, of_noise, f32, without_output) \
+  X(paper_b_head, reroute, gate, image_mean, depthwise_block, over_kept, of_noise, b16, everything) \
+  X(paper_b_head, identity, probability, class_token, conv_block, sum, of_noise, dual_f64, everything) \
+  X(paper_b_head, fallback, gate, token, gated_mlp, over_chosen, of_noise, dual_f32, without_output) \
   X(top_2_sinkhorn, unlimited, position, class_token, identity, affinity, none, f64, pre_activation) \
   X(top_2_sinkhorn, drop_to_zero, probability, token, gated_mlp, affinity, none, f64, nothing) \
   X(top_2_sinkhorn, identity, gate, image_mean, depthwise_block, affinity, none, f64, everything) \
@@ -178,10 +178,10 @@
   X(top_2_sinkhorn, identity, position, token, mlp, over_kept, of_scores, f64, input) \
   X(top_2_sinkhorn, fallback, gate, image_mean, head, over_kept, of_scores, f64, without_output) \
   X(top_2_sinkhorn, reroute, probability, class_token, conv_block, over_kept, of_scores, f64, everything) \
-  X(top_2_sinkhorn, reroute, gate, image_mean, depthwise_block, over_kept, of_scores, f32, everything) \
-  X(top_2_sinkhorn, identity, probability, class_token, conv_block, sum, of_scores, b16, everything) \
-  X(top_2_sinkhorn, fallback, gate, token, head, over_chosen, of_scores, dual_f64, nothing) \
-  X(top_2_sinkhorn, reroute, probability, image_mean, depthwise_block, over_kept, of_scores, dual_f32, everything) \
+  X(top_2_sinkhorn, reroute, probability, image_mean, depthwise_block, over_kept, of_scores, f32, everything) \
+  X(top_2_sinkhorn, identity, gate, class_token, conv_block, sum, of_scores, b16, everything) \
+  X(top_2_sinkhorn, fallback, probability, token, head, over_chosen, of_scores, dual_f64, nothing) \
+  X(top_2_sinkhorn, reroute, gate, image_mean, depthwise_block, over_kept, of_scores, dual_f32, everything) \
   X(top_2_sinkhorn_plan, unlimited, position, token, gated_mlp, affinity, none, f64, nothing) \
   X(top_2_sinkhorn_plan, drop, probability, image_mean, depthwise_block, affinity, none, f64, everything) \
   X(top_2_sinkhorn_plan, drop_to_zero, probability, class_token, identity, affinity, none, f64, pre_activation) \
@@ -200,10 +200,10 @@
   X(top_2_sinkhorn_plan, drop_to_zero, gate, image_mean, head, over_kept, of_scores, f64, without_output) \
   X(top_2_sinkhorn_plan, identity, probability, class_token, conv_block, over_kept, of_scores, f64, everything) \
   X(top_2_sinkhorn_plan, reroute, position, token, mlp, over_kept, of_scores, f64, input) \
-  X(top_2_sinkhorn_plan, identity, gate, class_token, conv_block, sum, of_scores, f32, everything) \
-  X(top_2_sinkhorn_plan, fallback, probability, token, identity, over_chosen, of_scores, b16, without_output) \
-  X(top_2_sinkhorn_plan, reroute, gate, image_mean, depthwise_block, over_kept, none, dual_f64, everything) \
-  X(top_2_sinkhorn_plan, identity, probability, class_token, conv_block, affinity, of_scores, dual_f32, everything) \
+  X(top_2_sinkhorn_plan, identity, probability, class_token, conv_block, sum, of_scores, f32, everything) \
+  X(top_2_sinkhorn_plan, unlimited, position, token, identity, over_chosen, of_scores, b16, without_output) \
+  X(top_2_sinkhorn_plan, fallback, gate, image_mean, mlp, over_kept, none, dual_f64, pre_activation) \
+  X(top_2_sinkhorn_plan, reroute, probability, class_token, depthwise_block, affinity, of_scores, dual_f32, everything) \
   X(top_2_transport, unlimited, position, class_token, identity, affinity, none, f64, pre_activation) \
   X(top_2_transport, drop_to_zero, probability, token, gated_mlp, affinity, none, f64, nothing) \
   X(top_2_transport, identity, gate, image_mean, depthwise_block, affinity, none, f64, everything) \
@@ -222,145 +222,177 @@
   X(top_2_transport, identity, position, token, mlp, over_kept, of_scores, f64, input) \
   X(top_2_transport, fallback, gate, image_mean, head, over_kept, of_scores, f64, without_output) \
   X(top_2_transport, reroute, probability, class_token, conv_block, over_kept, of_scores, f64, everything) \
-  X(top_2_transport, unlimited, position, token, mlp, sum, none, f32, pre_activation) \
-  X(top_2_transport, fallback, gate, image_mean, gated_mlp, over_chosen, of_scores, b16, input) \
-  X(top_2_transport, reroute, probability, class_token, depthwise_block, over_kept, none, dual_f64, everything) \
-  X(top_2_transport, unlimited, position, token, head, affinity, of_scores, dual_f32, nothing) \
-  X(fixed, unlimited, position, image_mean, head, sum, none, f64, without_output) \
-  X(fixed, unlimited, position, class_token, identity, over_chosen, of_scores, f64, pre_activation) \
-  X(fixed, unlimited, position, token, gated_mlp, affinity, of_choices, f64, nothing) \
-  X(fixed, drop, probability, image_mean, depthwise_block, affinity, of_choices, f64, everything) \
-  X(fixed, drop_to_zero, probability, class_token, identity, affinity, of_choices, f64, pre_activation) \
-  X(fixed, fallback, position, token, gated_mlp, affinity, of_choices, f64, nothing) \
-  X(fixed, reroute, gate, image_mean, depthwise_block, affinity, of_choices, f64, everything) \
-  X(fixed, drop, gate, class_token, conv_block, sum, of_choices, f64, everything) \
-  X(fixed, identity, position, token, mlp, sum, of_choices, f64, input) \
-  X(fixed, fallback, gate, image_mean, head, sum, of_choices, f64, without_output) \
-  X(fixed, reroute, probability, class_token, conv_block, sum, of_choices, f64, everything) \
-  X(fixed, drop_to_zero, probability, token, gated_mlp, over_chosen, of_choices, f64, nothing) \
-  X(fixed, identity, gate, image_mean, depthwise_block, over_chosen, of_choices, f64, everything) \
-  X(fixed, fallback, probability, class_token, identity, over_chosen, of_choices, f64, pre_activation) \
-  X(fixed, drop, gate, token, mlp, over_kept, of_choices, f64, input) \
-  X(fixed, drop_to_zero, gate, image_mean, head, over_kept, of_choices, f64, without_output) \
-  X(fixed, identity, probability, class_token, conv_block, over_kept, of_choices, f64, everything) \
-  X(fixed, reroute, position, token, mlp, over_kept, of_choices, f64, input) \
-  X(fixed, identity, gate, image_mean, conv_block, sum, of_choices, f32, everything) \
-  X(fixed, fallback, probability, class_token, identity, over_chosen, of_choices, b16, without_output) \
-  X(fixed, unlimited, position, token, mlp, over_kept, of_choices, dual_f64, pre_activation) \
-  X(fixed, reroute, gate, image_mean, depthwise_block, affinity, of_choices, dual_f32, everything) \
-  X(hashed, reroute, gate, image_mean, depthwise_block, over_chosen, none, f64, everything) \
-  X(hashed, unlimited, position, image_mean, head, over_kept, none, f64, without_output) \
-  X(hashed, unlimited, position, class_token, identity, affinity, of_scores, f64, pre_activation) \
-  X(hashed, reroute, probability, class_token, conv_block, over_kept, of_scores, f64, everything) \
-  X(hashed, drop_to_zero, probability, token, gated_mlp, affinity, of_choices, f64, nothing) \
-  X(hashed, identity, gate, image_mean, depthwise_block, affinity, of_choices, f64, everything) \
-  X(hashed, fallback, probability, class_token, identity, affinity, of_choices, f64, pre_activation) \
-  X(hashed, drop, gate, token, mlp, sum, of_choices, f64, input) \
-  X(hashed, drop_to_zero, gate, image_mean, head, sum, of_choices, f64, without_output) \
-  X(hashed, identity, probability, class_token, conv_block, sum, of_choices, f64, everything) \
-  X(hashed, reroute, position, token, mlp, sum, of_choices, f64, input) \
-  X(hashed, unlimited, position, token, gated_mlp, over_chosen, of_choices, f64, nothing) \
-  X(hashed, drop, probability, image_mean, depthwise_block, over_chosen, of_choices, f64, everything) \
-  X(hashed, drop_to_zero, probability, class_token, identity, over_chosen, of_choices, f64, pre_activation) \
-  X(hashed, fallback, position, token, gated_mlp, over_chosen, of_choices, f64, nothing) \
-  X(hashed, drop, gate, class_token, conv_block, over_kept, of_choices, f64, everything) \
-  X(hashed, identity, position, token, mlp, over_kept, of_choices, f64, input) \
-  X(hashed, fallback, gate, image_mean, head, over_kept, of_choices, f64, without_output) \
-  X(hashed, identity, probability, class_token, conv_block, sum, of_choices, f32, everything) \
-  X(hashed, unlimited, position, token, gated_mlp, over_chosen, of_choices, b16, input) \
-  X(hashed, fallback, gate, image_mean, head, over_kept, of_choices, dual_f64, nothing) \
-  X(hashed, reroute, probability, class_token, depthwise_block, affinity, of_choices, dual_f32, everything) \
-  X(mixture, unlimited, position, token, gated_mlp, affinity, none, f64, nothing) \
-  X(mixture, unlimited, position, class_token, identity, over_chosen, none, f64, pre_activation) \
-  X(mixture, unlimited, position, image_mean, head, sum, of_scores, f64, without_output) \
-  X(mixture, unlimited, position, token, mlp, over_kept, none, f32, input) \
-  X(mixture, unlimited, position, image_mean, conv_block, sum, of_scores, b16, everything) \
-  X(mixture, unlimited, position, class_token, depthwise_block, over_chosen, none, dual_f64, everything) \
-  X(mixture, unlimited, position, token, identity, affinity, of_scores, dual_f32, without_output) \
-  X(mixture_noise, unlimited, position, image_mean, gated_mlp, affinity, none, f64, nothing) \
-  X(mixture_noise, unlimited, position, class_token, head, sum, of_scores, f64, without_output) \
-  X(mixture_noise, unlimited, position, token, mlp, over_kept, of_scores, f64, input) \
-  X(mixture_noise, unlimited, position, image_mean, identity, over_chosen, none, f32, pre_activation) \
-  X(mixture_noise, unlimited, position, class_token, conv_block, sum, of_scores, b16, everything) \
-  X(mixture_noise, unlimited, position, image_mean, depthwise_block, over_kept, none, dual_f64, everything) \
-  X(mixture_noise, unlimited, position, token, gated_mlp, affinity, of_scores, dual_f32, nothing) \
-  X(expert_choice, unlimited, position, class_token, gated_mlp, affinity, none, f64, input) \
-  X(expert_choice, drop_to_zero, probability, token, head, affinity, none, f64, without_output) \
-  X(expert_choice, unlimited, position, token, identity, over_chosen, none, f64, everything) \
-  X(expert_choice, drop, probability, image_mean, depthwise_block, over_chosen, none, f64, everything) \
-  X(expert_choice, drop_to_zero, probability, class_token, gated_mlp, over_chosen, none, f64, input) \
-  X(expert_choice, drop, gate, token, identity, sum, of_scores, f64, nothing) \
-  X(expert_choice, drop_to_zero, gate, image_mean, mlp, sum, of_scores, f64, pre_activation) \
-  X(expert_choice, unlimited, position, image_mean, mlp, over_kept, of_scores, f64, pre_activation) \
-  X(expert_choice, drop, gate, class_token, conv_block, over_kept, of_scores, f64, everything) \
-  X(expert_choice, drop, gate, class_token, conv_block, sum, none, f32, everything) \
-  X(expert_choice, drop_to_zero, probability, token, head, over_chosen, of_scores, b16, without_output) \
-  X(expert_choice, drop, gate, image_mean, depthwise_block, over_kept, none, dual_f64, everything) \
-  X(expert_choice, drop_to_zero, probability, class_token, mlp, affinity, of_scores, dual_f32, pre_activation) \
-  X(expert_choice_sinkhorn, unlimited, position, image_mean, identity, affinity, none, f64, without_output) \
-  X(expert_choice_sinkhorn, drop, gate, class_token, conv_block, affinity, none, f64, everything) \
-  X(expert_choice_sinkhorn, drop, gate, token, gated_mlp, over_chosen, none, f64, input) \
-  X(expert_choice_sinkhorn, drop_to_zero, gate, image_mean, identity, over_chosen, none, f64, without_output) \
-  X(expert_choice_sinkhorn, unlimited, position, class_token, mlp, sum, of_scores, f64, pre_activation) \
-  X(expert_choice_sinkhorn, drop_to_zero, probability, token, head, sum, of_scores, f64, nothing) \
-  X(expert_choice_sinkhorn, unlimited, position, token, head, over_kept, of_scores, f64, nothing) \
-  X(expert_choice_sinkhorn, drop, probability, image_mean, depthwise_block, over_kept, of_scores, f64, everything) \
-  X(expert_choice_sinkhorn, drop_to_zero, probability, class_token, mlp, over_kept, of_scores, f64, pre_activation) \
-  X(expert_choice_sinkhorn, drop, gate, token, gated_mlp, sum, none, f32, input) \
-  X(expert_choice_sinkhorn, drop_to_zero, probability, image_mean, head, over_chosen, of_scores, b16, nothing) \
-  X(expert_choice_sinkhorn, drop, gate, class_token, conv_block, over_kept, none, dual_f64, everything) \
-  X(expert_choice_sinkhorn, drop_to_zero, probability, token, identity, affinity, of_scores, dual_f32, without_output) \
-  X(expert_choice_sinkhorn_plan, unlimited, position, token, gated_mlp, affinity, none, f64, input) \
-  X(expert_choice_sinkhorn_plan, drop, probability, image_mean, depthwise_block, affinity, none, f64, everything) \
-  X(expert_choice_sinkhorn_plan, drop_to_zero, probability, class_token, identity, affinity, none, f64, without_output) \
-  X(expert_choice_sinkhorn_plan, unlimited, position, class_token, identity, over_chosen, none, f64, without_output) \
-  X(expert_choice_sinkhorn_plan, drop_to_zero, probability, token, gated_mlp, over_chosen, none, f64, input) \
-  X(expert_choice_sinkhorn_plan, unlimited, position, image_mean, head, sum, of_scores, f64, nothing) \
-  X(expert_choice_sinkhorn_plan, drop, gate, class_token, conv_block, sum, of_scores, f64, everything) \
-  X(expert_choice_sinkhorn_plan, drop, gate, token, mlp, over_kept, of_scores, f64, pre_activation) \
-  X(expert_choice_sinkhorn_plan, drop_to_zero, gate, image_mean, head, over_kept, of_scores, f64, nothing) \
-  X(expert_choice_sinkhorn_plan, drop, gate, image_mean, depthwise_block, sum, none, f32, everything) \
-  X(expert_choice_sinkhorn_plan, drop_to_zero, probability, class_token, mlp, over_chosen, of_scores, b16, pre_activation) \
-  X(expert_choice_sinkhorn_plan, drop, gate, token, gated_mlp, over_kept, none, dual_f64, input) \
-  X(expert_choice_sinkhorn_plan, drop_to_zero, probability, image_mean, head, affinity, of_scores, dual_f32, nothing) \
-  X(expert_choice_transport, drop, gate, token, identity, affinity, none, f64, without_output) \
-  X(expert_choice_transport, drop_to_zero, gate, image_mean, gated_mlp, affinity, none, f64, input) \
-  X(expert_choice_transport, unlimited, position, image_mean, gated_mlp, over_chosen, none, f64, input) \
-  X(expert_choice_transport, drop, gate, class_token, conv_block, over_chosen, none, f64, everything) \
-  X(expert_choice_transport, unlimited, position, token, mlp, sum, of_scores, f64, pre_activation) \
-  X(expert_choice_transport, drop, probability, image_mean, depthwise_block, sum, of_scores, f64, everything) \
-  X(expert_choice_transport, drop_to_zero, probability, class_token, head, sum, of_scores, f64, nothing) \
-  X(expert_choice_transport, unlimited, position, class_token, head, over_kept, of_scores, f64, nothing) \
-  X(expert_choice_transport, drop_to_zero, probability, token, mlp, over_kept, of_scores, f64, pre_activation) \
-  X(expert_choice_transport, drop, gate, class_token, conv_block, sum, none, f32, everything) \
-  X(expert_choice_transport, drop_to_zero, probability, token, identity, over_chosen, of_scores, b16, without_output) \
-  X(expert_choice_transport, drop, gate, image_mean, depthwise_block, over_kept, none, dual_f64, everything) \
-  X(expert_choice_transport, drop_to_zero, probability, class_token, mlp, affinity, of_scores, dual_f32, pre_activation) \
-  X(positive, drop, gate, class_token, conv_block, over_kept, none, f64, everything) \
+  X(top_2_transport, unlimited, position, token, gated_mlp, sum, none, f32, input) \
+  X(top_2_transport, identity, gate, image_mean, conv_block, over_chosen, of_scores, b16, everything) \
+  X(top_2_transport, fallback, probability, class_token, head, over_kept, none, dual_f64, nothing) \
+  X(top_2_transport, unlimited, position, token, identity, affinity, of_scores, dual_f32, without_output) \
+  X(top_1_balanced, unlimited, position, token, gated_mlp, affinity, none, f64, nothing) \
+  X(top_1_balanced, drop, probability, image_mean, depthwise_block, affinity, none, f64, everything) \
+  X(top_1_balanced, drop_to_zero, probability, class_token, identity, affinity, none, f64, pre_activation) \
+  X(top_1_balanced, fallback, position, token, gated_mlp, affinity, none, f64, nothing) \
+  X(top_1_balanced, reroute, gate, image_mean, depthwise_block, affinity, none, f64, everything) \
+  X(top_1_balanced, unlimited, position, class_token, identity, over_chosen, none, f64, pre_activation) \
+  X(top_1_balanced, drop_to_zero, probability, token, gated_mlp, over_chosen, none, f64, nothing) \
+  X(top_1_balanced, identity, gate, image_mean, depthwise_block, over_chosen, none, f64, everything) \
+  X(top_1_balanced, fallback, probability, class_token, identity, over_chosen, none, f64, pre_activation) \
+  X(top_1_balanced, unlimited, position, image_mean, head, sum, of_scores, f64, without_output) \
+  X(top_1_balanced, drop, gate, class_token, conv_block, sum, of_scores, f64, everything) \
+  X(top_1_balanced, identity, position, token, mlp, sum, of_scores, f64, input) \
+  X(top_1_balanced, fallback, gate, image_mean, head, sum, of_scores, f64, without_output) \
+  X(top_1_balanced, reroute, probability, class_token, conv_block, sum, of_scores, f64, everything) \
+  X(top_1_balanced, drop, gate, token, mlp, over_kept, of_scores, f64, input) \
+  X(top_1_balanced, drop_to_zero, gate, image_mean, head, over_kept, of_scores, f64, without_output) \
+  X(top_1_balanced, identity, probability, class_token, conv_block, over_kept, of_scores, f64, everything) \
+  X(top_1_balanced, reroute, position, token, mlp, over_kept, of_scores, f64, input) \
+  X(top_1_balanced, reroute, gate, image_mean, depthwise_block, sum, none, f32, everything) \
+  X(top_1_balanced, identity, probability, class_token, conv_block, over_chosen, of_scores, b16, everything) \
+  X(top_1_balanced, unlimited, position, token, mlp, over_kept, none, dual_f64, pre_activation) \
+  X(top_1_balanced, fallback, gate, image_mean, gated_mlp, affinity, of_scores, dual_f32, input) \
+  X(fixed, unlimited, position, image_mean, head, over_kept, none, f64, without_output) \
+  X(fixed, unlimited, position, class_token, identity, affinity, of_scores, f64, pre_activation) \
+  X(fixed, drop_to_zero, probability, token, gated_mlp, affinity, of_choices, f64, nothing) \
+  X(fixed, identity, gate, image_mean, depthwise_block, affinity, of_choices, f64, everything) \
+  X(fixed, fallback, probability, class_token, identity, affinity, of_choices, f64, pre_activation) \
+  X(fixed, drop, gate, token, mlp, sum, of_choices, f64, input) \
+  X(fixed, drop_to_zero, gate, image_mean, head, sum, of_choices, f64, without_output) \
+  X(fixed, identity, probability, class_token, conv_block, sum, of_choices, f64, everything) \
+  X(fixed, reroute, position, token, mlp, sum, of_choices, f64, input) \
+  X(fixed, unlimited, position, token, gated_mlp, over_chosen, of_choices, f64, nothing) \
+  X(fixed, drop, probability, image_mean, depthwise_block, over_chosen, of_choices, f64, everything) \
+  X(fixed, drop_to_zero, probability, class_token, identity, over_chosen, of_choices, f64, pre_activation) \
+  X(fixed, fallback, position, token, gated_mlp, over_chosen, of_choices, f64, nothing) \
+  X(fixed, reroute, gate, image_mean, depthwise_block, over_chosen, of_choices, f64, everything) \
+  X(fixed, drop, gate, class_token, conv_block, over_kept, of_choices, f64, everything) \
+  X(fixed, identity, position, token, mlp, over_kept, of_choices, f64, input) \
+  X(fixed, fallback, gate, image_mean, head, over_kept, of_choices, f64, without_output) \
+  X(fixed, reroute, probability, class_token, conv_block, over_kept, of_choices, f64, everything) \
+  X(fixed, reroute, probability, class_token, depthwise_block, sum, of_choices, f32, everything) \
+  X(fixed, fallback, position, token, head, over_chosen, of_choices, b16, nothing) \
+  X(fixed, identity, gate, image_mean, conv_block, over_kept, of_choices, dual_f64, everything) \
+  X(fixed, reroute, probability, class_token, depthwise_block, affinity, of_choices, dual_f32, everything) \
+  X(hashed, unlimited, position, image_mean, head, sum, none, f64, without_output) \
+  X(hashed, unlimited, position, class_token, identity, over_chosen, of_scores, f64, pre_activation) \
+  X(hashed, unlimited, position, token, gated_mlp, affinity, of_choices, f64, nothing) \
+  X(hashed, drop, probability, image_mean, depthwise_block, affinity, of_choices, f64, everything) \
+  X(hashed, drop_to_zero, probability, class_token, identity, affinity, of_choices, f64, pre_activation) \
+  X(hashed, fallback, position, token, gated_mlp, affinity, of_choices, f64, nothing) \
+  X(hashed, reroute, gate, image_mean, depthwise_block, affinity, of_choices, f64, everything) \
+  X(hashed, drop, gate, class_token, conv_block, sum, of_choices, f64, everything) \
+  X(hashed, identity, position, token, mlp, sum, of_choices, f64, input) \
+  X(hashed, fallback, gate, image_mean, head, sum, of_choices, f64, without_output) \
+  X(hashed, reroute, probability, class_token, conv_block, sum, of_choices, f64, everything) \
+  X(hashed, drop_to_zero, probability, token, gated_mlp, over_chosen, of_choices, f64, nothing) \
+  X(hashed, identity, gate, image_mean, depthwise_block, over_chosen, of_choices, f64, everything) \
+  X(hashed, fallback, probability, class_token, identity, over_chosen, of_choices, f64, pre_activation) \
+  X(hashed, drop, gate, token, mlp, over_kept, of_choices, f64, input) \
+  X(hashed, drop_to_zero, gate, image_mean, head, over_kept, of_choices, f64, without_output) \
+  X(hashed, identity, probability, class_token, conv_block, over_kept, of_choices, f64, everything) \
+  X(hashed, reroute, position, token, mlp, over_kept, of_choices, f64, input) \
+  X(hashed, identity, position, token, identity, sum, of_choices, f32, without_output) \
+  X(hashed, fallback, gate, image_mean, mlp, over_chosen, of_choices, b16, pre_activation) \
+  X(hashed, reroute, probability, class_token, conv_block, over_kept, of_choices, dual_f64, everything) \
+  X(hashed, identity, position, token, gated_mlp, affinity, of_choices, dual_f32, input) \
+  X(mixture, unlimited, position, class_token, identity, affinity, none, f64, pre_activation) \
+  X(mixture, unlimited, position, token, gated_mlp, over_chosen, none, f64, nothing) \
+  X(mixture, unlimited, position, image_mean, head, over_kept, of_scores, f64, without_output) \
+  X(mixture, unlimited, position, image_mean, mlp, sum, none, f32, input) \
+  X(mixture, unlimited, position, class_token, conv_block, over_chosen, of_scores, b16, everything) \
+  X(mixture, unlimited, position, image_mean, depthwise_block, over_kept, none, dual_f64, everything) \
+  X(mixture, unlimited, position, token, head, affinity, of_scores, dual_f32, nothing) \
+  X(mixture_noise, unlimited, position, image_mean, gated_mlp, over_chosen, none, f64, nothing) \
+  X(mixture_noise, unlimited, position, token, mlp, sum, of_scores, f64, input) \
+  X(mixture_noise, unlimited, position, class_token, head, over_kept, of_scores, f64, without_output) \
+  X(mixture_noise, unlimited, position, class_token, identity, affinity, none, f32, pre_activation) \
+  X(mixture_noise, unlimited, position, image_mean, conv_block, sum, of_scores, b16, everything) \
+  X(mixture_noise, unlimited, position, class_token, depthwise_block, over_chosen, none, dual_f64, everything) \
+  X(mixture_noise, unlimited, position, token, gated_mlp, over_kept, of_scores, dual_f32, without_output) \
+  X(expert_choice, unlimited, position, token, identity, affinity, none, f64, everything) \
+  X(expert_choice, drop, probability, image_mean, depthwise_block, affinity, none, f64, everything) \
+  X(expert_choice, drop_to_zero, probability, class_token, gated_mlp, affinity, none, f64, input) \
+  X(expert_choice, unlimited, position, class_token, gated_mlp, over_chosen, none, f64, input) \
+  X(expert_choice, drop_to_zero, probability, token, head, over_chosen, none, f64, without_output) \
+  X(expert_choice, unlimited, position, image_mean, mlp, sum, of_scores, f64, pre_activation) \
+  X(expert_choice, drop, gate, class_token, conv_block, sum, of_scores, f64, everything) \
+  X(expert_choice, drop, gate, token, identity, over_kept, of_scores, f64, nothing) \
+  X(expert_choice, drop_to_zero, gate, image_mean, mlp, over_kept, of_scores, f64, pre_activation) \
+  X(expert_choice, drop, gate, token, identity, sum, none, f32, nothing) \
+  X(expert_choice, drop_to_zero, probability, image_mean, head, over_chosen, of_scores, b16, without_output) \
+  X(expert_choice, drop, gate, class_token, depthwise_block, over_kept, none, dual_f64, everything) \
+  X(expert_choice, drop_to_zero, probability, token, mlp, affinity, of_scores, dual_f32, pre_activation) \
+  X(expert_choice_sinkhorn, drop, gate, token, gated_mlp, affinity, none, f64, input) \
+  X(expert_choice_sinkhorn, drop_to_zero, gate, image_mean, identity, affinity, none, f64, without_output) \
+  X(expert_choice_sinkhorn, unlimited, position, image_mean, identity, over_chosen, none, f64, without_output) \
+  X(expert_choice_sinkhorn, drop, gate, class_token, conv_block, over_chosen, none, f64, everything) \
+  X(expert_choice_sinkhorn, unlimited, position, token, head, sum, of_scores, f64, nothing) \
+  X(expert_choice_sinkhorn, drop, probability, image_mean, depthwise_block, sum, of_scores, f64, everything) \
+  X(expert_choice_sinkhorn, drop_to_zero, probability, class_token, mlp, sum, of_scores, f64, pre_activation) \
+  X(expert_choice_sinkhorn, unlimited, position, class_token, mlp, over_kept, of_scores, f64, pre_activation) \
+  X(expert_choice_sinkhorn, drop_to_zero, probability, token, head, over_kept, of_scores, f64, nothing) \
+  X(expert_choice_sinkhorn, drop, gate, image_mean, conv_block, sum, none, f32, everything) \
+  X(expert_choice_sinkhorn, drop_to_zero, probability, class_token, gated_mlp, over_chosen, of_scores, b16, input) \
+  X(expert_choice_sinkhorn, drop, gate, token, identity, over_kept, none, dual_f64, nothing) \
+  X(expert_choice_sinkhorn, drop_to_zero, probability, image_mean, head, affinity, of_scores, dual_f32, without_output) \
+  X(expert_choice_sinkhorn_plan, unlimited, position, class_token, identity, affinity, none, f64, without_output) \
+  X(expert_choice_sinkhorn_plan, drop_to_zero, probability, token, gated_mlp, affinity, none, f64, input) \
+  X(expert_choice_sinkhorn_plan, unlimited, position, token, gated_mlp, over_chosen, none, f64, input) \
+  X(expert_choice_sinkhorn_plan, drop, probability, image_mean, depthwise_block, over_chosen, none, f64, everything) \
+  X(expert_choice_sinkhorn_plan, drop_to_zero, probability, class_token, identity, over_chosen, none, f64, without_output) \
+  X(expert_choice_sinkhorn_plan, drop, gate, token, mlp, sum, of_scores, f64, pre_activation) \
+  X(expert_choice_sinkhorn_plan, drop_to_zero, gate, image_mean, head, sum, of_scores, f64, nothing) \
+  X(expert_choice_sinkhorn_plan, unlimited, position, image_mean, head, over_kept, of_scores, f64, nothing) \
+  X(expert_choice_sinkhorn_plan, drop, gate, class_token, conv_block, over_kept, of_scores, f64, everything) \
+  X(expert_choice_sinkhorn_plan, drop, gate, class_token, depthwise_block, sum, none, f32, everything) \
+  X(expert_choice_sinkhorn_plan, drop_to_zero, probability, token, mlp, over_chosen, of_scores, b16, pre_activation) \
+  X(expert_choice_sinkhorn_plan, drop, gate, image_mean, conv_block, over_kept, none, dual_f64, everything) \
+  X(expert_choice_sinkhorn_plan, drop_to_zero, probability, class_token, gated_mlp, affinity, of_scores, dual_f32, input) \
+  X(expert_choice_transport, unlimited, position, image_mean, gated_mlp, affinity, none, f64, input) \
+  X(expert_choice_transport, drop, gate, class_token, conv_block, affinity, none, f64, everything) \
+  X(expert_choice_transport, drop, gate, token, identity, over_chosen, none, f64, without_output) \
+  X(expert_choice_transport, drop_to_zero, gate, image_mean, gated_mlp, over_chosen, none, f64, input) \
+  X(expert_choice_transport, unlimited, position, class_token, head, sum, of_scores, f64, nothing) \
+  X(expert_choice_transport, drop_to_zero, probability, token, mlp, sum, of_scores, f64, pre_activation) \
+  X(expert_choice_transport, unlimited, position, token, mlp, over_kept, of_scores, f64, pre_activation) \
+  X(expert_choice_transport, drop, probability, image_mean, depthwise_block, over_kept, of_scores, f64, everything) \
+  X(expert_choice_transport, drop_to_zero, probability, class_token, head, over_kept, of_scores, f64, nothing) \
+  X(expert_choice_transport, drop, gate, token, identity, sum, none, f32, nothing) \
+  X(expert_choice_transport, drop_to_zero, probability, image_mean, head, over_chosen, of_scores, b16, without_output) \
+  X(expert_choice_transport, drop, gate, class_token, depthwise_block, over_kept, none, dual_f64, everything) \
+  X(expert_choice_transport, drop_to_zero, probability, token, mlp, affinity, of_scores, dual_f32, pre_activation) \
+  X(strictly_balanced, drop, gate, token, identity, affinity, none, f64, without_output) \
+  X(strictly_balanced, drop_to_zero, probability, image_mean, gated_mlp, affinity, none, f64, input) \
+  X(strictly_balanced, drop, position, class_token, conv_block, over_chosen, none, f64, everything) \
+  X(strictly_balanced, drop, probability, image_mean, depthwise_block, sum, of_scores, f64, everything) \
+  X(strictly_balanced, drop_to_zero, gate, class_token, head, sum, of_scores, f64, nothing) \
+  X(strictly_balanced, drop_to_zero, gate, token, mlp, over_kept, of_scores, f64, pre_activation) \
+  X(strictly_balanced, drop, gate, image_mean, conv_block, sum, none, f32, everything) \
+  X(strictly_balanced, drop_to_zero, probability, class_token, gated_mlp, over_chosen, of_scores, b16, input) \
+  X(strictly_balanced, drop, position, token, identity, over_kept, none, dual_f64, nothing) \
+  X(strictly_balanced, drop_to_zero, gate, image_mean, head, affinity, of_scores, dual_f32, without_output) \
+  X(positive, drop, probability, class_token, conv_block, over_kept, none, f64, everything) \
   X(positive, unlimited, position, class_token, gated_mlp, affinity, relu_l1, f64, input) \
-  X(positive, drop_to_zero, probability, token, head, affinity, relu_l1, f64, without_output) \
-  X(positive, drop, gate, token, identity, sum, relu_l1, f64, nothing) \
+  X(positive, drop_to_zero, gate, token, head, affinity, relu_l1, f64, without_output) \
+  X(positive, drop, probability, token, identity, sum, relu_l1, f64, nothing) \
   X(positive, unlimited, position, token, identity, over_chosen, relu_l1, f64, without_output) \
-  X(positive, drop, probability, image_mean, depthwise_block, over_chosen, relu_l1, f64, everything) \
-  X(positive, drop_to_zero, probability, class_token, gated_mlp, over_chosen, relu_l1, f64, input) \
+  X(positive, drop, gate, image_mean, depthwise_block, over_chosen, relu_l1, f64, everything) \
+  X(positive, drop_to_zero, gate, class_token, gated_mlp, over_chosen, relu_l1, f64, input) \
   X(positive, unlimited, position, image_mean, mlp, over_kept, relu_l1, f64, pre_activation) \
-  X(positive, drop_to_zero, gate, image_mean, mlp, sum, of_scores, f64, pre_activation) \
-  X(positive, drop, position, token, gated_mlp, sum, relu_l1, f32, input) \
-  X(positive, drop_to_zero, gate, image_mean, depthwise_block, sum, relu_l1, f32, everything) \
-  X(positive, drop_to_zero, gate, image_mean, head, over_chosen, relu_l1, b16, nothing) \
-  X(positive, drop, probability, class_token, conv_block, over_kept, relu_l1, dual_f64, everything) \
-  X(positive, drop_to_zero, position, token, identity, affinity, relu_l1, dual_f32, without_output) \
+  X(positive, drop_to_zero, probability, image_mean, mlp, sum, of_scores, f64, pre_activation) \
+  X(positive, drop, probability, class_token, conv_block, sum, relu_l1, f32, everything) \
+  X(positive, drop_to_zero, gate, class_token, depthwise_block, sum, relu_l1, f32, everything) \
+  X(positive, drop_to_zero, position, token, mlp, over_chosen, relu_l1, b16, pre_activation) \
+  X(positive, drop, gate, image_mean, depthwise_block, over_kept, relu_l1, dual_f64, everything) \
+  X(positive, drop_to_zero, probability, class_token, gated_mlp, affinity, relu_l1, dual_f32, input) \
   X(soft_slots, unlimited, position, token, head, affinity, none, f64, nothing) \
   X(soft_slots, unlimited, position, image_mean, identity, affinity, none, f64, pre_activation) \
   X(soft_slots, unlimited, position, class_token, mlp, affinity, none, f64, input) \
-  X(soft_slots, unlimited, position, image_mean, gated_mlp, affinity, none, f32, everything) \
-  X(soft_slots, unlimited, position, class_token, conv_block, affinity, none, b16, everything) \
-  X(soft_slots, unlimited, position, image_mean, depthwise_block, affinity, none, dual_f64, everything) \
-  X(soft_slots, unlimited, position, token, mlp, affinity, none, dual_f32, pre_activation) \
+  X(soft_slots, unlimited, position, token, gated_mlp, affinity, none, f32, everything) \
+  X(soft_slots, unlimited, position, image_mean, conv_block, affinity, none, b16, everything) \
+  X(soft_slots, unlimited, position, class_token, depthwise_block, affinity, none, dual_f64, everything) \
+  X(soft_slots, unlimited, position, token, head, affinity, none, dual_f32, nothing) \
   X(soft_slots_batch, unlimited, position, token, gated_mlp, affinity, none, f64, nothing) \
   X(soft_slots_batch, unlimited, position, image_mean, head, affinity, none, f64, pre_activation) \
   X(soft_slots_batch, unlimited, position, class_token, identity, affinity, none, f64, input) \
-  X(soft_slots_batch, unlimited, position, class_token, mlp, affinity, none, f32, everything) \
-  X(soft_slots_batch, unlimited, position, image_mean, conv_block, affinity, none, b16, everything) \
-  X(soft_slots_batch, unlimited, position, class_token, depthwise_block, affinity, none, dual_f64, everything) \
-  X(soft_slots_batch, unlimited, position, token, head, affinity, none, dual_f32, input)
+  X(soft_slots_batch, unlimited, position, image_mean, mlp, affinity, none, f32, everything) \
+  X(soft_slots_batch, unlimited, position, class_token, conv_block, affinity, none, b16, everything) \
+  X(soft_slots_batch, unlimited, position, image_mean, depthwise_block, affinity, none, dual_f64, everything) \
+  X(soft_slots_batch, unlimited, position, token, identity, affinity, none, dual_f32, pre_activation)

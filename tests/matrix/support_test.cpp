@@ -43,7 +43,11 @@ TEST_CASE("verdicts that the manuals promise") {
   CHECK(say(expert, expert_values::conv_block, backend, backend_values::on_cuda) ==
         verdict::M028_convolution_of_backend);
   CHECK(say(scalar, scalar_values::dual_f32, backend, backend_values::on_cuda) == verdict::M021_scalar_of_backend);
+  CHECK(say(router, router_values::strictly_balanced, capacity, capacity_values::unlimited) ==
+        verdict::M036_thresholds_of_rows);
+  CHECK(say(router, router_values::top_1_balanced, backend, backend_values::on_cuda) == verdict::ok);
   CHECK(code_of(verdict::M029_convolution_needs_maps) == "M029");
+  CHECK(code_of(verdict::M036_thresholds_of_rows) == "M036");
 }
 
 }  // namespace matrix

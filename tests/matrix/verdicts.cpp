@@ -125,13 +125,18 @@ census count_compositions() {
 }
 
 namespace {
-/// The codes in the order of the enumeration: an enumerator says its code, not its number.
+/// The codes by the numbers of the enumerators, which follow each other but where one says its own.
 std::vector<std::string> read_codes() {
   const std::string text = project_text("include/polymoe/layer/support.hpp");
   const std::size_t first = text.find("enum class verdict {"), end = text.find("};", first);
   std::vector<std::string> codes;
   std::size_t at = text.find("ok,", first);
-  for (codes.push_back("ok"); (at = text.find("\n  M", at)) < end; ++at) codes.push_back(text.substr(at + 3, 4));
+  for (codes.push_back("ok"); (at = text.find("\n  M", at)) < end; ++at) {
+    const std::string line = text.substr(at + 3, text.find('\n', at + 1) - at - 3);
+    if (const std::size_t sign = line.find("= "); sign != std::string::npos)
+      codes.resize(std::stoul(line.substr(sign + 2)));
+    codes.push_back(line.substr(0, 4));
+  }
   return codes;
 }
 }  // namespace
