@@ -16,6 +16,7 @@
 #include <variant>
 #include <vector>
 
+#include <polymoe/analysis/routing_choices.hpp>
 #include <polymoe/layer/stats.hpp>
 #include <polymoe/nn/module.hpp>
 #include <polymoe/plan/dense_plan.hpp>
@@ -59,6 +60,9 @@ class any_layer {
     friend void count_class_expert(const plan_type& p, const std::int32_t* labels, index images,
                                    std::vector<double>& counts) {
       std::visit([&](const auto& plan) { polymoe::count_class_expert(plan, labels, images, counts); }, p.of);
+    }
+    friend void add_choices(const plan_type& p, polymoe::analysis::routing_choices& to) {
+      std::visit([&](const auto& plan) { to.add(plan); }, p.of);
     }
   };
 

@@ -42,7 +42,21 @@ void arm_record::resume(const std::map<std::string, std::string>& meta, index ep
                    identity_);
   const std::string part = folder_ + "/part.json";
   if (std::filesystem::exists(part)) result_ = read_result(part, identity_);
-  result_.epochs.resize(static_cast<std::size_t>(std::min<index>(epoch, static_cast<index>(result_.epochs.size()))));
+  const auto shorten = [epoch](auto& list) {
+    list.resize(static_cast<std::size_t>(std::min<index>(epoch, static_cast<index>(list.size()))));
+  };
+  shorten(result_.epochs);
+  for (const char* curve : epoch_curves)
+    if (const auto kept = result_.lists.find(curve); kept != result_.lists.end()) shorten(kept->second);
+  if (epoch > 0 && std::filesystem::exists(choices_file(epoch))) before_ = read_choices(choices_file(epoch));
+}
+
+std::string arm_record::choices_file(index epoch) const {
+  return folder_ + "/choices-" + std::to_string(epoch) + ".safetensors";
+}
+polymoe::analysis::routing_choices& arm_record::choices(std::size_t l) {
+  choices_.resize(std::max(choices_.size(), l + 1));
+  return choices_[l];
 }
 
 void arm_record::begin(index epoch, index steps_per_epoch) {
@@ -67,6 +81,9 @@ void arm_record::end_epoch(index epoch, const polymoe::train_summary& train, con
     e.load = train.experts.layers.back().load, e.drop_rate = train.experts.drop_rate(),
     e.entropy = train.experts.entropy();
   result_.epochs.push_back(e);
+  add_epoch(result_, validation, before_, choices_);
+  before_ = std::move(choices_);
+  choices_.clear();
   csv_->row(epoch, {e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy, e.seconds, e.drop_rate,
                     e.entropy});
   char text[200];
@@ -78,7 +95,16 @@ void arm_record::end_epoch(index epoch, const polymoe::train_summary& train, con
   bar_->message(text);
 }
 
-void arm_record::save() const { write_result(folder_ + "/part.json", result_, identity_); }
+// A run that is killed between two of these files goes on from the checkpoint that is there, so what belongs to it stays
+// until the next one is complete: epochs too many are dropped, and each epoch has its own file of choices.
+void arm_record::save(index epoch) const {
+  write_result(folder_ + "/part.json", result_, identity_);
+  if (epoch > 0 && !before_.empty()) write_choices(choices_file(epoch), before_);
+}
+void arm_record::saved(index epoch) const {
+  std::error_code ignored;
+  std::filesystem::remove(choices_file(epoch - 1), ignored);
+}
 
 result arm_record::stopped_after(index step) {
   bar_->message(label_ + ": stopped after step " + std::to_string(step) + ", saved in " + checkpoint_);
@@ -103,12 +129,14 @@ void arm_record::test(const polymoe::train_summary& test) {
     r.figures["entropy"] = test.experts.entropy(), r.figures["dead_experts"] = test.experts.dead_experts();
     r.lists["load"] = test.experts.layers.back().load;
     r.lists["class_expert"] = test.class_expert.back();
+    add_use(r, test, choices_);
   }
   for (const index n : test.confusion) r.lists["confusion"].push_back(static_cast<double>(n));
 }
 
 result arm_record::finish() const {
   write_result(folder_ + "/result.json", result_, identity_);
+  saved(settings_.epochs + 1);
   return result_;
 }
 

@@ -103,6 +103,8 @@ std::string identity_of(const settings&);
 
 /// Values of a figure for one arm, seed by seed; seeds that lack it are left out.
 std::vector<double> values_of(const std::vector<result>&, const std::string& arm, const std::string& figure);
+/// Element-wise mean of a list over the seeds of an arm; empty when no run has it.
+std::vector<double> mean_list(const std::vector<result>&, const std::string& arm, const std::string& name);
 /// "0.8716 ± 0.0021 (5)", "-" for none; `scale` multiplies.
 std::string text_of(const std::vector<double>&, const char* format, double scale = 1);
 
@@ -111,11 +113,15 @@ struct figure_row {
   const char* format = "%.4f";
   double scale = 1;
 };
-/// One row a figure, one column an arm: mean, standard error and number of seeds; then the paired differences to the
-/// first arm with bootstrap interval and sign test.  Printed, and added to the report.
+/// One row a figure, one column an arm: mean, standard error and number of seeds.  Printed, and added to the report.
+void add_figures(polymoe::report&, const std::vector<arm>&, const std::vector<result>&, const std::vector<figure_row>&);
+/// The same, then the paired differences of the test accuracy to the first arm with bootstrap interval and sign test.
 void add_tables(polymoe::report&, const std::vector<arm>&, const std::vector<result>&, const std::vector<figure_row>&);
 /// Accuracy and loss over epochs, one line an arm (mean over seeds).
 void add_curves(polymoe::report&, const std::vector<arm>&, const std::vector<result>&);
+/// How experts are used: load, switching between epochs, co-activation, who serves which class.
+void add_routing(polymoe::report&, const std::vector<arm>&, const std::vector<result>&,
+                 const std::vector<std::string>& class_names);
 /// What each arm's layers are, in a line each.
 void add_descriptions(polymoe::report&, const std::vector<arm>&, const std::vector<result>&);
 /// The last section (data, options, command); writes <out>/report.html and says so.  The program's exit status.

@@ -12,6 +12,13 @@ std::string formatted(const char* format, double x) {
   std::snprintf(text, sizeof text, format, x);
   return text;
 }
+/// Those that have a result.
+std::vector<const arm*> arms_of(const std::vector<arm>& arms, const std::vector<result>& all) {
+  std::vector<const arm*> ran;
+  for (const arm& a : arms)
+    if (std::any_of(all.begin(), all.end(), [&](const result& r) { return r.arm == a.name; })) ran.push_back(&a);
+  return ran;
+}
 
 }  // namespace
 
@@ -23,6 +30,19 @@ std::vector<double> values_of(const std::vector<result>& all, const std::string&
   return v;
 }
 
+std::vector<double> mean_list(const std::vector<result>& all, const std::string& arm, const std::string& name) {
+  std::vector<double> sum;
+  double n = 0;
+  for (const result& r : all)
+    if (const auto it = r.lists.find(name); r.arm == arm && it != r.lists.end()) {
+      if (sum.empty()) sum.assign(it->second.size(), 0.0);
+      for (std::size_t i = 0; i < std::min(sum.size(), it->second.size()); ++i) sum[i] += it->second[i];
+      ++n;
+    }
+  for (double& x : sum) x /= n;
+  return sum;
+}
+
 std::string text_of(const std::vector<double>& v, const char* format, double scale) {
   if (v.empty()) return "-";
   const auto s = polymoe::analysis::summarise(v);
@@ -31,11 +51,9 @@ std::string text_of(const std::vector<double>& v, const char* format, double sca
          std::to_string(v.size()) + ")";
 }
 
-void add_tables(polymoe::report& page, const std::vector<arm>& arms, const std::vector<result>& all,
-                const std::vector<figure_row>& rows) {
-  std::vector<const arm*> ran;
-  for (const arm& a : arms)
-    if (std::any_of(all.begin(), all.end(), [&](const result& r) { return r.arm == a.name; })) ran.push_back(&a);
+void add_figures(polymoe::report& page, const std::vector<arm>& arms, const std::vector<result>& all,
+                 const std::vector<figure_row>& rows) {
+  const std::vector<const arm*> ran = arms_of(arms, all);
   std::vector<std::string> header{"figure"};
   for (const arm* a : ran) header.push_back(a->name);
   std::vector<std::vector<std::string>> cells;
@@ -53,7 +71,12 @@ void add_tables(polymoe::report& page, const std::vector<arm>& arms, const std::
     std::printf("\n");
   }
   page.table("Mean, standard error and number of seeds", header, cells);
+}
 
+void add_tables(polymoe::report& page, const std::vector<arm>& arms, const std::vector<result>& all,
+                const std::vector<figure_row>& rows) {
+  add_figures(page, arms, all, rows);
+  const std::vector<const arm*> ran = arms_of(arms, all);
   if (ran.size() < 2) return;
   std::vector<std::vector<std::string>> pairs;
   for (std::size_t i = 1; i < ran.size(); ++i) {

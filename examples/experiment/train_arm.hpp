@@ -8,9 +8,8 @@
 
 #include <polymoe/train/log.hpp>
 #include <polymoe/train/progress.hpp>
-#include <polymoe/train/trainer.hpp>
 
-#include "experiment.hpp"
+#include "choices.hpp"
 #include "interrupt.hpp"
 
 namespace experiment {
@@ -37,22 +36,32 @@ class arm_record {
   void begin(index epoch, index steps_per_epoch);
   void begin_epoch(index epoch, index step) { bar_->begin_epoch(epoch, step); }
   void step(const polymoe::train_step&);
+  /// Before an evaluation whose plans go to choices(): forgets those of the one before.
+  void begin_choices() { choices_.clear(); }
+  /// Of the l-th layer of experts.
+  polymoe::analysis::routing_choices& choices(std::size_t l);
+  /// `validation` with its choices(), which are compared with those of the epoch before.
   void end_epoch(index epoch, const polymoe::train_summary& train, const polymoe::train_summary& validation);
-  /// Writes the epochs so far, to be read by resume().
-  void save() const;
+  /// Writes the epochs so far, to be read by resume(), before the checkpoint of a run in epoch `epoch`.
+  void save(index epoch) const;
+  /// After that checkpoint.
+  void saved(index epoch) const;
   /// Of a run that was stopped, inside an epoch after step `step`, or between epochs.
   result stopped_after(index step);
   result stopped();
-  /// Adds the figures of the test images.
+  /// Adds the figures of the test images, with their choices().
   void test(const polymoe::train_summary&);
   result& so_far() { return result_; }
   /// Writes result.json.
   result finish() const;
 
  private:
+  std::string choices_file(index epoch) const;
+
   const settings& settings_;
   std::string folder_, checkpoint_, identity_, label_;
   result result_;
+  layer_choices choices_, before_;  ///< of the current evaluation; at the end of the last epoch
   std::unique_ptr<polymoe::csv_log> csv_;
   std::unique_ptr<polymoe::progress> bar_;
 };
@@ -67,8 +76,15 @@ result train_arm(const std::string& name, std::uint64_t seed, const settings& s,
     record.resume(meta, t.epoch());
   }
   const auto save = [&] {
-    record.save();
+    record.save(t.epoch());
     t.save(record.checkpoint(), record.meta());
+    record.saved(t.epoch());
+  };
+  const auto note_choices = [&](index, index) {
+    std::size_t l = 0;
+    polymoe::each_expert_layer(t.work().module(), t.work().saved(), [&](auto& layer, auto& saved) {
+      add_choices(layer.plan(t.work().ctx(), saved), record.choices(l++));
+    });
   };
   record.begin(t.epoch(), t.steps_per_epoch());
   while (!t.finished()) {
@@ -81,12 +97,14 @@ result train_arm(const std::string& name, std::uint64_t seed, const settings& s,
         return record.stopped_after(t.step_count());
       }
     } while (t.step_in_epoch() != 0);
-    const polymoe::train_summary train = t.epoch_summary(), validation = t.evaluate();
+    record.begin_choices();
+    const polymoe::train_summary train = t.epoch_summary(), validation = t.evaluate(note_choices);
     record.end_epoch(epoch, train, validation);
     save();
     if (program::stop_requested && !t.finished()) return record.stopped();
   }
-  record.test(t.evaluate_on(data.test));
+  record.begin_choices();
+  record.test(t.evaluate_on(data.test, 0, note_choices));
   finish(t, record.so_far());
   return record.finish();
 }

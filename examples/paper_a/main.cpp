@@ -154,6 +154,9 @@ int run(experiment::settings& s, const paper_a::options& o, const experiment::im
                           {"training time, s", "train_seconds", "%.0f"}});
   page.section("Learning");
   experiment::add_curves(page, arms, all);
+  // Of the largest width: the others' pictures would be dozens more.
+  const std::vector<experiment::arm> widest(arms.end() - static_cast<std::ptrdiff_t>(std::size(kinds)), arms.end());
+  experiment::add_routing(page, widest, all, data.test.class_names);
   return experiment::finish(page, s, data);
 }
 

@@ -21,20 +21,6 @@ using experiment::index;
 using experiment::result;
 using paper_b::head;
 
-/// Element-wise mean of a list over the seeds of an arm; empty when no run has it.
-std::vector<double> mean_list(const std::vector<result>& all, const std::string& arm, const std::string& name) {
-  std::vector<double> sum;
-  double n = 0;
-  for (const result& r : all)
-    if (const auto it = r.lists.find(name); r.arm == arm && it != r.lists.end()) {
-      if (sum.empty()) sum.assign(it->second.size(), 0.0);
-      for (std::size_t i = 0; i < std::min(sum.size(), it->second.size()); ++i) sum[i] += it->second[i];
-      ++n;
-    }
-  for (double& x : sum) x /= n;
-  return sum;
-}
-
 void published_table(polymoe::report& page) {
   page.table("What the paper and its result files report (CIFAR-10, ResNet-18, seed 42)",
              {"figure", "dense", "soft", "sparse"},
@@ -56,54 +42,12 @@ void published_table(polymoe::report& page) {
       "in evaluation. One seed; differences of 0.4 points on 5000 images are below one standard error.");
 }
 
-void add_experts(polymoe::report& page, const std::vector<experiment::arm>& arms, const std::vector<result>& all,
-                 const experiment::images& data) {
-  page.section("Experts");
-  for (const auto& a : arms) {
-    const std::vector<double> load = mean_list(all, a.name, "load");
-    if (load.empty()) continue;
-    double sum = 0;
-    for (const double x : load) sum += x;
-    std::vector<std::string> names;
-    std::vector<double> share;
-    for (std::size_t e = 0; e < load.size(); ++e)
-      names.push_back("expert " + std::to_string(e)), share.push_back(sum > 0 ? load[e] / sum : 0);
-    page.bars(
-        {.title = a.name + ": load on the test images, mean over seeds",
-         .x_label = "share of the weight or of the choices",
-         .share = true,
-         .note =
-             "Numbers of experts mean different things under different seeds: see the runs one by one in result.json."},
-        names, share);
-    // One seed's classes: experts are exchangeable between seeds.
-    for (const result& r : all) {
-      const auto it = r.lists.find("class_expert");
-      if (r.arm != a.name || it == r.lists.end()) continue;
-      polymoe::matrix m;
-      m.rows = data.test.class_names;
-      for (std::size_t e = 0; e < load.size(); ++e) m.cols.push_back(std::to_string(e));
-      for (std::size_t c = 0; c < m.rows.size(); ++c) {
-        double row = 0;
-        for (std::size_t e = 0; e < load.size(); ++e) row += it->second[c * load.size() + e];
-        for (std::size_t e = 0; e < load.size(); ++e)
-          m.values.push_back(row > 0 ? it->second[c * load.size() + e] / row : 0);
-      }
-      page.heatmap({.title = a.name + ": who serves which class, seed " + std::to_string(r.seed),
-                    .x_label = "expert",
-                    .y_label = "class",
-                    .share = true},
-                   m);
-      break;
-    }
-  }
-}
-
 void add_hessians(polymoe::report& page, const std::vector<experiment::arm>& arms, const std::vector<result>& all) {
   bool any = false;
   for (const result& r : all) any = any || r.figures.count("train.lambda");
   if (!any) return;
   page.section("Sharpness");
-  experiment::add_tables(page, arms, all,
+  experiment::add_figures(page, arms, all,
                          {{"largest eigenvalue, training images", "train.lambda", "%.4g"},
                           {"  its error bound", "train.lambda_residual", "%.2g"},
                           {"  by power iteration, as the paper", "train.lambda_power", "%.4g"},
@@ -117,10 +61,10 @@ void add_hessians(polymoe::report& page, const std::vector<experiment::arm>& arm
   for (const std::string part : {"train", "test"}) {
     std::vector<polymoe::series> along, spectrum;
     for (std::size_t i = 0; i < arms.size(); ++i) {
-      const auto alpha = mean_list(all, arms[i].name, part + ".alpha"),
-                 loss = mean_list(all, arms[i].name, part + ".loss_along");
+      const auto alpha = experiment::mean_list(all, arms[i].name, part + ".alpha"),
+                 loss = experiment::mean_list(all, arms[i].name, part + ".loss_along");
       if (!loss.empty()) along.push_back({.name = arms[i].name, .y = loss, .x = alpha, .color = static_cast<index>(i)});
-      const auto values = mean_list(all, arms[i].name, part + ".eigenvalues");
+      const auto values = experiment::mean_list(all, arms[i].name, part + ".eigenvalues");
       if (values.empty()) continue;
       polymoe::series s{.name = arms[i].name, .y = values, .x = {}, .color = static_cast<index>(i)};
       for (std::size_t k = 0; k < values.size(); ++k) s.x.push_back(static_cast<double>(k + 1));
@@ -144,7 +88,7 @@ void add_timing(polymoe::report& page, const std::vector<experiment::arm>& arms,
   std::vector<std::vector<std::string>> rows;
   std::vector<std::vector<double>> ms;
   for (std::size_t i = 0; i < arms.size(); ++i) {
-    const auto v = mean_list(all, arms[i].name, "inference_ms");
+    const auto v = experiment::mean_list(all, arms[i].name, "inference_ms");
     if (v.empty()) continue;
     header.push_back(arms[i].name + ", ms"), ms.push_back(v);
     polymoe::series s{.name = arms[i].name, .y = {}, .x = {}, .color = static_cast<index>(i)};
@@ -217,7 +161,7 @@ int run(experiment::settings& s, const paper_b::options& o, const experiment::im
   experiment::add_descriptions(page, arms, all);
   page.section("Learning");
   experiment::add_curves(page, arms, all);
-  add_experts(page, arms, all, data);
+  experiment::add_routing(page, arms, all, data.test.class_names);
   add_hessians(page, arms, all);
   add_timing(page, arms, all);
   return experiment::finish(page, s, data);

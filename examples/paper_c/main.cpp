@@ -149,6 +149,7 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
   experiment::add_curves(page, arms, all);
   page.section("Routers");
   experiment::add_descriptions(page, arms, all);
+  experiment::add_routing(page, arms, all, data.test.class_names);
   return experiment::finish(page, s, data);
 }
 

@@ -79,6 +79,7 @@ int run(experiment::settings& s, const paper_d::options& o, const experiment::im
   page.text("E = 10 and L = 2 are best in the paper; beyond them the router's accuracy falls.");
   page.section("Learning");
   experiment::add_curves(page, arms, all);
+  experiment::add_routing(page, arms, all, data.test.class_names);
   page.section("Super-classes");
   for (const result& r : all) {
     const auto it = r.lists.find("expert_of_class");

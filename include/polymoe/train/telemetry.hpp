@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "../layer/stats.hpp"
-#include "../plan/dense_plan.hpp"
+#include "../plan/served.hpp"
 
 namespace polymoe::inline v0 {
 
@@ -84,40 +84,17 @@ struct model_telemetry {
   }
 };
 
-/// Adds, for each unit's served choices, one count to [class of its image, expert].  `counts` is [classes, E].
-template <class C>
-void count_class_expert(const sparse_plan<C>& p, const std::int32_t* labels, index images,
-                        std::vector<double>& counts) {
+/// Adds, for each unit's served choices, one count to [class of its image, expert]; where experts are mixed, what the
+/// unit takes from each.  `counts` is [classes, E].
+template <class Plan>
+void count_class_expert(const Plan& p, const std::int32_t* labels, index images, std::vector<double>& counts) {
   if (images == 0 || p.tokens == 0) return;
   const index per_image = p.tokens / images;
+  const bool mixed = mixes_experts(p);
   for (int t = 0; t < p.tokens; ++t) {
     const auto row = static_cast<std::size_t>(labels[t / per_image]) * static_cast<std::size_t>(p.experts);
-    if (p.layout == plan_layout::identity) {
-      for (int e = 0; e < p.experts; ++e)
-        counts[row + static_cast<std::size_t>(e)] +=
-            static_cast<double>(value_of(p.gate.get(0, index{e} * p.tokens + t)));
-    } else if (p.slots_begin) {
-      int e = 0;
-      for (int j = 0; j < p.choices(t); ++j) {
-        while (p.slot_at(t, j) >= p.begin[e + 1]) ++e;
-        counts[row + static_cast<std::size_t>(e)] += 1;
-      }
-    } else {
-      for (int j = 0; j < p.k; ++j)
-        if (const int e = p.expert_of[t * p.k + j]; e >= 0) counts[row + static_cast<std::size_t>(e)] += 1;
-    }
+    each_served(p, t, [&](int e, double weight) { counts[row + static_cast<std::size_t>(e)] += mixed ? weight : 1; });
   }
-}
-
-/// The same for a dense plan: what the unit takes from each expert.
-template <class C>
-void count_class_expert(const dense_plan<C>& p, const std::int32_t* labels, index images, std::vector<double>& counts) {
-  if (images == 0 || p.tokens == 0) return;
-  const index per_image = p.tokens / images;
-  for (index t = 0; t < p.tokens; ++t)
-    for (int s = 0; s < p.group_slots(); ++s)
-      counts[static_cast<std::size_t>(labels[t / per_image]) * static_cast<std::size_t>(p.experts) +
-             static_cast<std::size_t>(s / p.capacity)] += static_cast<double>(value_of(p.combine.get(t, s)));
 }
 
 }  // namespace polymoe

@@ -208,6 +208,11 @@ class trainer {
   /// The same on other images of the same size and classes; their statistics are used as they are.  `batch` images a
   /// call, at most as many as in training (0: as many).
   train_summary evaluate_on(const dataset& images, index batch = 0) {
+    return evaluate_on(images, batch, [](index, index) {});
+  }
+  /// `visit(batch, n)` is called after each batch's forward.
+  template <class Visit>
+  train_summary evaluate_on(const dataset& images, index batch, Visit visit) {
     require(batch >= 0 && batch <= options_.batch, "trainer: evaluation in calls of ", batch, " images, memory was bound for ",
             options_.batch);
     require(images.features() == train_.data().features() && images.classes() == classes_, "trainer: images have ",
@@ -216,7 +221,7 @@ class trainer {
     loader_options l = loading(options_, false);
     if (batch > 0) l.batch = batch;
     source from(work_.ctx(), images, l);
-    return evaluate(from, [](index, index) {});
+    return evaluate(from, visit);
   }
   /// The same with the averaged weights in place of the trained ones, which are put back afterwards.
   train_summary evaluate_average() {
