@@ -25,6 +25,8 @@ analysis::specialisation of_layer(const polymoe::train_summary& s, std::size_t l
   return analysis::specialisation_of(counts, static_cast<int>(counts.size() / experts), static_cast<int>(experts),
                                      s.images);
 }
+/// Not for dense arms that are layers of one expert.
+bool routed(const layer_choices& choices) { return !choices.empty() && choices.back().experts() > 1; }
 void set(result& r, const char* figure, double x) {
   if (std::isfinite(x)) r.figures[figure] = x;
 }
@@ -33,7 +35,7 @@ void set(result& r, const char* figure, double x) {
 
 void add_epoch(result& r, const polymoe::train_summary& validation, const layer_choices& before,
                const layer_choices& now) {
-  if (now.empty()) return;
+  if (!routed(now)) return;
   const auto switched = [&](double analysis::switching::* share) {
     if (before.size() != now.size()) return std::nan("");
     return mean_over(now.size(), [&](std::size_t l) { return analysis::switching_between(before[l], now[l]).*share; });
@@ -46,7 +48,7 @@ void add_epoch(result& r, const polymoe::train_summary& validation, const layer_
 
 void add_use(result& r, const polymoe::train_summary& test, const layer_choices& choices) {
   const std::size_t layers = choices.size();
-  if (layers == 0) return;
+  if (!routed(choices)) return;
   for (const char* curve : {"switched_first", "switched_set"})
     if (const auto it = r.lists.find(curve); it != r.lists.end() && !it->second.empty())
       set(r, curve, it->second.back());

@@ -67,6 +67,24 @@ void add_options(CLI::App& app, settings& s) {
   app.add_flag("--resume", s.resume, "continue the run in --out")->configurable(false);
 }
 
+/// CLI11 quotes the lists that are defaults, and cannot read that back, nor an empty list.
+std::string readable(const std::string& config) {
+  std::istringstream in(config);
+  std::string out, line;
+  while (std::getline(in, line)) {
+    const std::size_t open = line.find("=\"["), at = line.find("=[");
+    if (open != std::string::npos && line.ends_with("]\"")) {
+      line.pop_back();
+      line.erase(open + 1, 1);
+    } else if (at == std::string::npos) {
+      out += line + "\n";
+      continue;
+    }
+    if (!line.ends_with("=[]")) out += line + "\n";
+  }
+  return out;
+}
+
 }  // namespace
 
 images read_images(const settings& s) {
@@ -102,7 +120,7 @@ int main_of(int argc, char** argv, settings s, const char* about, const std::fun
     if (s.out.empty()) s.out = s.program + "-out";
     require(!s.seeds.empty(), "--seeds: at least one is needed");
     program::make_folder(s.out);
-    polymoe::write_text(s.out + "/config.toml", app.config_to_str(true, true));
+    polymoe::write_text(s.out + "/config.toml", readable(app.config_to_str(true, true)));
     program::watch_interrupts();
     return run(s, read_images(s));
   });

@@ -74,7 +74,8 @@ void add_pairs(polymoe::report& page, const result& r) {
 
 void add_routing(polymoe::report& page, const std::vector<arm>& arms, const std::vector<result>& all,
                  const std::vector<std::string>& class_names) {
-  if (std::none_of(all.begin(), all.end(), [](const result& r) { return r.lists.count("load"); })) return;
+  const char* const has_experts = "classes_of_expert";
+  if (std::none_of(all.begin(), all.end(), [=](const result& r) { return r.lists.count(has_experts); })) return;
   page.section("Experts");
   add_figures(page, arms, all,
               {{"experts in effect", "effective_experts", "%.2f"},
@@ -101,7 +102,7 @@ void add_routing(polymoe::report& page, const std::vector<arm>& arms, const std:
                 .y_label = "normalised mutual information"},
                curves);
   for (const arm& a : arms) {
-    const result* r = first_with(all, a.name, "class_expert");
+    const result* r = first_with(all, a.name, has_experts);
     if (r == nullptr) continue;
     add_load(page, *r);
     add_classes(page, *r, class_names);

@@ -1,10 +1,11 @@
 // paper_a: when does sparse help?  The gap between sparse and dense over the routed share rho of the FLOPs, after "When
 // Does Sparse MoE Help in Vision?" (arXiv 2605.15484).
 //
-// --hidden sweeps the experts' hidden width and with it rho; every width has its own dense twin (hidden 2 H: the active
-// FLOPs of k = 2).  Arms: dense, dense_wide (equal parameters), k1, k2, k2_free, k2_reroute, k2_fallback, soft, and heads
+// --hidden sweeps the experts' hidden width and with it rho, --rho asks for the shares themselves; every width has its own
+// dense twins.  Arms: dense (active FLOPs of k = 2), dense_wide (its parameters), dense_total (all its slots), k1, k2, k2_free, k2_reroute, k2_fallback, soft, and heads
 // only: head_k2, head_soft, head_batch.  The paper does not publish its networks; these are ours.
 // ctest: --images 128 --validation 32 --test-images 32 --epochs 1 --batch 32 --width 8 --blocks 1 --experts 3 --hidden 8 --threads 1 --out build/paper_a-test
+#include <algorithm>
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
@@ -23,8 +24,9 @@ struct named_kind {
   const char* name;
   const char* about;
 };
-constexpr named_kind kinds[] = {{kind::dense, "dense", "one block of width 2 H"},
-                                {kind::dense_wide, "dense_wide", "one block of width E H: equal parameters"},
+constexpr named_kind kinds[] = {{kind::dense, "dense", "one block with the active FLOPs of k = 2, width 2 H"},
+                                {kind::dense_wide, "dense_wide", "one block with its parameters, width E H"},
+                                {kind::dense_total, "dense_total", "one block with the FLOPs of all its slots"},
                                 {kind::k1, "k1", "one of E experts, hard capacity"},
                                 {kind::k2, "k2", "two of E experts, hard capacity"},
                                 {kind::k2_free, "k2_free", "two of E experts, no capacity"},
@@ -89,6 +91,9 @@ void add_options(CLI::App& app, paper_a::options& o) {
   app.add_option("--hidden", o.hidden, "hidden widths H of an expert, multiples of 8")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
+  app.add_option("--rho", o.rho, "routed shares rho_static, in the place of --hidden: the widths that come nearest")
+      ->delimiter(',')
+      ->check(CLI::Range(0.0, 1.0));
   app.add_option("--width", o.width, "channels of the first stage, a multiple of 8")->check(CLI::PositiveNumber);
   app.add_option("--blocks", o.blocks, "blocks of the body")->check(CLI::PositiveNumber);
   app.add_option("--experts", o.experts, "experts of a block")->check(CLI::Range(2, 32));
@@ -108,9 +113,48 @@ std::string variant_of(const paper_a::options& o) {
          " " + std::to_string(o.least_temperature) + " " + std::to_string(o.entropy_floor);
 }
 
-int run(experiment::settings& s, const paper_a::options& o, const experiment::images& data) {
+/// The widths of --rho, said and put on the page; throws when a share is out of reach.
+std::vector<index> solved_widths(const paper_a::options& o, const polymoe::routed_shape& shape,
+                                 std::vector<std::vector<std::string>>& rows) {
+  std::vector<index> widths;
+  for (const double rho : o.rho) {
+    const auto a = polymoe::solve_rho(shape, {.rho = rho, .experts = static_cast<int>(o.experts), .k = 2});
+    polymoe::require_reached(a, "--rho, with --width " + std::to_string(o.width) + " (more of it lowers all shares)");
+    char text[4][40];
+    std::snprintf(text[0], 40, "%g", rho), std::snprintf(text[1], 40, "%lld", static_cast<long long>(a.hidden));
+    std::snprintf(text[2], 40, "%.4f", a.achieved), std::snprintf(text[3], 40, "%+.4f", a.error());
+    std::printf("rho %s: H = %s, which has rho %s (%s)\n", text[0], text[1], text[2], text[3]);
+    rows.push_back({text[0], text[1], text[2], text[3]});
+    if (std::find(widths.begin(), widths.end(), a.hidden) == widths.end()) widths.push_back(a.hidden);
+  }
+  return widths;
+}
+
+/// What the dense arms have of k = 2, and how nearly.
+void add_twins(polymoe::report& page, const paper_a::options& o, const polymoe::routed_shape& shape,
+               const std::vector<index>& widths) {
+  using polymoe::match;
+  std::vector<std::vector<std::string>> rows;
+  for (const index h : widths) {
+    rows.push_back({std::to_string(h)});
+    for (const match m : {match::active_macs, match::parameters, match::total_macs}) {
+      const auto t = twin_of(shape, m, paper_a::twin_sizes(o, h));
+      char text[60];
+      std::snprintf(text, sizeof text, "%lld (%+.2f %%)", static_cast<long long>(t.hidden), 100 * t.error());
+      rows.back().push_back(text);
+    }
+  }
+  page.table("Hidden widths of the dense twins of k = 2, and what the whole model has more than it should",
+             {"H", "dense: active MACs", "dense_wide: parameters", "dense_total: MACs of all slots"}, rows);
+}
+
+int run(experiment::settings& s, const paper_a::options& asked, const experiment::images& data) {
   polymoe::require(data.test.height % 4 == 0 && data.test.width % 4 == 0, "paper_a: images of ", data.test.height,
                    " x ", data.test.width, " cannot be halved twice");
+  paper_a::options o = asked;
+  const polymoe::routed_shape shape = paper_a::shape_of(o, data);
+  std::vector<std::vector<std::string>> solved;
+  if (!o.rho.empty()) o.hidden = solved_widths(o, shape, solved);
   // --arms takes kinds as well as whole names: k2 is k2 at every width.
   std::vector<experiment::arm> arms;
   std::vector<std::string> wanted;
@@ -134,6 +178,9 @@ int run(experiment::settings& s, const paper_a::options& o, const experiment::im
   polymoe::report page("Sparse against dense over the routed share", "After arXiv 2605.15484 (paper A); " + s.variant);
   page.section("Result");
   add_gaps(page, all, o.hidden);
+  add_twins(page, o, shape, o.hidden);
+  if (!solved.empty())
+    page.table("Widths for the shares asked for", {"rho wanted", "H", "rho_static", "error"}, solved);
   page.table("What the paper reports (ImageNet-1k)", {"setting", "gap, points"},
              {{"experts in the head only, routed FLOPs below 1 %", "-1.29 to -1.90"},
               {"experts in the backbone, rho about 0.38, k = 2", "+1.17"},

@@ -50,6 +50,11 @@ typename network<Head>::config network_config(const options& o, const images& da
            head}};
 }
 
+layer::config body(kind which, const options& o, const images& data, index experts, index hidden) {
+  const block_sizes z = sizes_of(o, data, experts, hidden);
+  return o.backbone == "depthwise" ? depthwise_body(which, z) : standard_body(which, z);
+}
+
 polymoe::train_options recipe(const settings& s, const options& o, std::uint64_t seed, index steps_per_epoch) {
   polymoe::train_options t = experiment::adamw_recipe(s, seed);
   if (o.temperature != "constant") {
@@ -85,27 +90,34 @@ result train(const std::string& name, const typename network<Head>::config& conf
 
 }  // namespace
 
+polymoe::routed_shape shape_of(const options& o, const images& data) {
+  const linear::config head{2 * o.width, data.test.classes()};
+  const auto cost = [&](index experts, index hidden) {
+    const layer::config block = body(experts == 1 ? kind::dense : kind::k1, o, data, experts, hidden);
+    return network<linear>::count(network_config<linear>(o, data, block, head), 1);
+  };
+  return polymoe::routed_shape_of(cost(1, 8), 8, cost(1, 64), 64, cost(2, 8));
+}
+
 result run(kind which, const std::string& name, index hidden, const settings& s, const options& o, std::uint64_t seed,
            const images& data) {
+  using polymoe::match;
   const index wide = 2 * o.width, classes = data.test.classes();
   const linear::config plain{wide, classes};
-  const auto body = [&](kind k, index experts, index h) {
-    const block_sizes z = sizes_of(o, data, experts, h);
-    return o.backbone == "depthwise" ? depthwise_body(k, z) : standard_body(k, z);
-  };
-  const layer::config twin = body(kind::dense, 1, 2 * hidden);
+  const polymoe::routed_shape shape = shape_of(o, data);
+  const auto dense = [&](match m) { return twin_of(shape, m, twin_sizes(o, hidden)).hidden; };
+  const auto block = [&](index width) { return body(kind::dense, o, data, 1, width); };
+  const layer::config twin = block(dense(match::active_macs));
   if (which == kind::head_k2 || which == kind::head_soft || which == kind::head_batch) {
     const layer::config head = expert_head(which, wide, hidden, o.experts, classes);
     const double routed = static_cast<double>(2 * hidden * (wide + classes));
     return train<layer>(name, network_config<layer>(o, data, twin, head), routed, s, o, seed, data);
   }
-  const network<linear>::config dense = network_config<linear>(o, data, twin, plain);
-  const double twin_macs = static_cast<double>(network<linear>::count(dense, 1).routed_macs);
-  const bool one = which == kind::dense || which == kind::dense_wide;
-  const layer::config experts = body(which, one ? 1 : o.experts,
-                                     which == kind::dense ? 2 * hidden
-                                     : one                ? o.experts * hidden
-                                                          : hidden);
+  const double twin_macs = shape.macs(static_cast<double>(dense(match::active_macs)));
+  const layer::config experts = which == kind::dense         ? twin
+                                : which == kind::dense_wide  ? block(dense(match::parameters))
+                                : which == kind::dense_total ? block(dense(match::total_macs))
+                                                             : body(which, o, data, o.experts, hidden);
   return train<linear>(name, network_config<linear>(o, data, experts, plain), twin_macs, s, o, seed, data);
 }
 

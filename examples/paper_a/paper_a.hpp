@@ -1,6 +1,8 @@
 // When does sparse help?  A small CNN whose body is convolution experts, after paper A (arXiv 2605.15484).
 #pragma once
 
+#include <polymoe/layer/rho_solver.hpp>
+
 #include "../experiment/any_layer.hpp"
 #include "../experiment/experiment.hpp"
 
@@ -15,6 +17,7 @@ struct options {
   index blocks = 2;                   ///< of the body
   index experts = 8;
   std::vector<index> hidden{8, 16, 32, 64, 128};  ///< widths H of an expert
+  std::vector<double> rho{};  ///< rho_static; H are found for it
   double capacity = 1.25;
   std::string temperature = "constant";  ///< linear or sigmoid: from 1 to least_temperature over the run
   double least_temperature = 0.1, entropy_floor = 0;
@@ -22,8 +25,9 @@ struct options {
 
 /// What the body's blocks, or the head, are made of.
 enum class kind {
-  dense,       ///< one block of hidden width 2 H: the twin of k = 2 by active FLOPs, and what rho is taken against
-  dense_wide,  ///< one block of hidden width E H: the twin by parameters
+  dense,        ///< one block: the twin of k = 2 by active FLOPs (hidden width near 2 H), and what rho is taken against
+  dense_wide,   ///< one block: its twin by parameters (near E H)
+  dense_total,  ///< one block: its twin by all slots that the capacity buys (near 2 H times the capacity factor)
   k1,
   k2,       ///< K of E experts of hidden width H, hard capacity, overflow dropped
   k2_free,  ///< without a capacity: how much of a gap is dropping?
@@ -45,6 +49,13 @@ layer::config standard_body(kind, const block_sizes&);
 layer::config depthwise_body(kind, const block_sizes&);
 /// Experts as the classifier, for the kinds head_*.
 layer::config expert_head(kind, index features, index hidden, index experts, index classes);
+
+/// Compute and parameters of the network around its blocks.
+polymoe::routed_shape shape_of(const options&, const images&);
+/// The experts that the dense arms are twins of: k = 2 with a capacity.
+constexpr polymoe::expert_sizes twin_sizes(const options& o, index hidden) {
+  return {hidden, static_cast<int>(o.experts), 2, 2 * o.capacity};
+}
 
 /// Trains one arm under one seed.
 result run(kind, const std::string& name, index hidden, const settings&, const options&, std::uint64_t seed,

@@ -1,7 +1,12 @@
-// The compute shares of papers.md 1.3, asserted at compile time: three digits, as the table prints them.
+// The compute shares of papers.md 1.3, asserted at compile time: three digits, as the table prints them; and their inverse
+// against trying every width.
 // with: slots
 #include <doctest/doctest.h>
-#include <polymoe/layer/flops.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+#include <polymoe/layer/rho_solver.hpp>
 
 namespace {
 using polymoe::vit_shape;
@@ -30,7 +35,123 @@ constexpr polymoe::compute_share paper_b_head() {
 static_assert(rounds_to(paper_b_head().rho_static(), .00048, 1e-5) && rounds_to(paper_b_head().rho_active(1), .00006, 1e-5) &&
                   rounds_to(paper_b_head().rho_active(2), .00012, 1e-5),
               "paper B's head on ResNet-18");
+
+// The inverse: rows of the table, asked for by their share.  Parameters of the dense 12x192/32: 6.13 M (papers.md 4.5).
+constexpr polymoe::routed_shape tiny = routed_shape_of(mobile(12, 192));
+static_assert(rounds_to(1e-6 * (tiny.rest_params + tiny.params(768)), 6.13, .01), "parameters of Mobile V-MoE 12x192");
+static_assert(solve_rho(tiny, {.rho = .176, .kind = polymoe::rho_kind::active, .experts = 10, .k = 2}).hidden == 768);
+static_assert(twin_of(tiny, polymoe::match::active_macs, {384, 10, 2}).hidden == 768);
+static_assert(solve_blocks(mobile(12, 192), .1, 1).routed_layers == 2 && solve_blocks(mobile(12, 192), .1, 2).hidden == 384);
+static_assert(polymoe::solve_blocks({.layers = 12, .dim = 768, .mlp = 3072, .patch = 32}, .32, 2).routed_layers == 6);
+static_assert(!solve_blocks(mobile(12, 192), .01, 1).reached && !solve_blocks(mobile(12, 192), .9, 1).reached);
+
+using polymoe::expert_sizes, polymoe::index, polymoe::match, polymoe::rho_kind, polymoe::routed_shape;
+/// Small and large blocks, with and without a part that does not depend on the width, cheap and dear routers.
+constexpr routed_shape shapes[] = {{1e6, 2e4, 0, 100, 3e5, 300, 0, 64},
+                                   {5.6e6, 147456, 0, 128, 2.3e4, 1153, 128, 0},
+                                   {5.6e6, 16384, 73728, 128, 2.3e4, 129, 1408, 0},
+                                   {3e8, 1e5, 5e6, 2e5, 6e6, 770, 384, 1920}};
+double distance(double a, double b) { return std::abs(a - b); }
 }  // namespace
+
+TEST_CASE("rho: the width that is solved for is as near as any, and what is out of reach is said with both numbers") {
+  for (const routed_shape& s : shapes)
+    for (const rho_kind kind : {rho_kind::of_block, rho_kind::active, rho_kind::capacity})
+      for (const double rho : {0.003, 0.05, 0.1, 0.22, 0.38, 0.5, 0.77, 0.99})
+        for (const int k : {1, 2, 3})
+          for (const index multiple : {1, 8, 24}) {
+            const polymoe::rho_question q{rho, kind, 6, k, 1.25 * k, multiple, 8, 1000};
+            const auto a = solve_rho(s, q);
+            double nearest = 2, least = 2, most = 0;
+            for (index h = polymoe::ceil_div(8, multiple) * multiple; h <= 1000; h += multiple) {
+              const double have = rho_of(s, kind, {h, 6, k, 1.25 * k}, multiple);
+              nearest = std::min(nearest, distance(have, rho)), least = std::min(least, have), most = std::max(most, have);
+            }
+            CAPTURE(rho);
+            CAPTURE(a.hidden);
+            CHECK(distance(a.achieved, rho) == nearest);
+            CHECK(a.achieved == rho_of(s, kind, {a.hidden, 6, k, 1.25 * k}, multiple));
+            CHECK(a.error() == a.achieved - rho);
+            CHECK((a.hidden % multiple == 0 && a.hidden >= 8 && a.hidden <= 1000));
+            CHECK((a.least_rho == least && a.most_rho == most));
+            CHECK(a.reached == (least <= rho && rho <= most));
+          }
+  const auto low = polymoe::solve_rho({100, 10, 0, 0}, {.rho = .01, .kind = rho_kind::active, .k = 1});
+  CHECK(low.hidden == 8);
+  CHECK_THROWS_WITH_AS(require_reached(low, "--rho"),
+                       "--rho: a routed share of 0.01 cannot be reached, the nearest is 0.444444 with hidden width 8; widths "
+                       "allowed give 0.444444 to 0.999847",
+                       polymoe::error);
+  CHECK_NOTHROW(require_reached(solve_rho(tiny, {.rho = .1}), "--rho"));
+  CHECK(!solve_rho(tiny, {.rho = 0}).reached);
+  CHECK(!solve_rho(tiny, {.rho = 1}).reached);
+}
+
+TEST_CASE("twins: as near as any width by parameters, active and total MACs, with the routers counted") {
+  for (const routed_shape& s : shapes)
+    for (const expert_sizes& e : {expert_sizes{8, 8, 2, 2.5}, {24, 6, 1, 0}, {136, 16, 4, 5}})
+      for (const match m : {match::parameters, match::active_macs, match::total_macs}) {
+        const auto t = twin_of(s, m, e);
+        const double h = static_cast<double>(e.hidden), E = e.experts, slots = e.slots > 0 ? e.slots : e.k;
+        const auto amount = [&](double width) {
+          return m == match::parameters ? s.rest_params + s.block_params + width * s.width_params
+                                        : s.rest + s.block_macs + width * s.width_macs;
+        };
+        const double want =
+            m == match::parameters    ? s.rest_params + E * (s.block_params + h * s.width_params + s.router_params)
+            : m == match::active_macs ? s.rest + e.k * (s.block_macs + h * s.width_macs) + E * s.router_macs
+                                      : s.rest + slots * (s.block_macs + h * s.width_macs) + E * s.router_macs;
+        double nearest = 1e300;
+        for (index w = 8; w <= 4096; w += 8) nearest = std::min(nearest, distance(amount(static_cast<double>(w)), want));
+        CHECK(t.wanted == doctest::Approx(want));
+        CHECK(t.achieved == doctest::Approx(amount(static_cast<double>(t.hidden))));
+        CHECK(distance(t.achieved, want) == doctest::Approx(nearest).epsilon(1e-6).scale(want * 1e-9));
+        CHECK(t.error() == doctest::Approx(t.achieved / want - 1));
+      }
+}
+
+TEST_CASE("rho, E and K together: no other pair has both the share and the parameters nearer") {
+  const int ks[] = {1, 2, 4};
+  for (const routed_shape& s : shapes) {
+    const double parameters = s.rest_params + s.routed(match::parameters, {96, 8, 2});
+    const double rho = rho_of(s, rho_kind::active, {96, 8, 2});
+    const auto a = solve_rho(s, {.rho = rho, .kind = rho_kind::active}, parameters, 16, ks);
+    const auto worst = [&](index h, int e, int k) {
+      const double by_rho = distance(rho_of(s, rho_kind::active, {h, e, k}), rho) / rho;
+      const double have = s.rest_params + s.routed(match::parameters, {h, e, k});
+      return std::max(by_rho, distance(have, parameters) / parameters);
+    };
+    CHECK(worst(a.hidden, a.experts, a.k) < 1e-12);  // it exists
+    const auto off = solve_rho(s, {.rho = rho * 1.1, .kind = rho_kind::active}, parameters, 16, ks);
+    double nearest = 2;  // over widths that are the best for their pair
+    for (const int k : ks)
+      for (int e = std::max(2, k); e <= 16; ++e) {
+        index best = 8;
+        for (index h = 8; h <= 1024; h += 8)
+          if (distance(rho_of(s, rho_kind::active, {h, e, k}), rho * 1.1) <
+              distance(rho_of(s, rho_kind::active, {best, e, k}), rho * 1.1))
+            best = h;
+        const double by_rho = distance(rho_of(s, rho_kind::active, {best, e, k}), rho * 1.1) / (rho * 1.1);
+        const double have = s.rest_params + s.routed(match::parameters, {best, e, k});
+        nearest = std::min(nearest, std::max(by_rho, distance(have, parameters) / parameters));
+      }
+    const double have = s.rest_params + s.routed(match::parameters, {off.hidden, off.experts, off.k});
+    CHECK(std::max(std::abs(off.error()) / off.wanted, distance(have, parameters) / parameters) == doctest::Approx(nearest));
+  }
+}
+
+TEST_CASE("rho: the costs of three models give the shape of all others") {
+  // 3 layers of blocks 5 + 7 h MACs and 2 + 3 h parameters, routers of 4 MACs and parameters an expert, 1000 and 100 beside.
+  const auto model = [](index h, index experts) {
+    const index blocks = 3 * (5 + 7 * h), params = 3 * experts * (2 + 3 * h + 4);
+    return polymoe::cost{100 + params, 0, 1000 + 3 * 4 * experts + blocks, blocks};
+  };
+  const routed_shape s = routed_shape_of(model(8, 1), 8, model(16, 1), 16, model(8, 2));
+  CHECK(s.rest + s.macs(40) == static_cast<double>(model(40, 1).macs));
+  CHECK(s.rest + s.routed(match::active_macs, {24, 5, 1}) == static_cast<double>(model(24, 6).macs));
+  CHECK(s.rest_params + s.routed(match::parameters, {24, 5, 1}) == static_cast<double>(model(24, 5).params));
+  CHECK(s.rest_params + s.params(40) == static_cast<double>(model(40, 1).params));
+}
 
 TEST_CASE("flops: rho_static does not depend on K, rho_capacity grows with the slots") {
   const auto s = vit_shape{.layers = 8, .dim = 512, .mlp = 2048, .patch = 32, .routed_layers = 2}.share();
