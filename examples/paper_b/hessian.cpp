@@ -3,8 +3,8 @@
 #include <polymoe/analysis/loss_hessian.hpp>
 #include <polymoe/analysis/power_iteration.hpp>
 #include <polymoe/analysis/trace.hpp>
-#include <polymoe/train/loader.hpp>
 
+#include "batches.hpp"
 #include "heads.hpp"
 #include "network.hpp"
 
@@ -21,25 +21,10 @@ void look(const typename Model::config& config, const trained& model, const sett
   std::copy(model.values.begin(), model.values.end(), w.values().ptr[0]);
   w.set_state(model.state);
   w.refresh();
-  // The images as the trainer gives them, without augmentation; a short last batch is left out.
-  polymoe::loader_options load;
-  load.batch = batch, load.shuffle = false, load.drop_last = true;
-  polymoe::loader<float> images(from, load);
-  const index batches = std::min(images.batches(), n / batch);
-  std::vector<std::vector<float>> x(static_cast<std::size_t>(batches));
-  std::vector<std::vector<std::int32_t>> labels(static_cast<std::size_t>(batches));
-  std::vector<polymoe::analysis::labelled_rows<float>> rows;
-  for (index b = 0; b < batches; ++b) {
-    auto& pixels = x[static_cast<std::size_t>(b)];
-    auto& classes = labels[static_cast<std::size_t>(b)];
-    pixels.resize(static_cast<std::size_t>(batch * from.features())), classes.resize(static_cast<std::size_t>(batch));
-    const polymoe::view<float> to(pixels.data(), batch, from.features());
-    images.fill(w.ctx().stream, b, to, classes);
-    rows.push_back({to, classes});
-  }
-  polymoe::analysis::loss_hessian h(w, rows, from.classes());
+  const batches images = first_batches(w.ctx().stream, from, n, batch);
+  polymoe::analysis::loss_hessian h(w, images.rows, from.classes());
   std::printf("%s, seed %llu: Hessian over %lld %s images, %lld parameters\n", r.arm.c_str(),
-              static_cast<unsigned long long>(r.seed), static_cast<long long>(batch * batches), part.c_str(),
+              static_cast<unsigned long long>(r.seed), static_cast<long long>(batch * static_cast<index>(images.rows.size())), part.c_str(),
               static_cast<long long>(h.size()));
   std::fflush(stdout);
   const auto top = polymoe::analysis::lanczos(

@@ -6,7 +6,7 @@
 // the loss along the first eigenvector and inference time over batch sizes beside the paper's figures.
 // Defaults are the paper's recipe (SGD 0.1, momentum 0.9, decay 5e-4 on everything, batch 128, 50 epochs, rate / 10 after
 // 60 and 80 per cent, no augmentation); --base makes the network narrower.
-// ctest: --images 256 --validation 64 --test-images 64 --epochs 1 --batch 32 --base 4 --hessian-images 32 --hessian-products 12 --hessian-pairs 2 --trace-probes 2 --threads 1 --out build/paper_b-test
+// ctest: --images 256 --validation 64 --test-images 64 --epochs 1 --batch 32 --base 4 --hessian-images 32 --hessian-products 12 --hessian-pairs 2 --trace-probes 2 --landscape-images 32 --landscape-points 3 --threads 1 --out build/paper_b-test
 #include <cmath>
 #include <cstdio>
 
@@ -81,6 +81,46 @@ void add_hessians(polymoe::report& page, const std::vector<experiment::arm>& arm
   }
 }
 
+void add_landscapes(polymoe::report& page, const std::vector<experiment::arm>& arms, const std::vector<result>& all) {
+  std::vector<polymoe::series> lines;
+  for (std::size_t i = 0; i < arms.size(); ++i)
+    for (const std::string how : {"free", "frozen"}) {
+      polymoe::series s{.name = arms[i].name + (how == "frozen" ? ", gates frozen" : ""),
+                        .y = experiment::mean_list(all, arms[i].name, "landscape.line_" + how),
+                        .x = experiment::mean_list(all, arms[i].name, "landscape.alpha"),
+                        .color = static_cast<index>(i),
+                        .dashed = how == "frozen"};
+      if (!s.y.empty()) lines.push_back(std::move(s));
+    }
+  if (lines.empty()) return;
+  page.section("Loss around the trained model");
+  page.text(
+      "Mean loss of training images along random directions whose filters are as long as the model's own (Li et al. 2018); "
+      "biases and norms stay. Frozen gates keep the plan of the model in the middle, choices and weights: the difference "
+      "to free ones is what routing does. The running statistics of batch norms stay, too.");
+  page.lines({.title = "Loss along a random direction, mean over seeds",
+              .x_label = "filter lengths",
+              .y_label = "loss",
+              .log_y = true},
+             lines);
+  for (const auto& a : arms)
+    for (const std::string how : {"free", "frozen"})
+      for (const result& r : all) {
+        const auto plane = r.lists.find("landscape.plane_" + how);
+        if (r.arm != a.name || plane == r.lists.end()) continue;
+        polymoe::matrix m;
+        for (const double x : r.lists.at("landscape.side")) m.rows.push_back(experiment::text_of({x}, "%.1f"));
+        m.cols = m.rows;
+        for (const double loss : plane->second) m.values.push_back(std::log10(loss));
+        page.heatmap({.title = a.name + (how == "frozen" ? ", gates frozen" : "") + ": log10 of the loss over two " +
+                               "directions, seed " + std::to_string(r.seed),
+                      .x_label = "filter lengths along the second",
+                      .y_label = "along the first"},
+                     m);
+        break;
+      }
+}
+
 void add_timing(polymoe::report& page, const std::vector<experiment::arm>& arms, const std::vector<result>& all) {
   page.section("Inference time of the whole model");
   std::vector<polymoe::series> time;
@@ -117,13 +157,17 @@ void add_options(CLI::App& app, paper_b::options& o) {
   app.add_option("--hessian-products", o.hessian_products, "at most so many products for them")
       ->check(CLI::PositiveNumber);
   app.add_option("--trace-probes", o.trace_probes, "random probes of the trace")->check(CLI::PositiveNumber);
+  app.add_option("--landscape-images", o.landscape_images, "training images for the loss along random directions; 0: none")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--landscape-points", o.landscape_points, "points of a plane's axis")->check(CLI::Range(2, 101));
 }
 
 /// The program's own options that change a result.
 std::string variant_of(const paper_b::options& o) {
   return "base " + std::to_string(o.base) + ", Hessian " + std::to_string(o.hessian_images) + "/" +
          std::to_string(o.hessian_pairs) + "/" + std::to_string(o.hessian_products) + "/" +
-         std::to_string(o.trace_probes);
+         std::to_string(o.trace_probes) + ", landscape " + std::to_string(o.landscape_images) + "/" +
+         std::to_string(o.landscape_points);
 }
 
 int run(experiment::settings& s, const paper_b::options& o, const experiment::images& data) {
@@ -163,6 +207,7 @@ int run(experiment::settings& s, const paper_b::options& o, const experiment::im
   experiment::add_curves(page, arms, all);
   experiment::add_routing(page, arms, all, data.test.class_names);
   add_hessians(page, arms, all);
+  add_landscapes(page, arms, all);
   add_timing(page, arms, all);
   return experiment::finish(page, s, data);
 }

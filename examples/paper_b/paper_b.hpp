@@ -15,6 +15,8 @@ struct options {
   index hessian_pairs = 5;    ///< largest eigenvalues
   index trace_probes = 10;
   index hessian_products = 120;  ///< at most so many products for the eigenvalues
+  index landscape_images = 0;  ///< training images that the loss along random directions is taken over; 0: none
+  index landscape_points = 11;  ///< of a plane's axis; a line has twice as many, less one
 };
 
 enum class head { dense, soft, sparse, soft_published, sparse_published };

@@ -5,7 +5,9 @@
 
 #include <polymoe/analysis/loss_hessian.hpp>
 #include <polymoe/analysis/lanczos.hpp>
+#include <polymoe/analysis/loss_landscape.hpp>
 #include <polymoe/analysis/trace.hpp>
+#include <polymoe/nn/layer_norm.hpp>
 #include <polymoe/nn/linear.hpp>
 #include <polymoe/nn/sequential.hpp>
 #include <polymoe/polymoe.hpp>
@@ -251,6 +253,92 @@ TEST_CASE("the cut into batches and threads does not matter; the loss along a di
     if (rows == 0)
       for (index k = 0; k < e.size; ++k) CHECK(d[static_cast<std::size_t>(at + k)] == 0);
     at += e.size;
+  }
+}
+
+TEST_CASE("landscape: lines and planes are those of the Hessian's quadratic form; frozen gates leave no jump") {
+  const examples<double> data(33);
+  workspace<net<dual<double>>> dual_work(make_net<dual<double>>(), {.max_rows = 64});
+  workspace<net<double>> work(make_net<double>(), {.max_rows = 64});
+  randomise(dual_work), randomise(work);
+  loss_hessian h(dual_work, data.in_batches(33), 3);
+  loss_landscape whole(work, data.in_batches(33), 3), cut(work, data.in_batches(7), 3);
+  const std::vector<double> before = work.values_on_host();
+  const auto u = whole.random_direction(1), v = whole.random_direction(2);
+  REQUIRE(whole.size() == h.size());
+  CHECK(u == h.filter_normalised(analysis::detail::normal_vector<double>(h.size(), 1, 0)));
+
+  const std::vector<double> alphas{-0.5, -0.1, 0, 0.1, 0.5};
+  const auto line = whole.along(u, alphas), dual_line = h.loss_along(u, alphas), in_parts = cut.along(u, alphas);
+  const auto plane = whole.over(u, v, alphas, {0, 0.25});
+  for (std::size_t i = 0; i < alphas.size(); ++i) {
+    CHECK(line[i] == doctest::Approx(dual_line[i]).epsilon(1e-12));
+    CHECK(line[i] == doctest::Approx(in_parts[i]).epsilon(1e-12));
+    CHECK(line[i] == plane[2 * i]);
+  }
+  CHECK(whole.over(v, u, {0.25}, {0.5})[0] == doctest::Approx(plane[9]).epsilon(1e-12));
+  // u'Hv by the mixed difference.
+  const double d = 1e-3;
+  const auto corners = whole.over(u, v, {-d, d}, {-d, d});
+  std::vector<double> hv(v.size());
+  h.apply(v, hv);
+  CHECK((corners[3] - corners[2] - corners[1] + corners[0]) / (4 * d * d) ==
+        doctest::Approx(analysis::detail::dot(u, hv)).epsilon(1e-4));
+
+  // Gates: the router's own parameters do nothing when frozen; those behind it do the same either way.
+  const auto only = [&](const char* part) {
+    return loss_landscape(work, data.in_batches(7), 3, [=](const std::string& name) { return name.find(part) != std::string::npos; });
+  };
+  auto router = only("router"), head = only("head");
+  const auto r = router.random_direction(3), b = head.random_direction(3);
+  const double middle = router.along(r, {0}, gates::frozen)[0];
+  CHECK(middle == router.along(r, {0})[0]);
+  CHECK(router.along(r, alphas, gates::frozen) == std::vector<double>(5, middle));
+  CHECK(router.along(r, alphas)[0] != middle);
+  CHECK(head.along(b, alphas, gates::frozen) == head.along(b, alphas));
+  // Steps of 1e-5 along a line on which gates change: the largest one is a jump when they are free, and a slope when frozen.
+  std::vector<double> fine;
+  for (int i = -2000; i <= 2000; ++i) fine.push_back(1e-4 * i);
+  const auto largest = [](const std::vector<double>& y) {
+    double most = 0;
+    for (std::size_t i = 2; i < y.size(); ++i) most = std::max(most, std::abs(y[i] - 2 * y[i - 1] + y[i - 2]));
+    return most;
+  };
+  const double free = largest(cut.along(u, fine)), frozen = largest(cut.along(u, fine, gates::frozen));
+  CHECK(free > 1e-4);
+  CHECK(frozen < 0.05 * free);
+  CHECK(work.values_on_host() == before);
+  CHECK(work.ctx().mode == run_mode::train);
+
+  CHECK_THROWS_WITH_AS(whole.along(std::vector<double>(3), alphas), ("loss_landscape: a direction of 3 numbers for " +
+                       std::to_string(h.size()) + " parameters").c_str(), error);
+  const std::vector<std::int32_t> wrong(7, 3);
+  CHECK_THROWS_WITH_AS(loss_landscape(work, {labelled_rows<double>{{data.x.data(), 7, 4}, wrong}}, 3),
+                       "loss_landscape: label 3 is not in [0, 3)", error);
+}
+
+TEST_CASE("landscape: rescaling a layer before a norm does not change the curve of a filter-normalised direction") {
+  using model = nn::sequential<nn::named<"a", nn::linear<double>>, nn::named<"norm", nn::layer_norm<double>>,
+                               nn::named<"b", nn::linear<double>>>;
+  const examples<double> data(33);
+  const std::vector<double> alphas{-1, -0.3, 0, 0.2, 0.7};
+  std::vector<double> curve, plain;
+  for (const double by : {1.0, 8.0}) {
+    workspace<model> w(model({{{4, 6}, {6, 0.0}, {6, 3}}}), {.max_rows = 64});
+    randomise(w);
+    for (const auto& e : w.entries())
+      for (index i = 0; i < e.size && e.name.starts_with("a."); ++i) w.values().ptr[0][e.offset + i] *= by;
+    w.refresh();
+    loss_landscape scape(w, data.in_batches(33), 3);
+    const auto now = scape.along(scape.random_direction(4), alphas);
+    const auto raw = scape.along(analysis::detail::normal_vector<double>(scape.size(), 4, 0), alphas);
+    if (by == 1) {
+      curve = now, plain = raw;
+      continue;
+    }
+    for (std::size_t i = 0; i < alphas.size(); ++i) CHECK(now[i] == doctest::Approx(curve[i]).epsilon(1e-10));
+    CHECK(std::abs(raw[0] - plain[0]) > 0.01);  // without it, it does
+    CHECK(std::abs(now[0] - now[2]) > 0.01);
   }
 }
 

@@ -17,16 +17,10 @@
 
 #include "../core/workspace.hpp"
 #include "../nn/cross_entropy.hpp"
+#include "directions.hpp"
 #include "symmetric_operator.hpp"
 
 namespace polymoe::inline v0::analysis {
-
-/// Examples that belong together in one call; the memory is the caller's.
-template <class R>
-struct labelled_rows {
-  view<const R> x;                        ///< [rows, inputs]
-  std::span<const std::int32_t> labels;   ///< one per row of the model's output
-};
 
 struct loss_hessian_options {
   double smoothing = 0;              ///< label smoothing of the loss
@@ -110,34 +104,15 @@ class loss_hessian {
     });
     std::vector<double> out;
     for (const double alpha : alphas) {
-      index at = 0;
-      for (const param_entry& e : chosen_)
-        for (index i = 0; i < e.size; ++i, ++at) {
-          const auto place = static_cast<std::size_t>(e.offset + i);
-          values()[place] = static_cast<real>(static_cast<double>(before[place]) + alpha * static_cast<double>(v[static_cast<std::size_t>(at)]));
-        }
+      step_along<real>(values(), before.data(), chosen_, alpha, v, 0, {});
       out.push_back(loss());
     }
     return out;
   }
-  /// v with every filter (row of a tensor of two or more dimensions) scaled to the length of the parameters' filter, and 0
-  /// for biases and norms (Li et al. 2018, "Visualizing the loss landscape", section 4).
+  /// v normalised by the filters of the chosen parameters.
   std::vector<real> filter_normalised(std::vector<real> v) {
     check_direction(v.size());
-    index at = 0;
-    for (const param_entry& e : chosen_) {
-      const index filters = e.dims.size() > 1 ? e.dims[0] : 0, length = filters ? e.size / filters : e.size;
-      for (index f = 0; f < std::max<index>(filters, 1); ++f) {
-        real* d = v.data() + at + f * length;
-        const real* p = values() + e.offset + f * length;
-        double own = 0, want = 0;
-        for (index i = 0; i < length; ++i) own += double(d[i]) * double(d[i]), want += double(p[i]) * double(p[i]);
-        const double by = filters && own > 0 ? std::sqrt(want / own) : 0;
-        for (index i = 0; i < length; ++i) d[i] = static_cast<real>(double(d[i]) * by);
-      }
-      at += e.size;
-    }
-    return v;
+    return analysis::filter_normalised(std::move(v), static_cast<const real*>(values()), chosen_);
   }
 
  private:

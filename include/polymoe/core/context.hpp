@@ -32,6 +32,9 @@ struct context {
   /// routers with balance::supervised look.
   const int* targets = nullptr;
   const std::int32_t* halted = nullptr;  ///< in the backend's memory; while it is not 0, commit forgets the step
+  /// Routers keep the plan of the last call, of as many units; for what is asked of a plan that should not change
+  /// (analysis/loss_landscape.hpp).  Forward only.
+  bool keep_plans = false;
 
   bool training() const { return mode == run_mode::train; }
   /// Stream `id` (a hash of a module path) at this step and micro-batch.  Host code only.

@@ -151,6 +151,10 @@ class routing : public routing_traits<Spec> {
   void forward(context<Backend>& c, view<const T> r, saved& s) const {
     require(r.cols == config_.dim, "routing: input is ", shape_text(r), ", the router was built for dim ", config_.dim);
     require(r.rows <= s.max_units, "routing: ", r.rows, " units, memory was bound for ", s.max_units);
+    if (c.keep_plans) {
+      require(r.rows == s.plan.tokens, "routing: ", r.rows, " units, the plan that is to be kept has ", s.plan.tokens);
+      return;
+    }
     s.input = r;
     if constexpr (Balance::needs_target) {
       require(c.targets || !c.training() || r.rows == 0, "routing: balance::supervised needs the wanted expert of each of the ",
