@@ -29,6 +29,7 @@ inline int parse(CLI::App& app, const char* name, int argc, char** argv) {
 /// The body of main(): what `run` returns, or 1 and a line on stderr when it throws.
 template <class Run>
 int main_of(const char* name, Run run) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on files (ulimit -f) is an error of the write, as a full disk
   std::setvbuf(stdout, nullptr, _IOLBF, 0);  // lines appear in order with those of the training, also in a file
   try {
     return run();

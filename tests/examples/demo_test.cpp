@@ -4,30 +4,18 @@
 //
 // The program is looked for beside this one's build folder (../examples/demo_vit), or where POLYMOE_DEMO_VIT says.
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <polymoe/train/idx.hpp>
 #include <polymoe/train/json_reader.hpp>
 #include <polymoe/train/safetensors.hpp>
-#include <thread>
 
-#include "../train/temp_folder.hpp"
+#include "run_program.hpp"
 
 namespace polymoe {
 namespace {
 
-std::string program() {
-  if (const char* told = std::getenv("POLYMOE_DEMO_VIT")) return told;
-  std::error_code failed;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", failed);
-  return (self.parent_path().parent_path() / "examples" / "demo_vit").string();
-}
+std::string program() { return program_path("demo_vit", "POLYMOE_DEMO_VIT"); }
 /// Says why when the demo cannot run here; a build without the example programs is not an error.
 bool demo_is_here() {
   static const bool here = [] {
@@ -39,53 +27,12 @@ bool demo_is_here() {
   return here;
 }
 
-struct outcome {
-  int status = -1;  ///< exit status, 1000 + the signal that ended it
-  std::string out, err;
-  double seconds = 0;
-};
-
-/// The program with arguments; `stop` is asked every few milliseconds and true sends SIGINT, once.
 template <class Stop>
 outcome run_demo(const std::vector<std::string>& arguments, Stop stop) {
-  temp_folder t;
-  const auto begin = std::chrono::steady_clock::now();
-  const std::string path = program(), out = t.file("out"), err = t.file("err");
-  std::vector<char*> argv{const_cast<char*>(path.c_str())};
-  for (const auto& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
-  argv.push_back(nullptr);
-  const pid_t child = ::fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 1);
-    ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
-    ::setenv("OMP_WAIT_POLICY", "PASSIVE", 1);
-    ::execv(path.c_str(), argv.data());
-    ::_exit(127);
-  }
-  int status = 0;
-  bool stopped = false;
-  while (::waitpid(child, &status, WNOHANG) == 0) {
-    if (!stopped && stop()) stopped = ::kill(child, SIGINT) == 0;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  outcome o;
-  o.status = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-  o.out = t.get("out"), o.err = t.get("err");
-  o.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return o;
+  return run_program(program(), arguments, stop);
 }
 outcome run_demo(const std::vector<std::string>& arguments) {
   return run_demo(arguments, [] { return false; });
-}
-std::vector<std::string> with(std::vector<std::string> a, const std::vector<std::string>& more) {
-  a.insert(a.end(), more.begin(), more.end());
-  return a;
-}
-index lines_in(const std::string& path) {
-  if (!file_exists(path)) return 0;
-  const std::string text = read_text(path);
-  return std::count(text.begin(), text.end(), '\n');
 }
 
 /// The members of every arm in summary.json, as "arm.key" and the text of the value.
