@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../../../layer/soft_routing.hpp"
+#include "../kernel/slot_stats.cuh"
 #include "../kernel/slots.cuh"
 #include "blaslt.cuh"
 #include "rows.cuh"
@@ -146,9 +147,10 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cuda_dev
 
   /// What the host reads of a call, after it.
   struct host_copy {
+    routing_stats stats;
     std::vector<double> gate_mass;
     std::vector<index> wished, served;
-    std::vector<C> mass, totals, values;
+    std::vector<C> values;
     std::vector<unsigned char> bad;
     int bad_count = 0;
   };
@@ -157,6 +159,7 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cuda_dev
     view<C> u, d_dispatch, d_combine;  ///< [T, S]
     C* slot_dot = nullptr;             ///< [G, S]
     C *part_top = nullptr, *part_sum = nullptr, *mass = nullptr, *totals = nullptr;
+    routing_stats* on_device = nullptr;
     std::size_t shared_limit = 0;
     std::shared_ptr<const products_type> products;
     std::shared_ptr<host_copy> host;
@@ -189,6 +192,7 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cuda_dev
       *v = b.saved.template take_raw<C>(slots_of_groups);
     for (C** v : {&s.part_top, &s.part_sum, &s.mass}) *v = b.saved.template take_raw<C>(blocks * slots_);
     s.totals = b.saved.template take_raw<C>(2 * blocks);
+    s.on_device = b.saved.template take_raw<routing_stats>(1);
     s.shared_limit = device::shared_limit();
     if (!last_ || last_->units() != std::max<index>(max_units, 1))
       last_ = std::make_shared<const products_type>(std::max<index>(max_units, 1), slots_, dim_);
@@ -213,7 +217,7 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cuda_dev
     s.softmax.u = s.u, s.softmax.step = c.step;
     if constexpr (normalised)
       s.softmax.scale = own.scale.value.ptr[0], s.softmax.slot_length = reinterpret_cast<const C*>(lengths_);
-    if (r.rows == 0) return;
+    if (r.rows == 0) return count(c, s, 0);
     arena_scope call(c.scratch);
     s.products->logits(c.stream, blaslt_workspace::take(c.scratch, s.products->workspace_bytes()), r, phi(own), s.u);
     kernel::slot_softmax_args<T> a;
@@ -233,6 +237,7 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cuda_dev
           device::launch(shape, kernel::slot_softmax_kernel<T, 1, false, true>, a);
         },
         r, p.finite);
+    count(c, s, p.groups * a.pieces);
   }
 
   void open_backward(context<cuda_device>& c, memory& s, view<T>, bool) const {
@@ -283,28 +288,15 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cuda_dev
 
   routing_stats stats(context<cuda_device>& c, const memory& s) const {
     host_copy& h = *s.host;
-    const plan_type& p = s.plan;
-    const index E = p.experts, blocks = p.groups * slots::pieces_of(p.group_size);
-    fetch(c, h.mass, s.mass, blocks * slots_), fetch(c, h.totals, s.totals, 2 * blocks),
-        fetch(c, h.bad, p.bad, p.tokens);
-    routing_stats o = s.stats;
-    o.experts = p.experts, o.units = p.tokens, o.mixture = true, o.moved = o.overflow = 0, o.entropy = o.margin = 0;
-    index finite = 0;
-    for (const unsigned char x : h.bad) finite += !x;
-    o.bad_rows = p.tokens - finite, o.choices = o.placed = finite * E;
-    h.gate_mass.assign(static_cast<std::size_t>(E), 0.0);
-    h.wished.assign(static_cast<std::size_t>(E), finite), h.served = h.wished;
-    for (std::size_t i = 0; i < h.mass.size(); ++i)
-      h.gate_mass[i % static_cast<std::size_t>(slots_) / static_cast<std::size_t>(p.capacity)] +=
-          static_cast<double>(h.mass[i]);
-    for (std::size_t i = 0; i < h.totals.size(); ++i)
-      (i % 2 ? o.margin : o.entropy) += static_cast<double>(h.totals[i]);
-    if (finite) o.entropy /= static_cast<double>(finite), o.margin /= static_cast<double>(finite);
-    o.gate_mass = h.gate_mass.data(), o.wished = h.wished.data(), o.served = h.served.data();
-    return o;
+    const index E = s.plan.experts;
+    device::download(&h.stats, s.on_device, sizeof h.stats, c.stream.handle);
+    fetch(c, h.gate_mass, s.stats.gate_mass, E), fetch(c, h.wished, s.stats.wished, E);
+    fetch(c, h.served, s.stats.served, E);
+    h.stats.gate_mass = h.gate_mass.data(), h.stats.wished = h.wished.data(), h.stats.served = h.served.data();
+    return h.stats;
   }
-  view<C> values(context<cuda_device>&, const memory& s) const {
-    s.host->values.assign(1, C(0));
+  view<C> values(context<cuda_device>& c, const memory& s) const {
+    fetch(c, s.host->values, s.values.ptr[0], 1);
     return {s.host->values.data(), 1, 1};
   }
   owned_dense_plan<C> plan(context<cuda_device>& c, const memory& s) const {
@@ -331,6 +323,18 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cuda_dev
     C *unit_dot, *totals;
     view<C> d_phi;
   };
+  /// The statistics of the call, from what its `blocks` blocks of the softmax left.
+  void count(context<cuda_device>& c, memory& s, index blocks) const {
+    kernel::slot_stats_args<C> a;
+    a.plan = s.plan, a.mass = s.mass, a.totals = s.totals, a.blocks = blocks;
+    a.arrays = s.stats, a.to = s.on_device, a.balance = s.values.ptr[0];
+    device::launch({.kernel = "statistics of slots",
+                    .grid = s.plan.experts + 1,
+                    .block = 32 * kernel::slot_stats_warps,
+                    .shared = kernel::slot_stats_warps * sizeof(double),
+                    .stream = c.stream.handle},
+                   kernel::slot_stats_kernel<C>, a);
+  }
   scratch take(arena& a, index units) const {
     scratch m;
     m.d_u = plan_type::template matrix<T>(a, units, slots_);
