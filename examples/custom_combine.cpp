@@ -1,5 +1,6 @@
 // custom_combine: weights of one's own: squared scores over their sum, so that the best expert counts more.
-// ctest: --
+// ctest: --device auto
+// cuda: yes
 #include <polymoe/testing/check_combine.hpp>
 
 #include "toy_task.hpp"
@@ -31,12 +32,18 @@ struct squared_share {
 struct squared_moe : polymoe::spec {
   using combine = squared_share;
 };
-using moe_layer = polymoe::layer<squared_moe, polymoe::cpu>;
-
-int main() {
-  polymoe::workspace<moe_layer> moe(moe_layer({.dim = toy::dim, .hidden = 16, .experts = 4}),
-                                    {.max_rows = toy::points, .seed = 1});
+/// On either backend.
+template <class Backend>
+int run_on() {
+  using moe_layer = polymoe::layer<squared_moe, Backend>;
+  typename moe_layer::config config;
+  config.dim = toy::dim, config.hidden = 16, config.experts = 4;
+  polymoe::workspace<moe_layer> moe(moe_layer(config), {.max_rows = toy::points, .seed = 1});
   std::printf("%s\n", moe.module().describe().c_str());
   const auto report = polymoe::testing::check_combine<squared_share>();
   return toy::judge(report, toy::train(moe, 400, 0.05f), 0.2) ? 0 : 1;
+}
+
+int main(int argc, char** argv) {
+  return toy::on_device(argc, argv, [](auto backend) { return run_on<decltype(backend)>(); });
 }

@@ -1,6 +1,7 @@
 // custom_router: a router of one's own in twenty lines, checked and trained.
 // The router knows its experts by index (a price), so the checker is told that it is not symmetric.
-// ctest: --
+// ctest: --device auto
+// cuda: yes
 #include <polymoe/testing/check_router.hpp>
 
 #include "toy_task.hpp"
@@ -31,12 +32,18 @@ struct priced_sigmoid {
 struct priced_moe : polymoe::spec {
   using router = priced_sigmoid;
 };
-using moe_layer = polymoe::layer<priced_moe, polymoe::cpu>;
-
-int main() {
-  const moe_layer::config config{.dim = toy::dim, .hidden = 16, .experts = 4, .router = {.price = 0.1f}};
+/// On either backend.
+template <class Backend>
+int run_on() {
+  using moe_layer = polymoe::layer<priced_moe, Backend>;
+  typename moe_layer::config config;
+  config.dim = toy::dim, config.hidden = 16, config.experts = 4, config.router.price = 0.1f;
   polymoe::workspace<moe_layer> moe(moe_layer(config), {.max_rows = toy::points, .seed = 1});
   std::printf("%s\n", moe.module().describe().c_str());
   const auto report = polymoe::testing::check_router(config.router, {.symmetric = false});
   return toy::judge(report, toy::train(moe, 400, 0.05f), 0.2) ? 0 : 1;
+}
+
+int main(int argc, char** argv) {
+  return toy::on_device(argc, argv, [](auto backend) { return run_on<decltype(backend)>(); });
 }

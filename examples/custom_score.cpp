@@ -1,5 +1,6 @@
 // custom_score: a score of one's own, two members, composed with expert choice: every expert takes its best units by it.
-// ctest: --
+// ctest: --device auto
+// cuda: yes
 #include <polymoe/testing/check_router.hpp>
 
 #include "toy_task.hpp"
@@ -23,14 +24,20 @@ struct picked_moe : polymoe::spec {
   using capacity = polymoe::capacity::bounded<>;                                 // factor: experts of a unit in the mean
   using combine = polymoe::combine::renormalised<polymoe::combine::over_kept>;  // such scores have no scale of their own
 };
-using moe_layer = polymoe::layer<picked_moe, polymoe::cpu>;
-
-int main() {
-  const moe_layer::config config{.dim = toy::dim, .hidden = 16, .experts = 4, .capacity = {.factor = 2}};
+/// On either backend.
+template <class Backend>
+int run_on() {
+  using moe_layer = polymoe::layer<picked_moe, Backend>;
+  typename moe_layer::config config;
+  config.dim = toy::dim, config.hidden = 16, config.experts = 4, config.capacity.factor = 2;
   polymoe::workspace<moe_layer> moe(moe_layer(config), {.max_rows = toy::points, .seed = 1});
   std::printf("%s\n", moe.module().describe().c_str());
   const auto report = polymoe::testing::check_router(config.router);
   const auto losses = toy::train(moe, 400, 0.05f);
   std::printf("%.1f %% of the points are picked by nobody\n", 100 * moe.module().stats(moe.ctx(), moe.saved()).unpicked_rate());
   return toy::judge(report, losses, 0.2) ? 0 : 1;
+}
+
+int main(int argc, char** argv) {
+  return toy::on_device(argc, argv, [](auto backend) { return run_on<decltype(backend)>(); });
 }

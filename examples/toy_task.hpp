@@ -1,13 +1,65 @@
-// A toy task for the short examples: points of four clusters, each cluster with its own linear map to learn; and plain
-// gradient descent on a layer.
+// A toy task for the short examples: points of four clusters, each cluster with its own linear map to learn; plain
+// gradient descent on a layer; and --device auto|cpu|cuda.  An example that nvcc compiles runs on a GPU as well.
 #pragma once
 
 #include <cstdio>
+#include <string>
 #include <vector>
 
 #include <polymoe/polymoe.hpp>
+#if defined(__CUDACC__)
+#include <polymoe/backend/cuda/graph.cuh>
+#include <polymoe/cuda.cuh>
+#endif
 
 namespace toy {
+
+/// Calls run(backend) for the backend that --device asks for; the exit status.  Without a GPU, or without nvcc, "auto"
+/// takes the CPU and "cuda" says what is missing.
+template <class Run>
+int on_device(int argc, char** argv, Run run) {
+  const std::string name = argc == 1 ? "--device" : argv[1], wish = argc == 1 ? "auto" : argc == 3 ? argv[2] : "";
+  if (name != "--device" || (wish != "auto" && wish != "cpu" && wish != "cuda")) {
+    std::fprintf(stderr, "the only option is --device auto, cpu or cuda\n");
+    return 2;
+  }
+  std::string missing = "compiled without nvcc (CMake: -DPOLYMOE_CUDA=ON -DPOLYMOE_DEMO_CUDA=ON)";
+  try {
+#if defined(__CUDACC__)
+    const polymoe::device::availability gpu = polymoe::device::find_gpu();
+    missing = gpu.text;
+    if (gpu.usable && wish != "cpu") return std::printf("Device: cuda, %s\n", gpu.text.c_str()), run(polymoe::cuda{});
+#endif
+    polymoe::require(wish != "cuda", "--device cuda: ", missing);
+    if (wish == "auto") std::printf("Device: cpu (--device auto: %s)\n", missing.c_str());
+    return run(polymoe::cpu{});
+  } catch (const polymoe::error& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+    return 1;
+  }
+}
+
+/// Rows of numbers in the memory of a layer's backend.
+template <class Layer>
+class rows {
+ public:
+  using memory = typename Layer::backend::memory;
+  rows(polymoe::workspace<Layer>& w, polymoe::index count, polymoe::index cols)
+      : stream_(w.ctx().stream), count_(count), cols_(cols), block_(static_cast<std::size_t>(count * cols) * sizeof(float)) {}
+  void put(const std::vector<float>& v) { memory::write(stream_, block_.data(), v.data(), block_.size()); }
+  std::vector<float> on_host() const {
+    std::vector<float> v(static_cast<std::size_t>(count_ * cols_));
+    memory::read(stream_, v.data(), block_.data(), block_.size());
+    return v;
+  }
+  operator polymoe::view<float>() { return {static_cast<float*>(block_.data()), count_, cols_}; }
+  operator polymoe::view<const float>() { return polymoe::view<float>(*this); }
+
+ private:
+  const typename Layer::backend::stream& stream_;
+  polymoe::index count_, cols_;
+  polymoe::owned_block<memory> block_;
+};
 
 inline constexpr polymoe::index points = 256, dim = 8, clusters = 4;
 
@@ -30,24 +82,32 @@ struct task {
   }
 };
 
-/// Full-batch gradient descent on half the mean squared distance to the target; returns the loss of every step.
+/// Full-batch gradient descent on half the mean squared distance to the target; returns the loss of every step.  The layer
+/// is its backend's, loss and descent are the host's.
 template <class Layer>
 std::vector<double> train(polymoe::workspace<Layer>& w, int steps, float learning_rate) {
   const task data;
-  std::vector<float> y(data.x.size()), dy(data.x.size());
+  rows<Layer> x(w, points, dim), y(w, points, dim), dy(w, points, dim);
+  x.put(data.x);
+  std::vector<float> d(data.x.size());
   std::vector<double> losses;
   for (int step = 0; step < steps; ++step) {
     w.step().step = step;
-    w.forward({data.x.data(), points, dim}, {y.data(), points, dim});
+    w.forward(x, y);
+    const std::vector<float> out = y.on_host();
     double loss = 0;
-    for (std::size_t i = 0; i < y.size(); ++i) {
-      const float d = y[i] - data.target[i];
-      loss += 0.5 * d * d / points, dy[i] = d / points;
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const float off = out[i] - data.target[i];
+      loss += 0.5 * off * off / points, d[i] = off / points;
     }
     losses.push_back(loss);
+    dy.put(d);
     w.zero_grads();
-    w.backward({dy.data(), points, dim}, {});
-    for (polymoe::index i = 0; i < w.values().cols; ++i) w.values().ptr[0][i] -= learning_rate * w.grads().ptr[0][i];
+    w.backward(dy, {});
+    std::vector<float> values = w.values_on_host();
+    const std::vector<float> grads = w.grads_on_host();
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] -= learning_rate * grads[i];
+    w.set_values(values);
     w.module().commit(w.ctx());
     w.refresh();
   }

@@ -50,3 +50,15 @@ TEST_CASE("the loss-free bias on CUDA moves by the same steps") {
   both<loss_free>({.units = 80, .shift_load = true, .factor = 0.9f, .seed = 19});
 }
 TEST_CASE("a custom router on CUDA: the example's own text") { both<with_custom_router>({.units = 60, .factor = 0.8f, .seed = 20}); }
+TEST_CASE("a custom router on CUDA learns the example's task as on the CPU") {
+  const auto losses = []<class B>(B) {
+    using Layer = polymoe::layer<with_custom_router, B>;
+    typename Layer::config c;
+    c.dim = toy::dim, c.hidden = 16, c.experts = 4, c.router.price = 0.1f, c.capacity.factor = 1.2f;
+    polymoe::workspace<Layer> moe(Layer(c), {.max_rows = toy::points, .seed = 1});
+    return toy::train(moe, 8, 0.05f);
+  };
+  const std::vector<double> host = losses(cpu{}), device = losses(cuda{});
+  for (std::size_t i = 0; i < host.size(); ++i) CHECK(device[i] == doctest::Approx(host[i]).epsilon(1e-4));
+  CHECK(device.back() < 0.9 * device.front());
+}
