@@ -1,15 +1,10 @@
 // What the library demo_vit_cuda offers the program.
-#include <polymoe/backend/cuda/graph.cuh>
-
+#include "../experiment/find_gpu.cuh"
 #include "gpu_arms.hpp"
 
 namespace demo {
 
-std::string find_gpu(std::string& missing) {
-  const polymoe::device::availability found = polymoe::device::find_gpu();
-  missing = found.usable ? "" : found.text;
-  return found.usable ? found.text : "";
-}
+std::string find_gpu(std::string& missing) { return experiment::find_gpu(missing); }
 
 arm_result run_moe_on_gpu(const settings& s, const polymoe::train_test& data) {
 #if defined(POLYMOE_DEMO_F32)

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "../experiment/device.hpp"
 #include "../experiment/program.hpp"
 #include "demo.hpp"
 
@@ -13,10 +14,9 @@ namespace {
 
 /// Whether the arms run on a GPU; sets settings.device and says, for "auto", why.  Throws when "cuda" cannot be had.
 bool takes_gpu(const std::string& wish, demo::settings& s) {
-  if (wish == "cpu") return false;
   std::string missing, name;
 #if defined(POLYMOE_DEMO_CUDA)
-  name = demo::find_gpu(missing);
+  if (wish != "cpu") name = demo::find_gpu(missing);
   if (!name.empty() && s.experts > demo::most_experts_on_gpu)
     missing = "its arms were compiled for at most " + std::to_string(demo::most_experts_on_gpu) + " experts, --experts is " +
               std::to_string(s.experts);
@@ -24,11 +24,8 @@ bool takes_gpu(const std::string& wish, demo::settings& s) {
   missing = "this build has no CUDA arms; ./demo builds them where it sees a GPU or --device cuda and finds nvcc "
             "(CMake: -DPOLYMOE_CUDA=ON -DPOLYMOE_DEMO_CUDA=ON)";
 #endif
-  polymoe::require(wish != "cuda" || missing.empty(), "--device cuda: ", missing);
-  if (missing.empty()) s.device = "cuda, " + name;
-  if (wish == "auto" && missing.empty()) std::printf("Device: %s (--device auto: there is one)\n", s.device.c_str());
-  else if (wish == "auto") std::printf("Device: cpu (--device auto: %s)\n", missing.c_str());
-  return missing.empty();
+  s.device = program::chosen_device(wish, name, missing);
+  return s.device != "cpu";
 }
 
 int run(int argc, char** argv) {
@@ -49,8 +46,7 @@ int run(int argc, char** argv) {
   app.add_option("--precision", precision, "auto, bf16 or f32")->check(CLI::IsMember({"auto", "bf16", "f32"}));
   app.add_option("--images", s.images, "train on the first N images only (0: all), for a quick look")->check(CLI::Range(0, 60000));
   app.add_option("--test-images", s.test_images, "test on the first N images only (0: all)")->check(CLI::Range(0, 10000));
-  app.add_option("--device", device, "auto, cpu or cuda; auto takes a GPU where there is one")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  program::add_device_option(app, device);
   app.add_flag("--resume", s.resume, "continue the run in --out");
   if (const int status = program::parse(app, "demo_vit", argc, argv); status >= 0) return status;
 

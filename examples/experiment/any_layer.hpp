@@ -1,4 +1,4 @@
-// any_layer<T>: a layer of experts behind one interface, whatever its spec.
+// any_layer<T, Backend>: a layer of experts behind one interface, whatever its spec.
 //
 // With it in the place of layer<Spec, Backend> the network around the experts is one type for all arms, so that the
 // network, its trainer, evaluation and checkpoints are compiled once and not once an arm; an arm adds its layer alone.
@@ -24,9 +24,8 @@
 
 namespace experiment {
 
-template <class T>
+template <class T, class B = polymoe::cpu>
 class any_layer {
-  using B = polymoe::cpu;
   using C = polymoe::compute_t<T>;
   using M = polymoe::master_t<T>;
   using index = polymoe::index;
@@ -47,13 +46,19 @@ class any_layer {
     std::function<std::unique_ptr<held>()> make{};
     std::function<polymoe::cost(index rows)> count{};
   };
+  /// What a trainer reads of a layer's memory: the number of experts of its plan and, where the backend's memory is not
+  /// the host's, where it finds the statistics and balance losses of a call.
+  struct routing_part {
+    struct {
+      index experts = 0;
+    } plan{};
+    polymoe::routing_stats stats{};
+    polymoe::routing_stats* on_device = nullptr;
+    view<C> values{};
+  };
   struct saved {
     std::unique_ptr<kept> own{};  ///< what the layer inside keeps
-    struct {
-      struct {
-        index experts = 0;
-      } plan;
-    } routing{};  ///< what a trainer reads of it
+    routing_part routing{};
   };
   struct plan_type {
     std::variant<polymoe::sparse_plan<C>, polymoe::owned_dense_plan<C>> of;
@@ -83,10 +88,14 @@ class any_layer {
   index in_cols() const { return held_->in_cols(); }
   index out_cols() const { return held_->out_cols(); }
   void visit(polymoe::visitor<M>& v) { held_->visit(v); }
-  saved bind(polymoe::binder<B>& b, index max_rows) const { return {held_->bind(b, max_rows)}; }
+  saved bind(polymoe::binder<B>& b, index max_rows) const {
+    saved s;
+    s.own = held_->bind(b, max_rows, s.routing);
+    return s;
+  }
   void refresh(polymoe::context<B>& c) { held_->refresh(c); }
   void forward(polymoe::context<B>& c, view<const T> x, view<T> y, saved& s) const {
-    s.routing.plan.experts = held_->forward(c, x, y, *s.own);
+    held_->forward(c, x, y, *s.own);
   }
   void backward(polymoe::context<B>& c, view<const T> dy, view<T> dx, saved& s) const {
     held_->backward(c, dy, dx, *s.own);
@@ -106,10 +115,9 @@ class any_layer {
     virtual index in_cols() const = 0;
     virtual index out_cols() const = 0;
     virtual void visit(polymoe::visitor<M>&) = 0;
-    virtual std::unique_ptr<kept> bind(polymoe::binder<B>&, index max_rows) const = 0;
+    virtual std::unique_ptr<kept> bind(polymoe::binder<B>&, index max_rows, routing_part&) const = 0;
     virtual void refresh(polymoe::context<B>&) = 0;
-    /// Returns the number of experts of its plan.
-    virtual index forward(polymoe::context<B>&, view<const T> x, view<T> y, kept&) const = 0;
+    virtual void forward(polymoe::context<B>&, view<const T> x, view<T> y, kept&) const = 0;
     virtual void backward(polymoe::context<B>&, view<const T> dy, view<T> dx, kept&) const = 0;
     virtual void commit(polymoe::context<B>&) = 0;
     virtual C balance_loss(polymoe::context<B>&, const kept&) const = 0;
@@ -120,7 +128,7 @@ class any_layer {
   template <class Layer>
   struct holder final : held {
     static_assert(std::is_same_v<T, typename Layer::scalar> && std::is_same_v<B, typename Layer::backend>,
-                  "any_layer<T> holds layers of the number type T on the CPU");
+                  "polymoe: any_layer<T, Backend> holds layers of the number type T on that backend");
     struct memory final : kept {
       explicit memory(typename Layer::saved s) : of(std::move(s)) {}
       typename Layer::saved of;
@@ -132,13 +140,16 @@ class any_layer {
     index in_cols() const override { return layer.in_cols(); }
     index out_cols() const override { return layer.out_cols(); }
     void visit(polymoe::visitor<M>& v) override { layer.visit(v); }
-    std::unique_ptr<kept> bind(polymoe::binder<B>& b, index max_rows) const override {
-      return std::make_unique<memory>(layer.bind(b, max_rows));
+    std::unique_ptr<kept> bind(polymoe::binder<B>& b, index max_rows, routing_part& to) const override {
+      auto k = std::make_unique<memory>(layer.bind(b, max_rows));
+      const auto& r = k->of.routing;
+      to.plan.experts = r.plan.experts;
+      if constexpr (!B::memory::on_host) to.stats = r.stats, to.on_device = r.on_device, to.values = r.values;
+      return k;
     }
     void refresh(polymoe::context<B>& c) override { layer.refresh(c); }
-    index forward(polymoe::context<B>& c, view<const T> x, view<T> y, kept& s) const override {
+    void forward(polymoe::context<B>& c, view<const T> x, view<T> y, kept& s) const override {
       layer.forward(c, x, y, own(s));
-      return own(s).routing.plan.experts;
     }
     void backward(polymoe::context<B>& c, view<const T> dy, view<T> dx, kept& s) const override {
       layer.backward(c, dy, dx, own(s));

@@ -68,11 +68,11 @@ void arm_record::begin(index epoch, index steps_per_epoch) {
   bar_ = std::make_unique<polymoe::progress>(settings_.epochs, steps_per_epoch);
 }
 
-void arm_record::step(const polymoe::train_step& x) {
+void arm_record::step(const polymoe::train_step& x, index steps) {
   polymoe::step_report shown;
   shown.loss = x.loss, shown.lr = x.learning_rate, shown.grad_norm = x.grad_norm;
   if (x.has_experts) shown.dropped = x.drop_rate, shown.load_spread = x.max_over_mean;
-  bar_->step(x.images, shown);
+  bar_->step(steps * x.images, shown, steps);
 }
 
 void arm_record::end_epoch(index epoch, const polymoe::train_summary& train, const polymoe::train_summary& validation) {

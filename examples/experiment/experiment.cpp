@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <filesystem>
 #include <numeric>
-#include <sstream>
 
 #include <polymoe/train/cifar.hpp>
 #include <polymoe/train/file.hpp>
 #include <polymoe/train/idx.hpp>
 #include <polymoe/train/synthetic.hpp>
 
+#include "device.hpp"
 #include "program.hpp"
 
 namespace experiment {
@@ -113,10 +113,15 @@ int main_of(int argc, char** argv, settings s, const char* about, const std::fun
             const std::function<int(settings&, const images&)>& run) {
   return program::main_of(s.program.c_str(), [&] {
     CLI::App app{about};
+    std::string device = "auto";
     add_options(app, s);
+    program::add_device_option(app, device);
     own(app);
     for (int i = 0; i < argc; ++i) s.command += (i ? " " : "") + std::string(i ? argv[i] : fs::path(argv[i]).filename().string());
     if (const int status = program::parse(app, s.program.c_str(), argc, argv); status >= 0) return status;
+    std::string missing = s.no_gpu, gpu;
+    if (s.find_gpu && device != "cpu") gpu = s.find_gpu(missing);
+    s.device = program::chosen_device(device, gpu + ", " + numbers_on_gpu, missing);
     if (s.out.empty()) s.out = s.program + "-out";
     require(!s.seeds.empty(), "--seeds: at least one is needed");
     program::make_folder(s.out);
@@ -126,25 +131,11 @@ int main_of(int argc, char** argv, settings s, const char* about, const std::fun
   });
 }
 
-std::string folder_of(const settings& s, const std::string& arm, std::uint64_t seed) {
-  return s.out + "/" + arm + "/seed-" + std::to_string(seed);
-}
-
-std::string identity_of(const settings& s) {
-  std::ostringstream t;
-  t.precision(17);
-  t << s.program << ", " << s.data << ", images " << s.images << '/' << s.validation << '/' << s.test_images << ", epochs "
-    << s.epochs << ", batch " << s.batch << ", rate " << s.learning_rate << ", decay " << s.weight_decay << ", momentum "
-    << s.momentum << ", " << s.augment << (s.variant.empty() ? "" : ", ") << s.variant;
-  for (const double m : s.milestones) t << ' ' << m;
-  return t.str();
-}
-
 bool run_all(const settings& s, const std::string& model, const std::vector<arm>& arms, const images& data,
              std::vector<result>& out) {
-  std::printf("%s: %s, %lld training, %lld validation, %lld test images; %s; %zu seeds, %d threads\n", s.program.c_str(),
+  std::printf("%s: %s, %lld training, %lld validation, %lld test images; %s; %zu seeds, %s, %d threads\n", s.program.c_str(),
               data.name.c_str(), static_cast<long long>(data.fit.train.size()), static_cast<long long>(data.fit.test.size()),
-              static_cast<long long>(data.test.size()), model.c_str(), s.seeds.size(), s.threads);
+              static_cast<long long>(data.test.size()), model.c_str(), s.seeds.size(), s.device.c_str(), s.threads);
   for (const std::string& wish : s.arms) {
     std::string known;
     for (const arm& a : arms) known += (known.empty() ? "" : ", ") + a.name;

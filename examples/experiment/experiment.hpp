@@ -17,9 +17,14 @@
 #include <polymoe/train/dataset.hpp>
 #include <polymoe/train/report.hpp>
 
+#include "interrupt.hpp"
+
 namespace CLI {
 class App;
 }
+
+/// On what a library of CUDA arms gives the program; all else in it is hidden, see CMakeLists.txt.
+#define EXPERIMENT_OF_LIBRARY __attribute__((visibility("default")))
 
 namespace experiment {
 
@@ -41,7 +46,18 @@ struct settings {
   bool resume = false;
   std::string command{};  ///< how the program was called
   std::string variant{};  ///< the program's own options that change a result, in words
+
+  /// The name of the GPU that the program's CUDA arms would train on, or "" and in `missing` what is missing.  Null: this
+  /// build has no such arms, and `no_gpu` says why.
+  std::string (*find_gpu)(std::string& missing) = nullptr;
+  std::string no_gpu = "this build has no CUDA arms (CMake: -DPOLYMOE_CUDA=ON -DPOLYMOE_DEMO_CUDA=ON, with nvcc)";
+  std::string device = "cpu";  ///< cpu; or cuda, the GPU's name and the number type
+  bool on_gpu() const { return device != "cpu"; }
+  /// Set by Ctrl-C; a pointer, because the CUDA arms' library has no variable in common with the program.
+  const volatile std::sig_atomic_t* stop_requested = &program::stop_requested;
 };
+/// What tensors are made of on a GPU (masters are float); on the CPU they are float.
+inline constexpr const char* numbers_on_gpu = "bf16";
 
 /// Training, validation and test images, all with the statistics of the training images.
 struct images {

@@ -1,13 +1,30 @@
-// Results as JSON: kept for --resume, and for other programs to read.
+// Results as JSON: kept for --resume, and for other programs to read; where they are and what they belong to.
 #include "experiment.hpp"
 
 #include <cmath>
+#include <sstream>
 
 #include <polymoe/train/json_reader.hpp>
 
 namespace experiment {
 
 using polymoe::require;
+
+std::string folder_of(const settings& s, const std::string& arm, std::uint64_t seed) {
+  return s.out + "/" + arm + "/seed-" + std::to_string(seed);
+}
+
+std::string identity_of(const settings& s) {
+  std::ostringstream t;
+  t.precision(17);
+  t << s.program << ", " << s.data << ", images " << s.images << '/' << s.validation << '/' << s.test_images << ", epochs "
+    << s.epochs << ", batch " << s.batch << ", rate " << s.learning_rate << ", decay " << s.weight_decay << ", momentum "
+    << s.momentum << ", " << s.augment << (s.variant.empty() ? "" : ", ") << s.variant;
+  for (const double m : s.milestones) t << ' ' << m;
+  // The GPU by name: times of arms are compared as well.
+  if (s.on_gpu()) t << ", " << s.device;
+  return t.str();
+}
 
 void write_result(const std::string& path, const result& r, const std::string& identity) {
   polymoe::json_writer w;

@@ -10,7 +10,6 @@
 #include <polymoe/train/progress.hpp>
 
 #include "choices.hpp"
-#include "interrupt.hpp"
 
 namespace experiment {
 
@@ -35,7 +34,8 @@ class arm_record {
 
   void begin(index epoch, index steps_per_epoch);
   void begin_epoch(index epoch, index step) { bar_->begin_epoch(epoch, step); }
-  void step(const polymoe::train_step&);
+  /// The last of `steps` steps since the last call.
+  void step(const polymoe::train_step&, index steps);
   /// Before an evaluation whose plans go to choices(): forgets those of the one before.
   void begin_choices() { choices_.clear(); }
   /// Of the l-th layer of experts.
@@ -87,12 +87,16 @@ result train_arm(const std::string& name, std::uint64_t seed, const settings& s,
     });
   };
   record.begin(t.epoch(), t.steps_per_epoch());
+  // A GPU runs some steps without being asked.
+  constexpr index stride = Trainer::memory::on_host ? 1 : 10;
   while (!t.finished()) {
     const index epoch = t.epoch();
     record.begin_epoch(epoch, t.step_in_epoch());
     do {
-      record.step(t.step());
-      if (program::stop_requested && t.step_in_epoch() != 0) {
+      const index before = t.step_count();
+      const polymoe::train_step x = t.advance(stride - before % stride);
+      record.step(x, t.step_count() - before);
+      if (*s.stop_requested && t.step_in_epoch() != 0) {
         save();
         return record.stopped_after(t.step_count());
       }
@@ -101,7 +105,7 @@ result train_arm(const std::string& name, std::uint64_t seed, const settings& s,
     const polymoe::train_summary train = t.epoch_summary(), validation = t.evaluate(note_choices);
     record.end_epoch(epoch, train, validation);
     save();
-    if (program::stop_requested && !t.finished()) return record.stopped();
+    if (*s.stop_requested && !t.finished()) return record.stopped();
   }
   record.begin_choices();
   record.test(t.evaluate_on(data.test, 0, note_choices));

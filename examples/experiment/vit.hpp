@@ -8,8 +8,10 @@
 
 namespace experiment {
 
-using dense_mlp = polymoe::nn::named<"mlp", polymoe::nn::mlp_block<float>>;
-using moe = polymoe::nn::named<"moe", any_layer<float>>;
+template <class T, class B>
+using dense_mlp = polymoe::nn::named<"mlp", polymoe::nn::mlp_block<T, polymoe::act::gelu_tanh, B>>;
+template <class T, class B>
+using moe = polymoe::nn::named<"moe", any_layer<T, B>>;
 
 /// Sizes for the data from a program's own options.
 template <class Options>

@@ -210,8 +210,9 @@ int run(experiment::settings& s, const paper_a::options& asked, const experiment
 }  // namespace
 
 int main(int argc, char** argv) {
-  const experiment::settings s{.program = "paper_a", .epochs = 20, .learning_rate = 2e-3, .weight_decay = 0.05,
-                               .augment = "crop"};
+  experiment::settings s{.program = "paper_a", .epochs = 20, .learning_rate = 2e-3, .weight_decay = 0.05,
+                         .augment = "crop"};
+  s.no_gpu = "its networks need convolutions, which are not there on CUDA yet";
   return experiment::main_of(argc, argv, s, "The gap between sparse and dense over the routed share of the FLOPs (paper A).",
                              add_options, variant_of, run);
 }

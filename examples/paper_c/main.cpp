@@ -72,6 +72,9 @@ std::vector<experiment::arm> arms_of(const paper_c::options& o, const experiment
     arms.push_back({name, about,
                     [&o, &probe, which, capacity, name](const experiment::settings& s, std::uint64_t seed,
                                                         const experiment::images& data) {
+#if defined(POLYMOE_DEMO_CUDA)
+                      if (s.on_gpu()) return paper_c::run_on_gpu(which, capacity, name, s, o, seed, data, probe);
+#endif
                       return paper_c::run(which, capacity, name, s, o, seed, data, probe);
                     }});
   };
@@ -156,8 +159,11 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
 }  // namespace
 
 int main(int argc, char** argv) {
-  const experiment::settings s{.program = "paper_c", .epochs = 30, .learning_rate = 1e-3, .weight_decay = 0.05,
-                               .augment = "crop"};
+  experiment::settings s{.program = "paper_c", .epochs = 30, .learning_rate = 1e-3, .weight_decay = 0.05,
+                         .augment = "crop"};
+#if defined(POLYMOE_DEMO_CUDA)
+  s.find_gpu = &paper_c::find_gpu;
+#endif
   return experiment::main_of(argc, argv, s, "Six routers at two capacities in one vision transformer (paper C).",
                              add_options, variant_of, run);
 }

@@ -7,7 +7,8 @@
 namespace paper_c {
 
 using experiment::images, experiment::index, experiment::result, experiment::settings;
-using layer = experiment::any_layer<float>;
+template <class T, class B>
+using layer = experiment::any_layer<T, B>;
 
 struct options {
   index dim = 96, depth = 6, heads = 3, patch = 4, mlp = 384;
@@ -26,12 +27,27 @@ struct layer_sizes {
 };
 /// Layers of experts at a capacity c.  Token choice takes K = c experts a token with capacity factor 1, expert choice
 /// the capacity factor c, Soft MoE as many slots as tokens times c.
-layer::config token_choice(router, int capacity, const layer_sizes&);
-layer::config expert_choice(router, int capacity, const layer_sizes&);
-layer::config soft(int capacity, const layer_sizes&);
+template <class T, class B>
+typename layer<T, B>::config token_choice(router, int capacity, const layer_sizes&);
+template <class T, class B>
+typename layer<T, B>::config expert_choice(router, int capacity, const layer_sizes&);
+template <class T, class B>
+typename layer<T, B>::config soft(int capacity, const layer_sizes&);
+
+/// What the model's pooling gives for some images.
+struct features {
+  std::vector<float> rows;  ///< [labels.size(), D]
+  std::vector<std::int32_t> labels;
+};
+/// Adds the accuracy of linear probes that learn from `known`.
+void add_probes(const features& known, const features& asked, index classes, const options&, result&);
 
 /// Trains one arm under one seed and probes it with the images `probe`.
 result run(router, int capacity, const std::string& name, const settings&, const options&, std::uint64_t seed,
            const images&, const images& probe);
+/// The same on a GPU, of the library paper_c_cuda.
+EXPERIMENT_OF_LIBRARY result run_on_gpu(router, int capacity, const std::string& name, const settings&, const options&,
+                                        std::uint64_t seed, const images&, const images& probe);
+EXPERIMENT_OF_LIBRARY std::string find_gpu(std::string& missing);
 
 }  // namespace paper_c

@@ -42,6 +42,9 @@ int run(experiment::settings& s, const paper_d::options& o, const experiment::im
   const auto add = [&](routing how, const char* name, const char* about) {
     arms.push_back(
         {name, about, [&o, how, name](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) {
+#if defined(POLYMOE_DEMO_CUDA)
+           if (t.on_gpu()) return paper_d::run_on_gpu(how, name, t, o, seed, d);
+#endif
            return paper_d::run(how, name, t, o, seed, d);
          }});
   };
@@ -99,8 +102,11 @@ int run(experiment::settings& s, const paper_d::options& o, const experiment::im
 }  // namespace
 
 int main(int argc, char** argv) {
-  const experiment::settings s{.program = "paper_d", .epochs = 30, .learning_rate = 1e-3, .weight_decay = 0.05,
-                               .augment = "crop"};
+  experiment::settings s{.program = "paper_d", .epochs = 30, .learning_rate = 1e-3, .weight_decay = 0.05,
+                         .augment = "crop"};
+#if defined(POLYMOE_DEMO_CUDA)
+  s.find_gpu = &paper_d::find_gpu;
+#endif
   return experiment::main_of(argc, argv, s, "Whole images routed by one router that is told super-classes (paper D).",
                              add_options, variant_of, run);
 }

@@ -7,7 +7,8 @@
 namespace paper_d {
 
 using experiment::images, experiment::index, experiment::result, experiment::settings;
-using layer = experiment::any_layer<float>;
+template <class T, class B>
+using layer = experiment::any_layer<T, B>;
 
 struct options {
   index dim = 96, depth = 8, heads = 3, patch = 4;
@@ -35,15 +36,27 @@ struct layer_sizes {
   index blocks = 0, first = 0;           ///< L, and the number of the first of them
 };
 /// A layer that routes tokens to k experts.
-layer::config token_layer(const layer_sizes&, int k);
+template <class T, class B>
+typename layer<T, B>::config token_layer(const layer_sizes&, int k);
 /// L blocks that route whole images by one router: end to end, told super-classes, or by a table.
-layer::config learned_blocks(const layer_sizes&, int k);
-layer::config told_blocks(const layer_sizes&, int k, double lambda);
-layer::config oracle_blocks(const layer_sizes&);
-/// The table of oracle_blocks: the expert of every image of a call.
-void set_experts(layer& blocks, const int* of_image);
+template <class T, class B>
+typename layer<T, B>::config learned_blocks(const layer_sizes&, int k);
+template <class T, class B>
+typename layer<T, B>::config told_blocks(const layer_sizes&, int k, double lambda);
+template <class T, class B>
+typename layer<T, B>::config oracle_blocks(const layer_sizes&);
+/// The table of oracle_blocks, in the backend's memory: the expert of every image of a call.
+template <class T, class B>
+void set_experts(layer<T, B>& blocks, const int* of_image);
+
+/// The classes' clusters: which expert each class is meant for.  Adds what they are worth to the result.
+std::vector<int> clusters_of(routing, const settings&, const options&, std::uint64_t seed, const images&, result&);
 
 /// Trains one arm under one seed.
 result run(routing, const std::string& name, const settings&, const options&, std::uint64_t seed, const images&);
+/// The same on a GPU, of the library paper_d_cuda.
+EXPERIMENT_OF_LIBRARY result run_on_gpu(routing, const std::string& name, const settings&, const options&,
+                                        std::uint64_t seed, const images&);
+EXPERIMENT_OF_LIBRARY std::string find_gpu(std::string& missing);
 
 }  // namespace paper_d

@@ -1,0 +1,89 @@
+// The layers of experts of paper D: token by token, or whole images behind one router for all blocks.
+#pragma once
+
+#include <polymoe/nn/routed_blocks.hpp>
+#include <polymoe/polymoe.hpp>
+
+#include "paper_d.hpp"
+
+namespace paper_d {
+namespace {
+
+namespace nn = polymoe::nn;
+
+template <class T, int K>
+struct token_spec : polymoe::spec {
+  using scalar = T;
+  using router = polymoe::top_k<K, polymoe::score::noisy_constant<>>;
+  using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load>;
+  static constexpr int most_experts = 32;
+};
+template <class T, int K>
+struct image_spec : token_spec<T, K> {
+  using unit = polymoe::unit::image<polymoe::unit::mean>;
+};
+/// The router's only loss is the cross-entropy against super-classes.
+template <class T, int K>
+struct told_spec : polymoe::spec {
+  using scalar = T;
+  using unit = polymoe::unit::image<polymoe::unit::mean>;
+  using router = polymoe::top_k<K>;
+  using balance = polymoe::balance::supervised;
+  static constexpr int most_experts = 32;
+};
+template <class T>
+struct oracle_spec : polymoe::spec {
+  using scalar = T;
+  using unit = polymoe::unit::image<polymoe::unit::mean>;
+  using router = polymoe::fixed<>;
+  static constexpr int most_experts = 32;
+};
+
+template <class Spec, class B>
+typename layer<typename Spec::scalar, B>::config tokens_by(const layer_sizes& z) {
+  using own = polymoe::layer<Spec, B>;
+  typename own::config c;
+  c.dim = z.dim, c.hidden = 4 * z.dim, c.experts = z.experts;
+  return layer<typename Spec::scalar, B>::template of<own>(c);
+}
+
+/// `change(config)` sets what the spec needs besides.
+template <class Spec, class B, class F>
+typename layer<typename Spec::scalar, B>::config images_by(const layer_sizes& z, F change) {
+  using own = nn::routed_blocks<Spec, B>;
+  typename own::config c;
+  c.attention.dim = z.dim, c.attention.heads = z.heads, c.attention.tokens = z.tokens;
+  c.moe.dim = z.dim, c.moe.hidden = 4 * z.dim, c.moe.experts = z.experts, c.moe.unit_rows = z.tokens;
+  c.count = z.blocks, c.first = z.first;
+  change(c.moe);
+  return layer<typename Spec::scalar, B>::template of<own>(c);
+}
+
+}  // namespace
+
+template <class T, class B>
+typename layer<T, B>::config token_layer(const layer_sizes& z, int k) {
+  return k == 1 ? tokens_by<token_spec<T, 1>, B>(z) : tokens_by<token_spec<T, 2>, B>(z);
+}
+template <class T, class B>
+typename layer<T, B>::config learned_blocks(const layer_sizes& z, int k) {
+  const auto as_it_is = [](auto&) {};
+  return k == 1 ? images_by<image_spec<T, 1>, B>(z, as_it_is) : images_by<image_spec<T, 2>, B>(z, as_it_is);
+}
+template <class T, class B>
+typename layer<T, B>::config told_blocks(const layer_sizes& z, int k, double lambda) {
+  const auto weigh = [lambda](auto& moe) {
+    moe.balance.template get<polymoe::balance::supervised>().weight = static_cast<float>(lambda);
+  };
+  return k == 1 ? images_by<told_spec<T, 1>, B>(z, weigh) : images_by<told_spec<T, 2>, B>(z, weigh);
+}
+template <class T, class B>
+typename layer<T, B>::config oracle_blocks(const layer_sizes& z) {
+  return images_by<oracle_spec<T>, B>(z, [](auto&) {});
+}
+template <class T, class B>
+void set_experts(layer<T, B>& blocks, const int* of_image) {
+  blocks.template as<nn::routed_blocks<oracle_spec<T>, B>>().router().settings().router.ids = of_image;
+}
+
+}  // namespace paper_d
