@@ -26,6 +26,7 @@ struct mean_plus_spread {
 struct spread_moe : polymoe::spec {
   using capacity = mean_plus_spread;
   using expert = polymoe::expert::identity;
+  static constexpr int most_experts = 64;  // on a GPU: kernels for more are not compiled
 };
 
 /// On either backend.

@@ -31,6 +31,7 @@ struct squared_share {
 
 struct squared_moe : polymoe::spec {
   using combine = squared_share;
+  static constexpr int most_experts = 64;  // on a GPU: kernels for more are not compiled
 };
 /// On either backend.
 template <class Backend>

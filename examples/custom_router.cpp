@@ -31,6 +31,7 @@ struct priced_sigmoid {
 
 struct priced_moe : polymoe::spec {
   using router = priced_sigmoid;
+  static constexpr int most_experts = 64;  // on a GPU: kernels for more are not compiled
 };
 /// On either backend.
 template <class Backend>

@@ -23,6 +23,7 @@ struct picked_moe : polymoe::spec {
   using router = polymoe::expert_choice<squared_softplus>;
   using capacity = polymoe::capacity::bounded<>;                                 // factor: experts of a unit in the mean
   using combine = polymoe::combine::renormalised<polymoe::combine::over_kept>;  // such scores have no scale of their own
+  static constexpr int most_experts = 64;  // on a GPU: kernels for more are not compiled
 };
 /// On either backend.
 template <class Backend>
