@@ -16,7 +16,7 @@ namespace nn {
 /// running ones: running = (1 - momentum) running + momentum found, once per `commit`, with the mean of what the calls
 /// since then found (the variance as PyTorch: divided by rows - 1).
 template <class T, class B = cpu>
-class batch_norm : feature_maps<B> {
+class batch_norm : feature_maps<B, false> {
  public:
   using scalar = T;
   using backend = B;

@@ -73,7 +73,7 @@ class conv2d : feature_maps<B> {
     kernel_.bind(b, ceil_div(max_rows, shape().in_pixels()));
     return {};
   }
-  void refresh(context<B>& c) { kernel_.pack(c, weight_.value, derived_); }
+  void refresh(context<B>& c) { kernel_.pack(c, weight_.value, bias_.value, derived_); }
 
   void forward(context<B>& c, view<const T> x, view<T> y, saved& s) const { forward_add(c, x, {}, y, s); }
   void forward_add(context<B>& c, view<const T> x, view<const T> skip, view<T> y, saved& s) const {

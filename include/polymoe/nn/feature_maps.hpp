@@ -7,12 +7,12 @@
 namespace polymoe::inline v0 {
 namespace nn {
 
-/// Base of modules on feature maps.
-template <class B>
+/// Base of modules on feature maps; `Everywhere`: on every backend that has some of them.
+template <class B, bool Everywhere = true>
 struct feature_maps {
-  static_assert(polymoe::backend::has_convolutions<B>(),
-                "polymoe M028: this backend has no convolutions and nothing else for feature maps; nn::conv2d, "
-                "group_norm, pool2d and convolution experts run on polymoe::cpu. See docs/errors.md#M028");
+  static_assert(Everywhere ? polymoe::backend::has_feature_maps<B>() : polymoe::backend::has_convolutions<B>(),
+                "polymoe M028: this backend has no experts that convolve (or, for a module of nn, no such module of feature "
+                "maps); they run on polymoe::cpu. See docs/errors.md#M028");
 };
 
 }  // namespace nn

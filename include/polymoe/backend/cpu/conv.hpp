@@ -124,8 +124,8 @@ class conv<T, cpu_with<Maths>> {
     arena_scope all(b.scratch);
     take_partials(b.scratch, max_images);
   }
-  /// Packs W [out, fan_in] for both directions.
-  POLYMOE_NOINLINE void pack(context<C>& c, view<const M> w, std::byte* derived) const {
+  /// Packs W [out, fan_in] for both directions.  The bias is for backends that round it.
+  POLYMOE_NOINLINE void pack(context<C>& c, view<const M> w, view<const M> /*bias*/, std::byte* derived) const {
     parallel_for(c.stream, 2, [&](index part, worker& wk) { one_.pack(w, derived, wk, static_cast<int>(part)); });
   }
   /// y = conv(x, W) + bias (+ skip).

@@ -100,6 +100,14 @@ consteval bool has_convolutions() {
   else
     return false;
 }
+/// Whether modules on feature maps exist on a backend: all of them where layers convolve, else those it says.
+template <class Backend>
+consteval bool has_feature_maps() {
+  if constexpr (requires { Backend::feature_maps; })
+    return Backend::feature_maps;
+  else
+    return has_convolutions<Backend>();
+}
 }  // namespace backend
 
 namespace maths {

@@ -55,7 +55,8 @@ struct cuda_device {
   static constexpr bool slot_routers = true;  ///< routers that mix units into slots (Soft MoE)
   template <class T>
   using slot_plan = slot_matrices<T>;  ///< the plan they make
-  static constexpr bool convolves = false;  ///< convolutions on CUDA are cuDNN's, which is not used yet
+  static constexpr bool convolves = false;    ///< layers whose experts convolve
+  static constexpr bool feature_maps = true;  ///< nn::conv2d, group_norm and pool2d
 
   /// What launches need, passed by value.
   struct stream {

@@ -1,0 +1,228 @@
+// Feature maps on CUDA: windows of pixels as rows of a product, depthwise convolutions, pooling.
+//
+// A map is [images * pixels, channels].  A warp owns one row and walks its channels 16 bytes a lane at a time; sums over
+// a window go through its taps in order.  The gradient of a map gathers as well: it is a sum over the windows that a
+// pixel lies in (window_map from the input's side), so every number is one sum, rounded once.
+#pragma once
+
+#include "../../cpu/maths_conv.hpp"
+#include "bias.cuh"
+
+namespace polymoe::inline v0 {
+namespace backend::kernel {
+
+/// A convolution's windows seen from one side, as maths::detail::tap_map; made on the host.
+struct window_map {
+  int height, width;              ///< of the map whose rows are walked
+  int other_height, other_width;  ///< of the map under the taps
+  int kernel, stride, padding;
+  bool of_input;
+
+  window_map(const maths::convolution_shape& s, bool input)
+      : kernel(static_cast<int>(s.kernel)),
+        stride(static_cast<int>(s.stride)),
+        padding(static_cast<int>(s.padding)),
+        of_input(input) {
+    const int in[2] = {static_cast<int>(s.height), static_cast<int>(s.width)};
+    const int out[2] = {static_cast<int>(s.down()), static_cast<int>(s.across())};
+    height = input ? in[0] : out[0], width = input ? in[1] : out[1];
+    other_height = input ? out[0] : in[0], other_width = input ? out[1] : in[1];
+  }
+  /// The window of a row.
+  struct window {
+    int i, j;
+    index first;  ///< row of the image's first pixel in the other map
+  };
+  POLYMOE_DEVICE window of(index row) const {
+    const index pixels = index{height} * width, image = row / pixels;
+    const int p = static_cast<int>(row - image * pixels);
+    return {p / width, p % width, image * other_height * other_width};
+  }
+  /// The row of the other map under a tap, or -1.
+  POLYMOE_DEVICE index under(const window& w, int tap) const {
+    const int a = tap / kernel, b = tap % kernel;
+    int h = of_input ? w.i + padding - a : w.i * stride - padding + a;
+    int v = of_input ? w.j + padding - b : w.j * stride - padding + b;
+    if (h < 0 || v < 0) return -1;
+    if (of_input) {
+      if (h % stride != 0 || v % stride != 0) return -1;
+      h /= stride, v /= stride;
+    }
+    return h < other_height && v < other_width ? w.first + index{h} * other_width + v : -1;
+  }
+  POLYMOE_DEVICE int taps() const { return kernel * kernel; }
+};
+
+/// to [rows, >= taps * channels] = the window of each row, tap after tap, then zeros.
+template <class T, int V>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 8) windows_kernel(window_map m, view<const T> x, view<T> to) {
+  const int channels = static_cast<int>(x.cols), used = m.taps() * channels, all = static_cast<int>(to.cols);
+  for (index r = warp_rank(); r < to.rows; r += warp_total()) {
+    const auto w = m.of(r);
+    for (int j = device::lane() * V; j < all; j += 32 * V) {
+      const index from = j < used ? m.under(w, j / channels) : -1;
+      pack<T, V> a;
+      if (from >= 0) {
+        a = load_pack<T, V>(x.row(from) + j % channels);
+      } else {
+        POLYMOE_UNROLL
+        for (int i = 0; i < V; ++i) a.v[i] = static_cast<T>(0.0f);
+      }
+      store_pack<T, V>(to.row(r) + j, a);
+    }
+  }
+}
+
+/// y[r] = per * (sum over the taps of x under them, times weight [taps, channels] unless that is empty) + bias + skip; the
+/// last two may be empty.
+template <class T, int V>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
+    window_sums_kernel(window_map m, view<const T> x, view<const master_t<T>> weight, compute_t<T> per,
+                       view<const master_t<T>> bias, view<const T> skip, view<T> y) {
+  using C = compute_t<T>;
+  for (index r = warp_rank(); r < y.rows; r += warp_total()) {
+    const auto w = m.of(r);
+    for (index j = device::lane() * index{V}; j < y.cols; j += index{32} * V) {
+      C sum[V], b[V];
+      POLYMOE_UNROLL
+      for (int i = 0; i < V; ++i) sum[i] = C(0), b[i] = C(1);
+      for (int tap = 0; tap < m.taps(); ++tap) {
+        const index from = m.under(w, tap);
+        if (from < 0) continue;
+        C a[V];
+        load_numbers<V>(x.row(from) + j, a);
+        if (weight.ptr[0]) load_numbers<V>(weight.row(tap) + j, b);
+        POLYMOE_UNROLL
+        for (int i = 0; i < V; ++i) sum[i] += a[i] * b[i];
+      }
+      POLYMOE_UNROLL
+      for (int i = 0; i < V; ++i) sum[i] *= per;
+      if (bias.ptr[0]) {
+        load_numbers<V>(bias.row(0) + j, b);
+        POLYMOE_UNROLL
+        for (int i = 0; i < V; ++i) sum[i] += b[i];
+      }
+      if (skip.ptr[0]) {
+        load_numbers<V>(skip.row(r) + j, b);
+        POLYMOE_UNROLL
+        for (int i = 0; i < V; ++i) sum[i] += b[i];
+      }
+      store_numbers<V>(y.row(r) + j, sum);
+    }
+  }
+}
+
+/// partial [pieces, taps * channels] = the sums over a piece's rows of dy and the x under a tap.  Grid: strips of 32 V
+/// channels x pieces of `each` rows x taps.  Shared memory: row_sum_bytes<T, V>().
+template <class T, int V>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * row_sum_warps)
+    window_gradient_kernel(window_map m, view<const T> dy, view<const T> x, index each, view<compute_t<T>> partial) {
+  using C = compute_t<T>;
+  const int tap = device::block_index().z, warp = device::warp();
+  const index piece = device::block_index().y, last = (piece + 1) * each, end = last < dy.rows ? last : dy.rows;
+  const index j = (index{device::block_index().x} * 32 + device::lane()) * V;
+  C sum[V];
+  POLYMOE_UNROLL
+  for (int i = 0; i < V; ++i) sum[i] = C(0);
+  for (index r = piece * each + warp; j < dy.cols && r < end; r += row_sum_warps) {
+    const index from = m.under(m.of(r), tap);
+    if (from < 0) continue;
+    C a[V], b[V];
+    load_numbers<V>(dy.row(r) + j, a);
+    load_numbers<V>(x.row(from) + j, b);
+    POLYMOE_UNROLL
+    for (int i = 0; i < V; ++i) sum[i] += a[i] * b[i];
+  }
+  C* const shared = device::shared<C>();
+  for (int i = 0; i < V; ++i) shared[(warp * V + i) * 32 + device::lane()] = sum[i];
+  device::sync_block();
+  if (warp > 0 || j >= dy.cols) return;
+  for (int w = 1; w < row_sum_warps; ++w)
+    for (int i = 0; i < V; ++i) sum[i] += shared[(w * V + i) * 32 + device::lane()];
+  for (int i = 0; i < V; ++i) partial.row(piece)[tap * dy.cols + j + i] = sum[i];
+}
+
+/// How a weight [out, in, taps] lies in rows [rows, taps * inner]: element (a, t, b) at a * step_a + b * step_b + t.
+struct weight_turn {
+  index rows, inner, taps, step_a, step_b;
+  POLYMOE_DEVICE index from(index a, index column) const {
+    return a * step_a + column % inner * step_b + column / inner;
+  }
+};
+/// to [rows, >= taps * inner] = the weight in rows, then zeros.
+template <class M>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(256) turn_weight_kernel(weight_turn s, const M* w, view<M> to) {
+  for (index i = device::block_rank() * 256 + device::thread_rank(); i < to.rows * to.cols;
+       i += device::grid_size().volume() * 256) {
+    const index a = i / to.cols, column = i % to.cols;
+    to.row(a)[column] = column < s.taps * s.inner ? w[s.from(a, column)] : M(0);
+  }
+}
+/// dw += the sum over the pieces of g [pieces * rows, >= taps * inner], in order.
+template <class M>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(256)
+    add_turned_kernel(weight_turn s, view<const M> g, index pieces, M* dw) {
+  const index used = s.taps * s.inner;
+  for (index i = device::block_rank() * 256 + device::thread_rank(); i < s.rows * used;
+       i += device::grid_size().volume() * 256) {
+    const index a = i / used, column = i % used;
+    M sum = g.row(a)[column];
+    for (index p = 1; p < pieces; ++p) sum += g.row(p * s.rows + a)[column];
+    dw[s.from(a, column)] += sum;
+  }
+}
+
+/// y = the largest under the window, ties to the first tap, NaN if there is one; `from` [rows, channels] gets the tap.
+template <class T, int V>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
+    max_pool2d_kernel(window_map m, view<const T> x, view<T> y, std::uint8_t* taken) {
+  using C = compute_t<T>;
+  for (index r = warp_rank(); r < y.rows; r += warp_total()) {
+    const auto w = m.of(r);
+    for (index j = device::lane() * index{V}; j < y.cols; j += index{32} * V) {
+      C most[V];
+      int which[V];
+      POLYMOE_UNROLL
+      for (int i = 0; i < V; ++i) most[i] = C(0), which[i] = -1;
+      for (int tap = 0; tap < m.taps(); ++tap) {
+        const index from = m.under(w, tap);
+        if (from < 0) continue;
+        C a[V];
+        load_numbers<V>(x.row(from) + j, a);
+        POLYMOE_UNROLL
+        for (int i = 0; i < V; ++i) {
+          const bool take = which[i] < 0 || a[i] > most[i] || a[i] != a[i];
+          most[i] = take ? a[i] : most[i], which[i] = take ? tap : which[i];
+        }
+      }
+      store_numbers<V>(y.row(r) + j, most);
+      for (int i = 0; i < V; ++i) taken[r * y.cols + j + i] = static_cast<std::uint8_t>(which[i]);
+    }
+  }
+}
+/// dx = the sum of dy over the windows that took the pixel; `m` is of the input's side.
+template <class T, int V>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
+    max_pool2d_backward_kernel(window_map m, view<const T> dy, const std::uint8_t* taken, view<T> dx) {
+  using C = compute_t<T>;
+  for (index r = warp_rank(); r < dx.rows; r += warp_total()) {
+    const auto w = m.of(r);
+    for (index j = device::lane() * index{V}; j < dx.cols; j += index{32} * V) {
+      C sum[V];
+      POLYMOE_UNROLL
+      for (int i = 0; i < V; ++i) sum[i] = C(0);
+      for (int tap = 0; tap < m.taps(); ++tap) {
+        const index at = m.under(w, tap);
+        if (at < 0) continue;
+        C a[V];
+        load_numbers<V>(dy.row(at) + j, a);
+        POLYMOE_UNROLL
+        for (int i = 0; i < V; ++i) sum[i] += taken[at * dx.cols + j + i] == tap ? a[i] : C(0);
+      }
+      store_numbers<V>(dx.row(r) + j, sum);
+    }
+  }
+}
+
+}  // namespace backend::kernel
+}  // namespace polymoe
