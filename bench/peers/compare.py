@@ -315,6 +315,21 @@ def heading(report):
     return "\n".join(lines)
 
 
+def save_json(path, report):
+    with open(path + ".part", "w", encoding="utf-8") as f:
+        json.dump(report, f, indent=1)
+        f.write("\n")
+    os.replace(path + ".part", path)
+
+
+def put_between(path, begin, end, text):
+    """Replaces what stands between two marks of a page."""
+    with open(path, encoding="utf-8") as f:
+        before, rest = f.read().split(begin, 1)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(before + begin + "\n" + text + "\n" + end + rest.split(end, 1)[1])
+
+
 def main():
     a = parse_arguments()
     peers = find_peers(a)
@@ -322,12 +337,7 @@ def main():
     if report["machine"]["load_before"] > 0.3:
         print("compare: load %.1f, the machine is not quiet" % report["machine"]["load_before"], file=sys.stderr)
 
-    def save():
-        with open(a.json + ".part", "w", encoding="utf-8") as f:
-            json.dump(report, f, indent=1)
-            f.write("\n")
-        os.replace(a.json + ".part", a.json)
-
+    save = lambda: save_json(a.json, report)
     stopped = False
     try:
         measure(a, peers, report, save)
@@ -338,12 +348,7 @@ def main():
     text = heading(report) + "\n\n" + tables(report, peers)
     print("\n" + text)
     if a.markdown:
-        with open(a.markdown, encoding="utf-8") as f:
-            page = f.read()
-        before, rest = page.split(BEGIN, 1)
-        page = before + BEGIN + "\n" + text + "\n" + END + rest.split(END, 1)[1]
-        with open(a.markdown, "w", encoding="utf-8") as f:
-            f.write(page)
+        put_between(a.markdown, BEGIN, END, text)
     failed = any(r["errors"] for i in report["rows"].values() for r in i["rounds"])
     return 1 if failed or stopped else 0
 
