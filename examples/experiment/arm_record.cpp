@@ -95,8 +95,8 @@ void arm_record::end_epoch(index epoch, const polymoe::train_summary& train, con
   bar_->message(text);
 }
 
-// A run that is killed between two of these files goes on from the checkpoint that is there, so what belongs to it stays
-// until the next one is complete: epochs too many are dropped, and each epoch has its own file of choices.
+// A run that is killed between two of these files goes on from the checkpoint that is there, so what belongs to it
+// stays until the next one is complete: epochs too many are dropped, and each epoch has its own file of choices.
 void arm_record::save(index epoch) const {
   write_result(folder_ + "/part.json", result_, identity_);
   if (epoch > 0 && !before_.empty()) write_choices(choices_file(epoch), before_);

@@ -36,7 +36,7 @@ void set(result& r, const char* figure, double x) {
 void add_epoch(result& r, const polymoe::train_summary& validation, const layer_choices& before,
                const layer_choices& now) {
   if (!routed(now)) return;
-  const auto switched = [&](double analysis::switching::* share) {
+  const auto switched = [&](double analysis::switching::*share) {
     if (before.size() != now.size()) return std::nan("");
     return mean_over(now.size(), [&](std::size_t l) { return analysis::switching_between(before[l], now[l]).*share; });
   };
@@ -67,8 +67,7 @@ void add_use(result& r, const polymoe::train_summary& test, const layer_choices&
       }));
   if (choices.back().mixture()) return;
   r.lists["together"] = choices.back().together();
-  for (const index n : choices.back().units_by_experts())
-    r.lists["experts_of_unit"].push_back(static_cast<double>(n));
+  for (const index n : choices.back().units_by_experts()) r.lists["experts_of_unit"].push_back(static_cast<double>(n));
 }
 
 void write_choices(const std::string& path, const layer_choices& all) {
@@ -96,7 +95,8 @@ layer_choices read_choices(const std::string& path) {
     std::vector<std::uint64_t> sets(static_cast<std::size_t>(file.at("sets." + name).elements()));
     file.copy_to("first." + name, std::span<std::int32_t>(first));
     file.copy_to("sets." + name, std::span<std::uint64_t>(sets));
-    all.push_back(analysis::routing_choices::from(about[2 * l], about[2 * l + 1] != 0, std::move(first), std::move(sets)));
+    all.push_back(
+        analysis::routing_choices::from(about[2 * l], about[2 * l + 1] != 0, std::move(first), std::move(sets)));
   }
   return all;
 }

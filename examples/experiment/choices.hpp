@@ -15,7 +15,8 @@ inline constexpr const char* epoch_curves[] = {"switched_first", "switched_set",
 
 /// Adds an epoch to the curves: share of the validation units that switched since the epoch before, and what experts
 /// tell of the class, each a mean over layers.  `validation` has the plans `now`.
-void add_epoch(result&, const polymoe::train_summary& validation, const layer_choices& before, const layer_choices& now);
+void add_epoch(result&, const polymoe::train_summary& validation, const layer_choices& before,
+               const layer_choices& now);
 /// Adds the figures of the test images: means over layers, "switched_first" and "switched_set" of the last epoch; and
 /// lists of the last layer: "together" [E, E], "experts_of_unit" [E + 1].
 void add_use(result&, const polymoe::train_summary& test, const layer_choices&);

@@ -21,10 +21,12 @@ std::vector<std::string> numbers(std::size_t n, const char* before = "") {
   return names;
 }
 /// A list over epochs, one line an arm, mean over seeds.
-std::vector<polymoe::series> over_epochs(const std::vector<arm>& arms, const std::vector<result>& all, const char* list) {
+std::vector<polymoe::series> over_epochs(const std::vector<arm>& arms, const std::vector<result>& all,
+                                         const char* list) {
   std::vector<polymoe::series> curves;
   for (std::size_t i = 0; i < arms.size(); ++i) {
-    polymoe::series s{.name = arms[i].name, .y = mean_list(all, arms[i].name, list), .x = {}, .color = static_cast<index>(i)};
+    polymoe::series s{
+        .name = arms[i].name, .y = mean_list(all, arms[i].name, list), .x = {}, .color = static_cast<index>(i)};
     if (std::none_of(s.y.begin(), s.y.end(), [](double y) { return std::isfinite(y); })) continue;
     for (std::size_t e = 0; e < s.y.size(); ++e) s.x.push_back(static_cast<double>(e + 1));
     curves.push_back(std::move(s));
@@ -61,13 +63,14 @@ void add_pairs(polymoe::report& page, const result& r) {
   if (E < 3) return;
   const auto c = polymoe::analysis::coactivation_of(together, static_cast<int>(E));
   if (c.pairs == 0) return;
-  page.heatmap({.title = r.arm + ": experts of one unit, seed " + std::to_string(r.seed),
-                .x_label = "expert",
-                .y_label = "expert",
-                .note = "How often two experts serve one unit, over what it would be if each met the others as often as "
-                        "they meet anyone. 1: independent.",
-                .darkest = 2},
-               {numbers(E), numbers(E), c.lift});
+  page.heatmap(
+      {.title = r.arm + ": experts of one unit, seed " + std::to_string(r.seed),
+       .x_label = "expert",
+       .y_label = "expert",
+       .note = "How often two experts serve one unit, over what it would be if each met the others as often as "
+               "they meet anyone. 1: independent.",
+       .darkest = 2},
+      {numbers(E), numbers(E), c.lift});
 }
 
 }  // namespace
@@ -86,9 +89,12 @@ void add_routing(polymoe::report& page, const std::vector<arm>& arms, const std:
                {"  by chance, at most", "class_information_chance", "%.3f"},
                {"pairs unlike independent ones, %", "coactivation_distance", "%.1f", 100}});
   page.text(
-      "Means over layers, read from plans. In effect: exp of the entropy of the load. Switched: share of the validation "
-      "units, against the epoch before. Told of the class: mutual information of class and expert over the mean of both "
-      "entropies; by chance is what so few images give where experts know nothing and an image's units agree. Pictures are "
+      "Means over layers, read from plans. In effect: exp of the entropy of the load. Switched: share of the "
+      "validation "
+      "units, against the epoch before. Told of the class: mutual information of class and expert over the mean of "
+      "both "
+      "entropies; by chance is what so few images give where experts know nothing and an image's units agree. Pictures "
+      "are "
       "of the last layer and one seed, as experts of different seeds are not the same ones.");
   if (const auto curves = over_epochs(arms, all, "switched_first"); !curves.empty())
     page.lines({.title = "Units whose first expert switched since the epoch before",
@@ -97,10 +103,9 @@ void add_routing(polymoe::report& page, const std::vector<arm>& arms, const std:
                 .share = true},
                curves);
   if (const auto curves = over_epochs(arms, all, "class_information"); !curves.empty())
-    page.lines({.title = "What experts tell of the class",
-                .x_label = "epoch",
-                .y_label = "normalised mutual information"},
-               curves);
+    page.lines(
+        {.title = "What experts tell of the class", .x_label = "epoch", .y_label = "normalised mutual information"},
+        curves);
   for (const arm& a : arms) {
     const result* r = first_with(all, a.name, has_experts);
     if (r == nullptr) continue;

@@ -1,9 +1,10 @@
 // paper_a: when does sparse help?  The gap between sparse and dense over the routed share rho of the FLOPs, after "When
 // Does Sparse MoE Help in Vision?" (arXiv 2605.15484).
 //
-// --hidden sweeps the experts' hidden width and with it rho, --rho asks for the shares themselves; every width has its own
-// dense twins.  Arms: dense (active FLOPs of k = 2), dense_wide (its parameters), dense_total (all its slots), k1, k2, k2_free, k2_reroute, k2_fallback, soft, and heads
-// only: head_k2, head_soft, head_batch.  The paper does not publish its networks; these are ours.
+// --hidden sweeps the experts' hidden width and with it rho, --rho asks for the shares themselves; every width has its
+// own dense twins.  Arms: dense (active FLOPs of k = 2), dense_wide (its parameters), dense_total (all its slots), k1,
+// k2, k2_free, k2_reroute, k2_fallback, soft, and heads only: head_k2, head_soft, head_batch.  The paper does not
+// publish its networks; these are ours.
 // ctest: --images 128 --validation 32 --test-images 32 --epochs 1 --batch 32 --width 8 --blocks 1 --experts 3 --hidden 8 --threads 1 --out build/paper_a-test
 #include <algorithm>
 #include <cstdio>

@@ -35,8 +35,8 @@ std::vector<double> inference_times(Trainer& t, const std::vector<index>& batche
   return out;
 }
 
-/// Lists "landscape.*": the mean loss of the training images over two random directions, -1 to 1 filter lengths away, with
-/// gates that choose anew and, for experts, with gates as they are.
+/// Lists "landscape.*": the mean loss of the training images over two random directions, -1 to 1 filter lengths away,
+/// with gates that choose anew and, for experts, with gates as they are.
 template <class Trainer>
 void add_landscape(Trainer& t, bool experts, const options& o, const images& data, result& r) {
   using polymoe::analysis::gates;
@@ -58,7 +58,7 @@ void add_landscape(Trainer& t, bool experts, const options& o, const images& dat
     r.lists[std::string("landscape.plane_") + name] = scape.over(u, v, side, side, how);
   }
   std::printf("%s, seed %llu: loss over two random directions, %lld images\n", r.arm.c_str(),
-              static_cast<unsigned long long>(r.seed), static_cast<long long>(batch * static_cast<index>(of.rows.size())));
+              static_cast<unsigned long long>(r.seed), static_cast<long long>(n / batch * batch));
 }
 
 template <class Model>

@@ -24,7 +24,7 @@ void look(const typename Model::config& config, const trained& model, const sett
   const batches images = first_batches(w.ctx().stream, from, n, batch);
   polymoe::analysis::loss_hessian h(w, images.rows, from.classes());
   std::printf("%s, seed %llu: Hessian over %lld %s images, %lld parameters\n", r.arm.c_str(),
-              static_cast<unsigned long long>(r.seed), static_cast<long long>(batch * static_cast<index>(images.rows.size())), part.c_str(),
+              static_cast<unsigned long long>(r.seed), static_cast<long long>(n / batch * batch), part.c_str(),
               static_cast<long long>(h.size()));
   std::fflush(stdout);
   const auto top = polymoe::analysis::lanczos(

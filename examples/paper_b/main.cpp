@@ -95,9 +95,9 @@ void add_landscapes(polymoe::report& page, const std::vector<experiment::arm>& a
   if (lines.empty()) return;
   page.section("Loss around the trained model");
   page.text(
-      "Mean loss of training images along random directions whose filters are as long as the model's own (Li et al. 2018); "
-      "biases and norms stay. Frozen gates keep the plan of the model in the middle, choices and weights: the difference "
-      "to free ones is what routing does. The running statistics of batch norms stay, too.");
+      "Mean loss of training images along random directions whose filters are as long as the model's own (Li et al. "
+      "2018); biases and norms stay. Frozen gates keep the plan of the model in the middle, choices and weights: the "
+      "difference to free ones is what routing does. The running statistics of batch norms stay, too.");
   page.lines({.title = "Loss along a random direction, mean over seeds",
               .x_label = "filter lengths",
               .y_label = "loss",
@@ -157,7 +157,7 @@ void add_options(CLI::App& app, paper_b::options& o) {
   app.add_option("--hessian-products", o.hessian_products, "at most so many products for them")
       ->check(CLI::PositiveNumber);
   app.add_option("--trace-probes", o.trace_probes, "random probes of the trace")->check(CLI::PositiveNumber);
-  app.add_option("--landscape-images", o.landscape_images, "training images for the loss along random directions; 0: none")
+  app.add_option("--landscape-images", o.landscape_images, "training images for the loss along random directions")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--landscape-points", o.landscape_points, "points of a plane's axis")->check(CLI::Range(2, 101));
 }

@@ -99,8 +99,7 @@ TEST_CASE("a unit switches when its first expert is another, or its set is") {
   CHECK(s.first == 0.5);
   CHECK(s.set == 0.5);
   CHECK(std::isnan(switching_between(of({0}, {7}, true), of({0}, {7}, true)).set));
-  CHECK_THROWS_WITH_AS(switching_between(a, of({0}, {1})),
-                       "switching_between: 4 units of 3 experts and 1 of 3", error);
+  CHECK_THROWS_WITH_AS(switching_between(a, of({0}, {1})), "switching_between: 4 units of 3 experts and 1 of 3", error);
   // More experts than a word has bits.
   const auto wide = routing_choices::from(70, false, {0, 69}, {1, 0, 0, 32});
   CHECK(wide.serves(1, 69));
@@ -119,7 +118,8 @@ TEST_CASE("utilisation: equal loads use all experts, one load uses one") {
 }
 
 TEST_CASE("co-activation against independence: every pair alike, two couples, three experts, unequal weights") {
-  // Couples 0-1 and 2-3 are met 6 times each, every other pair once: each expert is in 8 pairs, 8/3 with each other one.
+  // Couples 0-1 and 2-3 are met 6 times each, every other pair once: each expert is in 8 pairs, 8/3 with each other
+  // one.
   const std::vector<double> couples = {9, 6, 1, 1, 6, 9, 1, 1, 1, 1, 9, 6, 1, 1, 6, 9};
   const auto c = coactivation_of(couples, 4);
   CHECK(c.pairs == 16);

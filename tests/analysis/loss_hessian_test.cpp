@@ -287,7 +287,8 @@ TEST_CASE("landscape: lines and planes are those of the Hessian's quadratic form
 
   // Gates: the router's own parameters do nothing when frozen; those behind it do the same either way.
   const auto only = [&](const char* part) {
-    return loss_landscape(work, data.in_batches(7), 3, [=](const std::string& name) { return name.find(part) != std::string::npos; });
+    const auto has_part = [=](const std::string& name) { return name.find(part) != std::string::npos; };
+    return loss_landscape(work, data.in_batches(7), 3, has_part);
   };
   auto router = only("router"), head = only("head");
   const auto r = router.random_direction(3), b = head.random_direction(3);
@@ -296,7 +297,7 @@ TEST_CASE("landscape: lines and planes are those of the Hessian's quadratic form
   CHECK(router.along(r, alphas, gates::frozen) == std::vector<double>(5, middle));
   CHECK(router.along(r, alphas)[0] != middle);
   CHECK(head.along(b, alphas, gates::frozen) == head.along(b, alphas));
-  // Steps of 1e-5 along a line on which gates change: the largest one is a jump when they are free, and a slope when frozen.
+  // A line on which gates change: free ones jump, frozen ones leave a curve.
   std::vector<double> fine;
   for (int i = -2000; i <= 2000; ++i) fine.push_back(1e-4 * i);
   const auto largest = [](const std::vector<double>& y) {

@@ -57,14 +57,18 @@ std::string result_without_time(const std::string& path) {
       for (r.begin_array(); r.next_element();) {
         index column = 0;
         for (r.begin_array(); r.next_element(); ++column) {
-          if (column == 4) r.skip();
-          else keep();
+          if (column == 4)
+            r.skip();
+          else
+            keep();
         }
       }
     } else if (key == "figures") {
       for (r.begin_object(); r.next_key(figure);) {
-        if (has(figure, "second")) r.skip();
-        else kept += figure + " ", keep();
+        if (has(figure, "second"))
+          r.skip();
+        else
+          kept += figure + " ", keep();
       }
     } else {
       keep();
@@ -89,20 +93,23 @@ TEST_CASE("paper: killed or stopped in the middle of a seed, a run goes on bit f
   for (const char* text : {"(2)", "learned_token - dense: ", "standard error", " up, ", "first expert switched"})
     CHECK_MESSAGE(has(whole.out, text), text);
   const std::string page = t.get("whole/report.html");
-  for (const char* text : {"Mean, standard error and number of seeds", "paired over seeds", "95 % bootstrap", "<h2>Experts"})
+  for (const char* text :
+       {"Mean, standard error and number of seeds", "paired over seeds", "95 % bootstrap", "<h2>Experts"})
     CHECK_MESSAGE(has(page, text), text);
 
   // Killed after two epochs of the second arm, then stopped by Ctrl-C in the second seed, then to the end.
   const std::string first = t.file("parts/learned_token/seed-1"), second = t.file("parts/learned_token/seed-2");
   const auto rows = [](const std::string& folder) { return lines_in(folder + "/epochs.csv"); };
-  const outcome killed = run_program(paper_program(), in("parts"), [&] { return rows(first) >= 3; }, SIGKILL);
+  const outcome killed = run_program(
+      paper_program(), in("parts"), [&] { return rows(first) >= 3; }, SIGKILL);
   CHECK(killed.status == 1000 + SIGKILL);
   CHECK_FALSE(file_exists(first + "/result.json"));
   const index at = step_of(first + "/checkpoint.safetensors");
   CHECK((at > 0 && at < 32 && at % 8 == 0));
   // The options as the program wrote them down.
   const std::vector<std::string> again{"--config", t.file("parts/config.toml"), "--resume"};
-  const outcome stopped = run_program(paper_program(), again, [&] { return rows(second) >= 2; }, SIGINT);
+  const outcome stopped = run_program(
+      paper_program(), again, [&] { return rows(second) >= 2; }, SIGINT);
   CAPTURE(stopped.err);
   CHECK(stopped.status == 130);
   CHECK(has(stopped.out, "dense, seed 1: already finished"));
@@ -129,8 +136,8 @@ TEST_CASE("paper: a full disk is an error that names the file, and the last chec
   CHECK(stopped.status == 130);
   const std::string before = read_text(checkpoint);
   REQUIRE(before.size() > 200000);
-  const outcome full =
-      run_program(paper_program(), with(options, {"--resume"}), [] { return false; }, SIGINT, 200000);
+  const outcome full = run_program(
+      paper_program(), with(options, {"--resume"}), [] { return false; }, SIGINT, 200000);
   CAPTURE(full.err);
   CHECK(full.status == 1);
   CHECK(has(full.err, "paper_d: " + checkpoint + ": cannot write at byte 200000 ("));

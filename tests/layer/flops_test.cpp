@@ -1,5 +1,5 @@
-// The compute shares of papers.md 1.3, asserted at compile time: three digits, as the table prints them; and their inverse
-// against trying every width.
+// The compute shares of papers.md 1.3, asserted at compile time: three digits, as the table prints them; and their
+// inverse against trying every width.
 // with: slots
 #include <doctest/doctest.h>
 
@@ -41,7 +41,8 @@ constexpr polymoe::routed_shape tiny = routed_shape_of(mobile(12, 192));
 static_assert(rounds_to(1e-6 * (tiny.rest_params + tiny.params(768)), 6.13, .01), "parameters of Mobile V-MoE 12x192");
 static_assert(solve_rho(tiny, {.rho = .176, .kind = polymoe::rho_kind::active, .experts = 10, .k = 2}).hidden == 768);
 static_assert(twin_of(tiny, polymoe::match::active_macs, {384, 10, 2}).hidden == 768);
-static_assert(solve_blocks(mobile(12, 192), .1, 1).routed_layers == 2 && solve_blocks(mobile(12, 192), .1, 2).hidden == 384);
+static_assert(solve_blocks(mobile(12, 192), .1, 1).routed_layers == 2);
+static_assert(solve_blocks(mobile(12, 192), .1, 2).hidden == 384);
 static_assert(polymoe::solve_blocks({.layers = 12, .dim = 768, .mlp = 3072, .patch = 32}, .32, 2).routed_layers == 6);
 static_assert(!solve_blocks(mobile(12, 192), .01, 1).reached && !solve_blocks(mobile(12, 192), .9, 1).reached);
 
@@ -65,7 +66,8 @@ TEST_CASE("rho: the width that is solved for is as near as any, and what is out 
             double nearest = 2, least = 2, most = 0;
             for (index h = polymoe::ceil_div(8, multiple) * multiple; h <= 1000; h += multiple) {
               const double have = rho_of(s, kind, {h, 6, k, 1.25 * k}, multiple);
-              nearest = std::min(nearest, distance(have, rho)), least = std::min(least, have), most = std::max(most, have);
+              nearest = std::min(nearest, distance(have, rho));
+              least = std::min(least, have), most = std::max(most, have);
             }
             CAPTURE(rho);
             CAPTURE(a.hidden);
@@ -79,8 +81,8 @@ TEST_CASE("rho: the width that is solved for is as near as any, and what is out 
   const auto low = polymoe::solve_rho({100, 10, 0, 0}, {.rho = .01, .kind = rho_kind::active, .k = 1});
   CHECK(low.hidden == 8);
   CHECK_THROWS_WITH_AS(require_reached(low, "--rho"),
-                       "--rho: a routed share of 0.01 cannot be reached, the nearest is 0.444444 with hidden width 8; widths "
-                       "allowed give 0.444444 to 0.999847",
+                       "--rho: a routed share of 0.01 cannot be reached, the nearest is 0.444444 with hidden width 8; "
+                       "widths allowed give 0.444444 to 0.999847",
                        polymoe::error);
   CHECK_NOTHROW(require_reached(solve_rho(tiny, {.rho = .1}), "--rho"));
   CHECK(!solve_rho(tiny, {.rho = 0}).reached);
@@ -102,7 +104,8 @@ TEST_CASE("twins: as near as any width by parameters, active and total MACs, wit
             : m == match::active_macs ? s.rest + e.k * (s.block_macs + h * s.width_macs) + E * s.router_macs
                                       : s.rest + slots * (s.block_macs + h * s.width_macs) + E * s.router_macs;
         double nearest = 1e300;
-        for (index w = 8; w <= 4096; w += 8) nearest = std::min(nearest, distance(amount(static_cast<double>(w)), want));
+        for (index w = 8; w <= 4096; w += 8)
+          nearest = std::min(nearest, distance(amount(static_cast<double>(w)), want));
         CHECK(t.wanted == doctest::Approx(want));
         CHECK(t.achieved == doctest::Approx(amount(static_cast<double>(t.hidden))));
         CHECK(distance(t.achieved, want) == doctest::Approx(nearest).epsilon(1e-6).scale(want * 1e-9));
@@ -136,12 +139,14 @@ TEST_CASE("rho, E and K together: no other pair has both the share and the param
         nearest = std::min(nearest, std::max(by_rho, distance(have, parameters) / parameters));
       }
     const double have = s.rest_params + s.routed(match::parameters, {off.hidden, off.experts, off.k});
-    CHECK(std::max(std::abs(off.error()) / off.wanted, distance(have, parameters) / parameters) == doctest::Approx(nearest));
+    const double by_params = distance(have, parameters) / parameters;
+    CHECK(std::max(std::abs(off.error()) / off.wanted, by_params) == doctest::Approx(nearest));
   }
 }
 
 TEST_CASE("rho: the costs of three models give the shape of all others") {
-  // 3 layers of blocks 5 + 7 h MACs and 2 + 3 h parameters, routers of 4 MACs and parameters an expert, 1000 and 100 beside.
+  // 3 layers of blocks 5 + 7 h MACs and 2 + 3 h parameters, routers of 4 MACs and parameters an expert; 1000 and 100
+  // beside.
   const auto model = [](index h, index experts) {
     const index blocks = 3 * (5 + 7 * h), params = 3 * experts * (2 + 3 * h + 4);
     return polymoe::cost{100 + params, 0, 1000 + 3 * 4 * experts + blocks, blocks};

@@ -15,13 +15,13 @@ namespace polymoe::inline v0::analysis {
 /// Examples that belong together in one call; the memory is the caller's.
 template <class R>
 struct labelled_rows {
-  view<const R> x;                        ///< [rows, inputs]
-  std::span<const std::int32_t> labels;   ///< one per row of the model's output
+  view<const R> x;                       ///< [rows, inputs]
+  std::span<const std::int32_t> labels;  ///< one per row of the model's output
 };
 
-/// v with every filter (row of a tensor of two or more dimensions) scaled to the length of the parameters' filter, and 0
-/// for biases and norms (Li et al. 2018, "Visualizing the loss landscape of neural nets", section 4).  `values`: the flat
-/// buffer that the tensors' offsets are in.
+/// v with every filter (row of a tensor of two or more dimensions) scaled to the length of the parameters' filter, and
+/// 0 for biases and norms (Li et al. 2018, "Visualizing the loss landscape of neural nets", section 4).  `values`: the
+/// flat buffer that the tensors' offsets are in.
 template <class R>
 std::vector<R> filter_normalised(std::vector<R> v, const R* values, const std::vector<param_entry>& tensors) {
   index at = 0;

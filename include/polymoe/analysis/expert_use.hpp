@@ -47,9 +47,10 @@ struct coactivation {
 };
 
 /// `together` [E, E], symmetric: units that both experts serve; the diagonal is not used.  Independence means that an
-/// expert's partners are met as often as they meet others at all: expected(a, b) = w_a w_b for a != b, with weights such
-/// that every expert is in as many pairs as it is (quasi-independence; Goodman 1968).  The product of the two experts'
-/// shares of units is not that: experts of one unit differ, so it promises E (K - 1) / (K (E - 1)) of what chance gives.
+/// expert's partners are met as often as they meet others at all: expected(a, b) = w_a w_b for a != b, with weights
+/// such that every expert is in as many pairs as it is (quasi-independence; Goodman 1968).  The product of the two
+/// experts' shares of units is not that: experts of one unit differ, so it promises E (K - 1) / (K (E - 1)) of what
+/// chance gives.
 inline coactivation coactivation_of(std::span<const double> together, int experts) {
   const auto E = static_cast<std::size_t>(experts);
   require(experts >= 2 && together.size() == E * E, "coactivation_of: ", together.size(), " counts for ", experts,
@@ -94,15 +95,15 @@ inline coactivation coactivation_of(std::span<const double> together, int expert
 struct specialisation {
   double information = 0;  ///< mutual information of class and expert, nats
   double normalised = 0;   ///< the same over the mean of both entropies: 0 independent, 1 one tells the other
-  /// What `normalised` is in the mean for experts that know nothing of classes: (classes - 1) (experts - 1) / (2 n) nats
-  /// (Miller 1955), at most 1.
+  /// What `normalised` is in the mean for experts that know nothing of classes: (classes - 1) (experts - 1) / (2 n)
+  /// nats (Miller 1955), at most 1.
   double chance = 0;
   std::vector<double> classes_of_expert;  ///< [E] entropy of the classes an expert serves, nats; NaN for an unused one
   std::vector<double> experts_of_class;   ///< [classes] entropy of the experts that serve a class, likewise
 };
 
-/// `counts` [classes, E]: how much of a class each expert serves.  `n`: independent examples behind them: images, as the
-/// tokens of one image share its class.
+/// `counts` [classes, E]: how much of a class each expert serves.  `n`: independent examples behind them: images, as
+/// the tokens of one image share its class.
 inline specialisation specialisation_of(std::span<const double> counts, int classes, int experts, index n) {
   const auto K = static_cast<std::size_t>(classes), E = static_cast<std::size_t>(experts);
   require(classes >= 1 && experts >= 1 && counts.size() == K * E && n >= 1, "specialisation_of: ", counts.size(),

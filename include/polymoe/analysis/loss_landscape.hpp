@@ -7,8 +7,8 @@
 //   const auto line = scape.along(u, alphas, analysis::gates::frozen);
 //   const auto plane = scape.over(u, v, alphas, betas);      // [alphas, betas]
 //
-// Free gates choose anew at every point, and the loss jumps where one changes its choice.  Frozen gates keep the plan that
-// the parameters in the middle give, choices and weights: what is left is the experts' and the rest's own shape.
+// Free gates choose anew at every point, and the loss jumps where one changes its choice.  Frozen gates keep the plan
+// that the parameters in the middle give, choices and weights: what is left is the experts' and the rest's own shape.
 #pragma once
 
 #include <functional>
@@ -45,7 +45,8 @@ class loss_landscape {
   using scalar = typename Model::scalar;
   using real = real_t<master_t<scalar>>;
   using batch = labelled_rows<scalar>;
-  static_assert(!is_dual<scalar>, "polymoe: loss_landscape needs a model over plain numbers; dual numbers are for loss_hessian");
+  static_assert(!is_dual<scalar>,
+                "polymoe: loss_landscape needs a model over plain numbers; dual numbers are for loss_hessian");
 
   /// `includes` picks parameters by name, all when empty; others stay where they are.
   loss_landscape(workspace<Model>& w, std::vector<batch> batches, index classes,
@@ -53,9 +54,9 @@ class loss_landscape {
       : work_(w), batches_(std::move(batches)), classes_(classes) {
     index most = 0;
     for (const batch& b : batches_) {
-      require(b.x.cols == work_.module().in_cols() && classes == work_.module().out_cols(), "loss_landscape: a batch has ",
-              b.x.cols, " columns and ", classes, " classes, the model maps ", work_.module().in_cols(), " to ",
-              work_.module().out_cols());
+      require(b.x.cols == work_.module().in_cols() && classes == work_.module().out_cols(),
+              "loss_landscape: a batch has ", b.x.cols, " columns and ", classes, " classes, the model maps ",
+              work_.module().in_cols(), " to ", work_.module().out_cols());
       require(b.x.rows <= work_.options().max_rows, "loss_landscape: a batch has ", b.x.rows,
               " rows, the workspace was made for ", work_.options().max_rows);
       for (const std::int32_t label : b.labels)

@@ -40,8 +40,8 @@ class routing_choices {
                               std::vector<std::uint64_t> sets) {
     routing_choices c;
     c.experts_ = experts, c.mixture_ = mixture, c.words_ = ceil_div(index{experts}, 64);
-    require(static_cast<index>(sets.size()) == static_cast<index>(first.size()) * c.words_, "routing_choices: ",
-            sets.size(), " words of sets for ", first.size(), " units of ", experts, " experts");
+    require(static_cast<index>(sets.size()) == static_cast<index>(first.size()) * c.words_,
+            "routing_choices: ", sets.size(), " words of sets for ", first.size(), " units of ", experts, " experts");
     c.first_ = std::move(first), c.set_ = std::move(sets);
     return c;
   }

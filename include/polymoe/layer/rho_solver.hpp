@@ -5,8 +5,8 @@
 //   constexpr rho_answer a = solve_rho(s, {.rho = 0.1, .experts = 8, .k = 2});   // a.hidden, a.achieved, a.reached
 //   constexpr dense_twin t = twin_of(s, match::parameters, {a.hidden, 8, 2});    // t.hidden, t.error()
 //
-// Hidden widths are multiples of 8 (or what is asked for), so a share is met only nearly: answers have what is achieved.
-// A share out of reach is said to be, with what the narrowest and the widest experts give.
+// Hidden widths are multiples of 8 (or what is asked for), so a share is met only nearly: answers have what is
+// achieved. A share out of reach is said to be, with what the narrowest and the widest experts give.
 #pragma once
 
 #include <span>
@@ -39,7 +39,7 @@ struct rho_question {
   double rho = 0;
   rho_kind kind = rho_kind::of_block;
   int experts = 8, k = 1;
-  double slots = 0;  ///< as in expert_sizes
+  double slots = 0;                                      ///< as in expert_sizes
   index multiple = 8, least = 8, most = index{1} << 16;  ///< hidden widths that may be answered
 };
 struct rho_answer {
@@ -71,8 +71,8 @@ constexpr widths widths_around(double hidden, index multiple, index least, index
 constexpr double distance(double a, double b) { return a > b ? a - b : b - a; }
 }  // namespace detail
 
-/// A model around its routed blocks: an image's MACs, and parameters, as affine functions of the hidden width of a block,
-/// be it dense or an expert.  All routed layers together.
+/// A model around its routed blocks: an image's MACs, and parameters, as affine functions of the hidden width of a
+/// block, be it dense or an expert.  All routed layers together.
 struct routed_shape {
   double rest = 0;         ///< MACs outside blocks and routers
   double width_macs = 0;   ///< of a block, for each number of its hidden width, over all units
@@ -98,8 +98,8 @@ struct routed_shape {
   }
 };
 
-/// From costs of a model (Model::count): with dense blocks of two widths, and with one expert more at the first width (one
-/// expert serves a unit in all three).  What a layer of one expert has of a router counts to rest and blocks.
+/// From costs of a model (Model::count): with dense blocks of two widths, and with one expert more at the first width
+/// (one expert serves a unit in all three).  What a layer of one expert has of a router counts to rest and blocks.
 constexpr routed_shape routed_shape_of(const cost& narrow, index narrow_hidden, const cost& wide, index wide_hidden,
                                        const cost& one_more) {
   const auto by = static_cast<double>(wide_hidden - narrow_hidden), h = static_cast<double>(narrow_hidden);
@@ -122,7 +122,8 @@ constexpr routed_shape routed_shape_of(const vit_shape& v) {
   const auto pixels = static_cast<double>(v.patch * v.patch * v.channels), classes = static_cast<double>(v.classes);
   const compute_share c = v.share();
   routed_shape s;
-  s.rest = c.rest + c.shared, s.width_macs = routed * 2 * d * n, s.router_macs = c.router / static_cast<double>(v.experts);
+  s.rest = c.rest + c.shared, s.width_macs = routed * 2 * d * n,
+  s.router_macs = c.router / static_cast<double>(v.experts);
   s.width_params = routed * (2 * d + 1), s.block_params = routed * d;
   s.router_params = s.router_macs / n;
   const double outside = layers * (4 * d * d + 4 * d + 4 * d) + (layers - routed) * (2 * d * h + h + d);
@@ -131,8 +132,8 @@ constexpr routed_shape routed_shape_of(const vit_shape& v) {
   return s;
 }
 
-/// The dense model, one block for each routed layer, that has as much of `m` as the model with experts: the hidden width
-/// that comes nearest, at least `multiple`; of two equally near ones the narrower.
+/// The dense model, one block for each routed layer, that has as much of `m` as the model with experts: the hidden
+/// width that comes nearest, at least `multiple`; of two equally near ones the narrower.
 constexpr dense_twin twin_of(const routed_shape& s, match m, const expert_sizes& e, index multiple = 8) {
   const bool params = m == match::parameters;
   const double want = s.routed(m, e), rest = params ? s.rest_params : s.rest;
@@ -167,7 +168,8 @@ constexpr rho_answer solve_rho(const routed_shape& s, const rho_question& q) {
   rho_answer a;
   a.experts = q.experts, a.k = q.k, a.wanted = q.rho;
   for (index h = around.first; h <= around.last; h += around.step)
-    if (const double have = rho(h); a.hidden == 0 || detail::distance(have, q.rho) < detail::distance(a.achieved, q.rho))
+    if (const double have = rho(h);
+        a.hidden == 0 || detail::distance(have, q.rho) < detail::distance(a.achieved, q.rho))
       a.hidden = h, a.achieved = have;
   a.least_rho = rho(ceil_div(q.least, q.multiple) * q.multiple), a.most_rho = rho(q.most / q.multiple * q.multiple);
   a.reached = a.least_rho <= q.rho && q.rho <= a.most_rho;
@@ -186,7 +188,8 @@ constexpr rho_answer solve_rho(const routed_shape& s, rho_question q, double par
       const rho_answer a = solve_rho(s, q);
       const double have = s.rest_params + s.routed(match::parameters, {a.hidden, e, k, q.slots});
       const double by_rho = detail::distance(a.achieved, q.rho) / q.rho;
-      const double by_params = detail::distance(have, parameters) / parameters, worst = by_rho > by_params ? by_rho : by_params;
+      const double by_params = detail::distance(have, parameters) / parameters,
+                   worst = by_rho > by_params ? by_rho : by_params;
       if (least < 0 || worst < least) least = worst, best = a;
     }
   return best;
@@ -213,7 +216,8 @@ constexpr block_answer solve_blocks(vit_shape v, double rho, int k, index multip
   };
   for (index layers = 1; layers <= v.layers; ++layers) {
     const compute_share c = share(layers);
-    if (best.routed_layers > 0 && detail::distance(c.rho_static(), rho) >= detail::distance(best.achieved, rho)) continue;
+    if (best.routed_layers > 0 && detail::distance(c.rho_static(), rho) >= detail::distance(best.achieved, rho))
+      continue;
     best.routed_layers = layers, best.achieved = c.rho_static();
     best.macs_error = (c.rest + c.shared + c.router + static_cast<double>(k) * c.expert) / dense - 1;
   }
@@ -223,8 +227,8 @@ constexpr block_answer solve_blocks(vit_shape v, double rho, int k, index multip
 
 /// Throws, with both numbers, when the share is out of reach.
 inline void require_reached(const rho_answer& a, const std::string& what) {
-  require(a.reached, what, ": a routed share of ", a.wanted, " cannot be reached, the nearest is ", a.achieved, " with hidden width ",
-          a.hidden, "; widths allowed give ", a.least_rho, " to ", a.most_rho);
+  require(a.reached, what, ": a routed share of ", a.wanted, " cannot be reached, the nearest is ", a.achieved,
+          " with hidden width ", a.hidden, "; widths allowed give ", a.least_rho, " to ", a.most_rho);
 }
 
 }  // namespace polymoe

@@ -100,7 +100,7 @@ requires(Spec::router::k == mixed_into_slots) class routing<Spec, Backend> : pub
     require(r.rows <= s.max_units, "routing: ", r.rows, " units, memory was bound for ", s.max_units);
     require(!per_image || r.rows % config_.group_size == 0, "routing: ", r.rows, " units are no whole images of ",
             config_.group_size, " tokens");
-    require(!c.keep_plans, "routing: the plan of soft_slots is made of its input anew in every call and cannot be kept");
+    require(!c.keep_plans, "routing: soft_slots make their plan of the input anew in every call, it cannot be kept");
     s.input = r;
     slot_layout& p = s.plan;
     p.tokens = static_cast<int>(r.rows);

@@ -15,9 +15,9 @@ bool mixes_experts(const dense_plan<C>&) {
   return true;
 }
 
-/// Calls f(expert, weight) for every expert that serves unit t: in the order of the unit's choices where it chose, in the
-/// order of experts otherwise.  The fallback expert, the unit itself, and dropped choices are not among them; a unit whose
-/// router row was not finite has none.
+/// Calls f(expert, weight) for every expert that serves unit t: in the order of the unit's choices where it chose, in
+/// the order of experts otherwise.  The fallback expert, the unit itself, and dropped choices are not among them; a
+/// unit whose router row was not finite has none.
 template <class C, class F>
 void each_served(const sparse_plan<C>& p, int t, F f) {
   if (p.bad && p.bad[t]) return;
