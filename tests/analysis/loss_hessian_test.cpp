@@ -299,7 +299,7 @@ TEST_CASE("landscape: lines and planes are those of the Hessian's quadratic form
   CHECK(head.along(b, alphas, gates::frozen) == head.along(b, alphas));
   // A line on which gates change: free ones jump, frozen ones leave a curve.
   std::vector<double> fine;
-  for (int i = -2000; i <= 2000; ++i) fine.push_back(1e-4 * i);
+  for (int i = -200; i <= 200; ++i) fine.push_back(1e-3 * i);
   const auto largest = [](const std::vector<double>& y) {
     double most = 0;
     for (std::size_t i = 2; i < y.size(); ++i) most = std::max(most, std::abs(y[i] - 2 * y[i - 1] + y[i - 2]));
