@@ -1,9 +1,11 @@
-// Compiles modules on feature maps for the GPU: convolutions plain and depthwise, pooling, group norm, in bf16 and float
-// (double runs in tests/executor/maps_kernel_test.cpp).  A program that runs them links cublasLt.
+// Compiles modules on feature maps for the GPU: convolutions plain and depthwise, pooling, group and batch norm, in bf16
+// and float (double runs in tests/executor/maps_kernel_test.cpp).  A program that runs them links cublasLt.
+#include <polymoe/backend/cuda/dispatch/batch_norm.cuh>
 #include <polymoe/backend/cuda/dispatch/conv.cuh>
 #include <polymoe/backend/cuda/dispatch/group_norm.cuh>
 #include <polymoe/backend/cuda/dispatch/pool2d.cuh>
 #include <polymoe/core/workspace.hpp>
+#include <polymoe/nn/batch_norm.hpp>
 #include <polymoe/nn/conv2d.hpp>
 #include <polymoe/nn/group_norm.hpp>
 #include <polymoe/nn/pool2d.hpp>
@@ -17,6 +19,7 @@ void run(const typename Module::config& c, polymoe::index pixels, polymoe::index
   polymoe::backend::device_block y(static_cast<std::size_t>(2 * out_pixels * out) * sizeof(T));
   const polymoe::view<T> a(static_cast<T*>(x.data()), 2 * pixels, in), b(static_cast<T*>(y.data()), 2 * out_pixels, out);
   w.forward(a, b), w.backward(b, a);
+  if constexpr (requires { w.module().commit(w.ctx()); }) w.module().commit(w.ctx());
 }
 template <class T>
 void all() {
@@ -36,6 +39,7 @@ void all() {
   typename norm::config n;
   n.channels = 16, n.groups = 4, n.pixels = 64;
   run<norm>(n, 64, 64);
+  run<polymoe::nn::batch_norm<T, polymoe::cuda>>({16}, 64, 64);
 }
 }  // namespace
 

@@ -1,17 +1,21 @@
 // Modules on feature maps of the CUDA backend, run by the host executor, against the CPU backend: convolutions plain and
-// depthwise, pooling, group norm.
+// depthwise, pooling, group norm, batch norm with its running statistics.
 // with: nn
 #include "host_executor.hpp"
 
 #include "host_blaslt.hpp"
 
 #include <doctest/doctest.h>
+#include <polymoe/backend/cuda/dispatch/batch_norm.cuh>
 #include <polymoe/backend/cuda/dispatch/conv.cuh>
 #include <polymoe/backend/cuda/dispatch/group_norm.cuh>
 #include <polymoe/backend/cuda/dispatch/pool2d.cuh>
+#include <polymoe/cuda_nn.cuh>
+#include <polymoe/nn/batch_norm.hpp>
 #include <polymoe/nn/conv2d.hpp>
 #include <polymoe/nn/group_norm.hpp>
 #include <polymoe/nn/pool2d.hpp>
+#include <polymoe/nn/resnet.hpp>
 
 #include "device_module.hpp"
 #include "helpers.hpp"
@@ -70,6 +74,53 @@ void check_group_norm(index channels, index groups, index pixels, index images) 
   compare_module_twice<nn::group_norm<T, cuda>, nn::group_norm<T, cpu>>({channels, groups, pixels},
                                                                         {channels, groups, pixels}, 5 * pixels,
                                                                         images * pixels, bound<T>());
+}
+
+/// Two calls and a commit, a refused step, and a call in evaluation.
+template <class T>
+void check_batch_norm(index channels, index rows) {
+  CAPTURE(channels);
+  CAPTURE(rows);
+  using device = nn::batch_norm<T, cuda>;
+  using host = nn::batch_norm<T, cpu>;
+  polymoe::workspace<device> d(device({channels}), {.max_rows = rows});
+  polymoe::workspace<host> h(host({channels}), {.max_rows = rows});
+  tensor<T> x(rows, channels, 21), more(rows, channels, 22), y(rows, channels), y2(rows, channels), dx(rows, channels),
+      dx2(rows, channels);
+  const auto both = [&](auto f) { f(d), f(h); };
+  const auto same_state = [&] {
+    const std::vector<float> a = d.state_on_host(), b = h.state_on_host();
+    CHECK(distance(a, b) <= 1e-5);
+    return b;
+  };
+  d.forward(x.v, y.v), h.forward(x.v, y2.v);
+  CHECK(distance(y.host(), y2.host()) <= bound<T>());
+  d.backward(more.v, dx.v), h.backward(more.v, dx2.v);
+  CHECK(distance(dx.host(), dx2.host()) <= bound<T>());
+  CHECK(distance(d.grads_on_host(), h.grads_on_host()) <= bound<T>());
+  d.forward(more.v, y.v), h.forward(more.v, y2.v);
+  const auto calls = [&](const std::vector<float>& state) {
+    return state[static_cast<std::size_t>(h.state_entries().back().offset + 2 * channels)];
+  };
+  CHECK(calls(same_state()) == (rows > 0 ? 2 : 0));
+  both([](auto& w) { w.module().commit(w.ctx()); });
+  const auto committed = same_state();
+  if (rows > 0) CHECK(committed[0] != 0);
+  CHECK(calls(committed) == 0);
+  // A refused step changes nothing and is forgotten.
+  const std::int32_t refused = 1;
+  both([&](auto& w) { w.ctx().halted = &refused; });
+  d.forward(more.v, y.v), h.forward(more.v, y2.v);
+  both([](auto& w) { w.module().commit(w.ctx()); });
+  CHECK(same_state() == committed);
+  CHECK(calls(d.state_on_host()) == 0);
+  both([](auto& w) { w.ctx().mode = polymoe::run_mode::eval; });
+  d.forward(x.v, y.v), h.forward(x.v, y2.v);
+  CHECK(distance(y.host(), y2.host()) <= 2 * bound<T>() + 1e-6);
+  d.backward(more.v, dx.v), h.backward(more.v, dx2.v);
+  CHECK(distance(dx.host(), dx2.host()) <= 2 * bound<T>() + 1e-6);
+  CHECK(distance(d.grads_on_host(), h.grads_on_host()) <= 2 * bound<T>() + 1e-6);
+  CHECK(same_state() == committed);
 }
 
 /// What a convolution gives when its windows may take `bytes`, and the scratch that it asks for.
@@ -140,4 +191,29 @@ TEST_CASE("group norm of maps on CUDA is the CPU's: one group, a group a channel
   check_group_norm<double>(5, 1, 9, 0);
   check_group_norm<float>(12, 1, 30, 5);
   check_group_norm<bf16>(64, 8, 49, 3);
+}
+TEST_CASE("batch norm on CUDA is the CPU's, in training, in evaluation, over commits and refused steps") {
+  using namespace maps_test;
+  check_batch_norm<double>(5, 37);
+  check_batch_norm<float>(40, 300);
+  check_batch_norm<double>(3, 1);
+  check_batch_norm<double>(4, 0);
+  check_batch_norm<bf16>(16, 150);
+}
+TEST_CASE("a residual network on CUDA gives the CPU's features, gradients and running statistics") {
+  using namespace maps_test;
+  using device = nn::resnet_features<double, cuda>;
+  using host = nn::resnet_features<double, cpu>;
+  nn::resnet_sizes sizes;
+  sizes.height = sizes.width = 8, sizes.base = 2;
+  const polymoe::index images = 3;
+  polymoe::workspace<device> d(device(nn::resnet_features_config<double, cuda>(sizes)), {.max_rows = images, .seed = 4});
+  polymoe::workspace<host> h(host(nn::resnet_features_config<double, cpu>(sizes)), {.max_rows = images, .seed = 4});
+  tensor<double> x(images, 3 * 64, 31), y(images, 16), y2(images, 16), dy(images, 16, 32), dx(images, 3 * 64), dx2(images, 3 * 64);
+  d.forward(x.v, y.v), h.forward(x.v, y2.v);
+  d.backward(dy.v, dx.v), h.backward(dy.v, dx2.v);
+  CHECK(distance(y.host(), y2.host()) <= 1e-10);
+  CHECK(distance(dx.host(), dx2.host()) <= 1e-10);
+  CHECK(distance(d.grads_on_host(), h.grads_on_host()) <= 1e-10);
+  CHECK(distance(d.state_on_host(), h.state_on_host()) <= 1e-6);
 }

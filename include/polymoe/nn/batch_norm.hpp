@@ -16,7 +16,7 @@ namespace nn {
 /// running ones: running = (1 - momentum) running + momentum found, once per `commit`, with the mean of what the calls
 /// since then found (the variance as PyTorch: divided by rows - 1).
 template <class T, class B = cpu>
-class batch_norm : feature_maps<B, false> {
+class batch_norm : feature_maps<B> {
  public:
   using scalar = T;
   using backend = B;
@@ -63,24 +63,11 @@ class batch_norm : feature_maps<B, false> {
     check_shapes("batch_norm", *this, x, y);
     s.x = x;
     s.of_batch = c.training();
-    const index n = config_.channels;
     if (s.of_batch) {
       batch_norm_statistics<T>(c, x, config_.eps, s.stats, s.work);
-      if (x.rows > 0) {
-        const double unbiased = x.rows > 1 ? static_cast<double>(x.rows) / static_cast<double>(x.rows - 1) : 1.0;
-        for (index k = 0; k < n; ++k) {
-          found_[k] += static_cast<float>(value_of(s.stats.get(0, k)));
-          found_[n + k] += static_cast<float>(unbiased * static_cast<double>(value_of(s.work.get(0, k))));
-        }
-        found_[2 * n] += 1;
-      }
+      batch_norm_note<T>(c, x.rows, s.stats, s.work, found_);
     } else {
-      using S = compute_t<T>;
-      using R = real_t<S>;
-      for (index k = 0; k < n; ++k) {
-        s.stats.set(0, k, S(static_cast<R>(mean_[k])));
-        s.stats.set(1, k, S(static_cast<R>(1.0 / std::sqrt(static_cast<double>(var_[k]) + config_.eps))));
-      }
+      batch_norm_recall<T>(c, mean_, var_, config_.eps, s.stats);
     }
     batch_norm_forward<T>(c, x, s.stats, weight_.value, bias_.value, y);
   }
@@ -90,21 +77,7 @@ class batch_norm : feature_maps<B, false> {
   }
   /// Once per optimiser step: the running statistics take in what was found since the last time.  What a step found that
   /// was refused (context::halted) is forgotten.
-  void commit(context<B>& c) {
-    const index n = config_.channels;
-    if ((c.halted && *c.halted) || !(found_[2 * n] > 0)) {
-      std::fill_n(found_, 2 * n + 1, 0.0f);
-      return;
-    }
-    const double share = config_.momentum, per = 1.0 / static_cast<double>(found_[2 * n]);
-    for (index k = 0; k < n; ++k) {
-      mean_[k] = static_cast<float>((1 - share) * static_cast<double>(mean_[k]) +
-                                    share * per * static_cast<double>(found_[k]));
-      var_[k] = static_cast<float>((1 - share) * static_cast<double>(var_[k]) +
-                                   share * per * static_cast<double>(found_[n + k]));
-    }
-    std::fill_n(found_, 2 * n + 1, 0.0f);
-  }
+  void commit(context<B>& c) { batch_norm_commit(c, config_.momentum, config_.channels, mean_, var_, found_); }
 
   static constexpr cost count(const config& c, index) { return {2 * c.channels, 2 * c.channels, 0, 0}; }
 

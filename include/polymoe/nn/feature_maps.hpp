@@ -7,10 +7,10 @@
 namespace polymoe::inline v0 {
 namespace nn {
 
-/// Base of modules on feature maps; `Everywhere`: on every backend that has some of them.
-template <class B, bool Everywhere = true>
+/// Base of modules on feature maps.
+template <class B>
 struct feature_maps {
-  static_assert(Everywhere ? polymoe::backend::has_feature_maps<B>() : polymoe::backend::has_convolutions<B>(),
+  static_assert(polymoe::backend::has_feature_maps<B>(),
                 "polymoe M028: this backend has no experts that convolve (or, for a module of nn, no such module of feature "
                 "maps); they run on polymoe::cpu. See docs/errors.md#M028");
 };

@@ -76,6 +76,49 @@ POLYMOE_NOINLINE void batch_norm_statistics(context<cpu_with<Maths>>& c, view<co
   }
 }
 
+/// Adds what a call of `rows` rows found to `found` [2 channels + 1]: the mean, the variance as PyTorch (divided by
+/// rows - 1), and one.
+template <class T, class Maths>
+void batch_norm_note(context<cpu_with<Maths>>&, index rows, view<const compute_t<T>> stats,
+                     view<const compute_t<T>> work, float* found) {
+  if (rows == 0) return;
+  const index n = stats.cols;
+  const double unbiased = rows > 1 ? static_cast<double>(rows) / static_cast<double>(rows - 1) : 1.0;
+  for (index k = 0; k < n; ++k) {
+    found[k] += static_cast<float>(value_of(stats.get(0, k)));
+    found[n + k] += static_cast<float>(unbiased * static_cast<double>(value_of(work.get(0, k))));
+  }
+  found[2 * n] += 1;
+}
+/// stats [2, channels] = the running mean and 1 / sqrt(running variance + eps).
+template <class T, class Maths>
+void batch_norm_recall(context<cpu_with<Maths>>&, const float* mean, const float* var, double eps,
+                       view<compute_t<T>> stats) {
+  using S = compute_t<T>;
+  using R = real_t<S>;
+  for (index k = 0; k < stats.cols; ++k) {
+    stats.set(0, k, S(static_cast<R>(mean[k])));
+    stats.set(1, k, S(static_cast<R>(1.0 / std::sqrt(static_cast<double>(var[k]) + eps))));
+  }
+}
+/// running = (1 - momentum) running + momentum (found / number of calls); `found` starts anew.  What a step found that
+/// was refused (context::halted) is forgotten.
+template <class Maths>
+void batch_norm_commit(context<cpu_with<Maths>>& c, double momentum, index channels, float* mean, float* var,
+                       float* found) {
+  const float calls = found[2 * channels];
+  if (!(c.halted && *c.halted) && calls > 0) {
+    const double per = 1.0 / static_cast<double>(calls);
+    for (index k = 0; k < channels; ++k) {
+      mean[k] = static_cast<float>((1 - momentum) * static_cast<double>(mean[k]) +
+                                   momentum * per * static_cast<double>(found[k]));
+      var[k] = static_cast<float>((1 - momentum) * static_cast<double>(var[k]) +
+                                  momentum * per * static_cast<double>(found[channels + k]));
+    }
+  }
+  std::fill_n(found, 2 * channels + 1, 0.0f);
+}
+
 /// y = (x - mean) scale weight + bias.
 template <class T, class Maths>
 POLYMOE_NOINLINE void batch_norm_forward(context<cpu_with<Maths>>& c, view<const T> x, view<const compute_t<T>> stats,

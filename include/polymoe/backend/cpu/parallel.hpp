@@ -100,7 +100,7 @@ consteval bool has_convolutions() {
   else
     return false;
 }
-/// Whether modules on feature maps exist on a backend: all of them where layers convolve, else those it says.
+/// Whether modules of nn on feature maps exist on a backend: where layers convolve, or where it says so.
 template <class Backend>
 consteval bool has_feature_maps() {
   if constexpr (requires { Backend::feature_maps; })

@@ -56,7 +56,7 @@ struct cuda_device {
   template <class T>
   using slot_plan = slot_matrices<T>;  ///< the plan they make
   static constexpr bool convolves = false;    ///< layers whose experts convolve
-  static constexpr bool feature_maps = true;  ///< nn::conv2d, group_norm and pool2d
+  static constexpr bool feature_maps = true;  ///< modules of nn on feature maps
 
   /// What launches need, passed by value.
   struct stream {
