@@ -16,6 +16,12 @@ polymoe::train_options options_of(const settings& s, std::uint64_t seed) {
     for (const double share : s.milestones) o.milestones.push_back(share * static_cast<double>(s.epochs));
   }
   if (s.augment == "crop") o.augment.pad = 4, o.augment.mirror = polymoe::flip::random;
+  o.augment.mixup = s.mixup, o.augment.cutmix = s.cutmix;
+  if (!s.rand_augment.empty()) {
+    o.augment.rand_operations = static_cast<int>(s.rand_augment.at(0)), o.augment.rand_strength = s.rand_augment.at(1);
+    polymoe::require(o.augment.rand_operations == s.rand_augment[0], "--rand-augment: ", s.rand_augment[0],
+                     " operations, a whole number is needed");
+  }
   return o;
 }
 polymoe::train_options adamw_recipe(const settings& s, std::uint64_t seed) {

@@ -42,6 +42,8 @@ struct settings {
   double learning_rate = 0.1, weight_decay = 5e-4, momentum = 0.9;
   std::vector<double> milestones{};  ///< shares of the run at which the rate falls by ten
   std::string augment = "none";      ///< none; crop: pad 4, crop, flip
+  double mixup = 0, cutmix = 0;      ///< alpha of each; 0: off
+  std::vector<double> rand_augment{};  ///< N,M; empty: off
   int threads = polymoe::hardware_threads();
   bool resume = false;
   std::string command{};  ///< how the program was called

@@ -21,6 +21,8 @@ std::string identity_of(const settings& s) {
     << s.epochs << ", batch " << s.batch << ", rate " << s.learning_rate << ", decay " << s.weight_decay << ", momentum "
     << s.momentum << ", " << s.augment << (s.variant.empty() ? "" : ", ") << s.variant;
   for (const double m : s.milestones) t << ' ' << m;
+  if (s.mixup > 0 || s.cutmix > 0) t << ", mixup " << s.mixup << ", cutmix " << s.cutmix;
+  if (!s.rand_augment.empty()) t << ", rand augment " << s.rand_augment.at(0) << ' ' << s.rand_augment.at(1);
   // The GPU by name: times of arms are compared as well.
   if (s.on_gpu()) t << ", " << s.device;
   return t.str();

@@ -233,6 +233,19 @@ TEST_CASE("a temperature schedule with an entropy floor: steps that run ahead in
   CHECK(tiny::difference(tiny::everything(one, folder.file("one")), tiny::everything(resumed, folder.file("many"))) == "");
 }
 
+TEST_CASE("mixup, CutMix and RandAugment are refused on CUDA") {
+  const train_test data = tiny::images(16, 6);
+  for (int which = 0; which < 3; ++which) {
+    train_options o = tiny::options(1);
+    o.batch = 4;
+    if (which == 0) o.augment.mixup = 0.5;
+    if (which == 1) o.augment.cutmix = 0.5;
+    if (which == 2) o.augment.rand_operations = 2;
+    const std::string message = message_of<error>([&] { cuda_trainer(tiny::moe_model<float, cuda>(), o, data); });
+    CHECK_MESSAGE(has(message, "are made on the CPU, these batches on CUDA"), message);
+  }
+}
+
 TEST_CASE("a batch made on the device has the bits of the CPU's loader: shifts, mirrors, cut-outs, a short last batch") {
   const train_test data = tiny::images(50, 20);
   context<cpu> host;

@@ -25,9 +25,10 @@ struct bench {
     saved = loss.bind(real, rows);
     c.stream.threads = threads;
   }
-  loss_report run(view<const T> logits, std::span<const std::int32_t> labels, view<T> d, double weight = 1) {
+  loss_report run(view<const T> logits, std::span<const std::int32_t> labels, view<T> d, double weight = 1,
+                  const label_mix& mix = {}) {
     c.scratch = scratch_block.as_arena();
-    loss.run(c, logits, labels, d, saved, weight);
+    loss.run(c, logits, labels, d, saved, weight, mix);
     return *saved.report;
   }
 };
@@ -62,6 +63,32 @@ TEST_CASE("label smoothing follows its definition") {
   }
   CHECK(r.loss == doctest::Approx(expected));
   CHECK(r.correct == 1);
+}
+
+TEST_CASE("mixed labels: the loss is the labels' losses by their shares, its gradient that of differences") {
+  const double own = 0.7, h = 1e-6;
+  for (const double eps : {0.0, 0.1}) {
+    bench<double> b(3, eps, 2);
+    double x[6] = {1, 2, -1, 0.5, 0, 3}, d[6], unused[6];
+    const std::int32_t first[2] = {1, 0}, second[2] = {2, 0};  // the second row's partner has its class
+    const label_mix mix{second, own};
+    const loss_report r = b.run({x, 2, 3}, first, {d, 2, 3}, 1, mix);
+    CHECK(r.correct == 1);  // of the first labels
+    const double apart = own * b.run({x, 2, 3}, first, {unused, 2, 3}).loss + (1 - own) * b.run({x, 2, 3}, second, {unused, 2, 3}).loss;
+    CHECK(r.loss == doctest::Approx(apart).epsilon(1e-14));
+    for (int k = 0; k < 6; ++k) {
+      const double kept = x[k];
+      x[k] = kept + h;
+      const double up = b.run({x, 2, 3}, first, {unused, 2, 3}, 1, mix).loss;
+      x[k] = kept - h;
+      const double down = b.run({x, 2, 3}, first, {unused, 2, 3}, 1, mix).loss;
+      x[k] = kept;
+      CHECK(d[k] == doctest::Approx((up - down) / (2 * h)).epsilon(1e-7));
+    }
+    const std::int32_t bad[2] = {0, 3};
+    CHECK_THROWS_WITH_AS(b.run({x, 2, 3}, first, {d, 2, 3}, 1, {bad, own}), "cross_entropy: label 3 of row 1 is not in [0, 3)", error);
+    CHECK_THROWS_WITH_AS(b.run({x, 2, 3}, first, {d, 2, 3}, 1, {second, 1.5}), doctest::Contains("share 1.5"), error);
+  }
 }
 
 TEST_CASE("dual cross_entropy carries the derivative of loss and gradient") {

@@ -191,6 +191,38 @@ TEST_CASE("trainer: 1, 2 and 3 threads give the same bits") {
   }
 }
 
+TEST_CASE("trainer: mixup, CutMix and RandAugment give the same bits for 1, 2 and 3 threads and after a resume") {
+  temp_folder folder;
+  const train_test data = tiny::images();
+  const auto mixing = [](int threads) {
+    train_options o = tiny::options(3, threads);
+    o.augment.mixup = 0.25, o.augment.cutmix = 1, o.augment.rand_operations = 2;
+    return o;
+  };
+  run one(tiny::moe_model<float>(), mixing(1), data), plain(tiny::moe_model<float>(), tiny::options(), data);
+  steps(one, 5);
+  one.save(folder.file("part"));
+  steps(one, 2), steps(plain, 7);
+  const auto want = tiny::everything(one, folder.file("one"));
+  CHECK(tiny::difference(want, tiny::everything(plain, folder.file("plain"))) != "");
+  for (const int threads : {2, 3}) {
+    run t(tiny::moe_model<float>(), mixing(threads), data);
+    steps(t, 7);
+    CHECK(tiny::difference(want, tiny::everything(t, folder.file("t"))) == "");
+  }
+  run resumed(tiny::moe_model<float>(), mixing(1), data);
+  resumed.load(folder.file("part"));
+  steps(resumed, 2);
+  CHECK(tiny::difference(want, tiny::everything(resumed, folder.file("resumed"))) == "");
+  const std::string other = message_of<error>([&] { plain.load(folder.file("part")); });
+  CHECK((has(other, "mixup 0.25, cutmix 1") && has(other, "rand augment 2 9")));
+  // The loss of a step is that of both labels; evaluation mixes nothing.
+  CHECK(one.evaluate().images == data.test.size());
+  train_options told = mixing(1);
+  told.expert_of_class.assign(tiny::classes, 0);
+  CHECK(has(message_of<error>([&] { run(tiny::moe_model<float>(), told, data); }), "mixup 0.25 and cutmix 1 give it two classes"));
+}
+
 TEST_CASE("trainer: every epoch has its own order, the same in every run") {
   const train_test data = tiny::images();
   train_options o = tiny::options();

@@ -2,14 +2,15 @@
 //
 // The order of an epoch is a sort by random keys (all n! orders are equally likely), a pure function of (seed, epoch);
 // a run can be resumed at any batch.  `fill` is const and keeps nothing, so that a second thread may prepare the next
-// batch meanwhile.
+// batch meanwhile; only with RandAugment, whose images of bytes lie in the loader, two fills must not run at a time.
 #pragma once
 
 #include <algorithm>
 #include <array>
 
 #include "../backend/cpu/parallel.hpp"
-#include "augment.hpp"
+#include "mix.hpp"
+#include "rand_augment.hpp"
 
 namespace polymoe::inline v0 {
 
@@ -63,6 +64,14 @@ class loader {
     require(o.augment.pad < least, "loader: pad ", o.augment.pad, ", the images are ", data.height, "x", data.width);
     require(data.height < 65536 && data.width < 65536, "loader: the images are ", data.height, "x", data.width,
             ", at most 65535x65535");
+    require(o.augment.mixup >= 0 && o.augment.cutmix >= 0, "loader: mixup ", o.augment.mixup, ", cutmix ", o.augment.cutmix,
+            " must not be negative");
+    require(o.augment.rand_operations >= 0 && o.augment.rand_operations <= rand_augment::most_operations &&
+                o.augment.rand_strength >= 0 && o.augment.rand_strength <= rand_augment::most_strength,
+            "loader: RandAugment has 0 to ", rand_augment::most_operations, " operations of strength 0 to ",
+            rand_augment::most_strength, ", asked for ", o.augment.rand_operations, " of ", o.augment.rand_strength);
+    if (o.augment.rand_operations > 0)
+      bytes_.resize(static_cast<std::size_t>(checked_mul(2 * std::min(o.batch, data.size()), data.features(), "loader")));
     order_.resize(static_cast<std::size_t>(data.size()));
     table_.resize(c);
     for (std::size_t k = 0; k < c; ++k) {
@@ -99,8 +108,18 @@ class loader {
     return std::span<const index>(order_).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n));
   }
 
+  /// How batch b of the epoch is mixed, and the labels of its images' partners into the first n of `second`.
+  batch_mix mix(index b, std::span<std::int32_t> second) const {
+    const auto which = images(b);
+    require(second.size() >= which.size(), "loader: room for ", second.size(), " second labels, the batch has ", which.size());
+    const auto n = static_cast<index>(which.size());
+    for (index r = 0; r < n; ++r)
+      second[static_cast<std::size_t>(r)] = label_of(which[static_cast<std::size_t>(batch_mix::partner(r, n))]);
+    return batch_mix::draw(options_.augment, {options_.seed}, epoch_, b, data_->height, data_->width);
+  }
   /// Writes batch b to the first n rows of `x` `[>= n, C*H*W]` and of `labels`; returns n.  Every pixel is
-  /// (p/255 - mean)/stddev of its channel.  The same bits for any number of threads.
+  /// (p/255 - mean)/stddev of its channel, images are augmented each by itself, then mixed.  The same bits for any number
+  /// of threads.
   template <class Stream>
   index fill(const Stream& s, index b, view<T> x, std::span<std::int32_t> labels) const {
     const auto which = images(b);
@@ -108,11 +127,14 @@ class loader {
     require(x.rows >= n && x.cols == data_->features(), "loader: the view is ", shape_text(x), ", the batch is [", n,
             ", ", data_->features(), "]");
     require(labels.size() >= which.size(), "loader: room for ", labels.size(), " labels, the batch has ", n);
+    const batch_mix mixed = batch_mix::draw(options_.augment, {options_.seed}, epoch_, b, data_->height, data_->width);
     parallel_rows(s, n, 8, [&](index first, index count, worker&) {
       for (index r = first; r < first + count; ++r) {
         const index i = which[static_cast<std::size_t>(r)];
-        labels[static_cast<std::size_t>(r)] = data_->labels[static_cast<std::size_t>(i)];
-        write_image(i, x.row(r));
+        labels[static_cast<std::size_t>(r)] = label_of(i);
+        write_image(i, r, x.row(r), [](T& to, T value, index, index) { to = value; });
+        if (mixed.how != batch_mix::kind::none)
+          mix_in(mixed, which[static_cast<std::size_t>(batch_mix::partner(r, n))], r, x.row(r));
       }
     });
     return n;
@@ -123,31 +145,63 @@ class loader {
   const loader_options& options() const { return options_; }
 
  private:
-  void write_image(index i, T* out) const {
+  std::int32_t label_of(index i) const { return data_->labels[static_cast<std::size_t>(i)]; }
+  /// The partner's part of a mixed row: the partner is augmented once more, so that no row waits for another.
+  void mix_in(const batch_mix& m, index partner, index row, T* out) const {
+    using C = compute_t<T>;
+    if (m.how == batch_mix::kind::cutmix)
+      return write_image(partner, row, out, [&](T& to, T value, index y, index x) {
+        if (m.pasted(y, x)) to = value;
+      });
+    const C own = static_cast<C>(m.own), rest = static_cast<C>(1 - m.own);
+    write_image(partner, row, out, [=](T& to, T value, index, index) {
+      to = static_cast<T>(own * static_cast<C>(to) + rest * static_cast<C>(value));
+    });
+  }
+  /// put(out[k], value, y, x) for every value of image i, augmented and normalised.
+  template <class Put>
+  void write_image(index i, index row, T* out, Put put) const {
     const dataset& d = *data_;
     const auto& o = options_.augment;
-    const std::uint8_t* in = d.pixels.data() + i * d.features();
     const auto a = augmentation::draw(o, {options_.seed}, epoch_, i, d.height, d.width);
-    for (index c = 0; c < d.channels; ++c) {
-      const auto& table = table_[static_cast<std::size_t>(c)];
-      for (index y = 0; y < d.height; ++y, out += d.width) {
-        const index sy = detail::source_pixel(y + a.dy, d.height, o.outside);
-        if (sy < 0) {
-          std::fill_n(out, d.width, table[0]);
-        } else {
-          const std::uint8_t* line = in + (c * d.height + sy) * d.width;
-          if (a.dx == 0 && !a.mirrored) {
-            for (index x = 0; x < d.width; ++x) out[x] = table[line[x]];
-          } else {
-            for (index x = 0; x < d.width; ++x) {
-              const index sx = detail::source_pixel((a.mirrored ? d.width - 1 - x : x) + a.dx, d.width, o.outside);
-              out[x] = table[sx < 0 ? 0 : line[sx]];
-            }
-          }
+    const T mean = static_cast<T>(compute_t<T>(0));  // zero after normalisation
+    // byte_of(line, x): the byte at x of a line that the shift leaves inside, or null.
+    const auto lines = [&](auto line_of, auto byte_of) {
+      for (index c = 0; c < d.channels; ++c) {
+        const auto& table = table_[static_cast<std::size_t>(c)];
+        for (index y = 0; y < d.height; ++y, out += d.width) {
+          const std::uint8_t* line = line_of(c, y);
+          const bool cut = y >= a.top && y < a.bottom;
+          for (index x = 0; x < d.width; ++x)
+            put(out[x], cut && x >= a.left && x < a.right ? mean : table[line ? byte_of(line, x) : std::uint8_t{0}], y, x);
         }
-        // Zero after normalisation is the mean.
-        if (y >= a.top && y < a.bottom) std::fill(out + a.left, out + a.right, static_cast<T>(compute_t<T>(0)));
       }
+    };
+    const std::uint8_t* in = d.pixels.data() + i * d.features();
+    const auto shifted_line = [&](index c, index y) -> const std::uint8_t* {
+      const index sy = detail::source_pixel(y + a.dy, d.height, o.outside);
+      return sy < 0 ? nullptr : in + (c * d.height + sy) * d.width;
+    };
+    const auto shifted_byte = [&](const std::uint8_t* line, index x) {
+      const index sx = detail::source_pixel((a.mirrored ? d.width - 1 - x : x) + a.dx, d.width, o.outside);
+      return sx < 0 ? std::uint8_t{0} : line[sx];
+    };
+    const auto plain_byte = [](const std::uint8_t* line, index x) { return line[x]; };
+    if (o.rand_operations > 0) {
+      const rand_augment::image_size size{d.channels, d.height, d.width};
+      std::uint8_t* bytes = bytes_.data() + 2 * row * size.bytes();
+      for (index c = 0, k = 0; c < d.channels; ++c)
+        for (index y = 0; y < d.height; ++y)
+          for (index x = 0; x < d.width; ++x, ++k) {
+            const std::uint8_t* line = shifted_line(c, y);
+            bytes[k] = line ? shifted_byte(line, x) : std::uint8_t{0};
+          }
+      const std::uint8_t* done = rand_augment::apply_all(o, {options_.seed}, epoch_, i, bytes, bytes + size.bytes(), size);
+      lines([&](index c, index y) { return done + (c * d.height + y) * d.width; }, plain_byte);
+    } else if (a.dx == 0 && !a.mirrored) {
+      lines(shifted_line, plain_byte);
+    } else {
+      lines(shifted_line, shifted_byte);
     }
   }
 
@@ -157,6 +211,7 @@ class loader {
   std::vector<index> order_;
   std::vector<std::pair<std::uint64_t, index>> keys_;
   std::vector<std::array<T, 256>> table_;
+  mutable std::vector<std::uint8_t> bytes_;  ///< RandAugment: two images for every row of a batch
 };
 
 }  // namespace polymoe

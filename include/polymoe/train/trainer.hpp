@@ -322,6 +322,8 @@ class trainer {
     for (const int e : options_.expert_of_class) s << " >" << e;
     s << (options_.decay_all ? ", all decay" : "") << ", accumulate " << options_.accumulate << ", ema " << options_.ema << ", pad " << a.pad << ", border "
       << static_cast<int>(a.outside) << ", flip " << static_cast<int>(a.mirror) << ", cutout " << a.cutout;
+    if (a.rand_operations > 0) s << ", rand augment " << a.rand_operations << ' ' << a.rand_strength;
+    if (a.mixes()) s << ", mixup " << a.mixup << ", cutmix " << a.cutmix;
     if (temperature_) s << ", " << temperature_->text();
     return s.str();
   }
@@ -343,6 +345,8 @@ class trainer {
             " batches, one step accumulates ", o.accumulate);
     require(o.expert_of_class.empty() || static_cast<index>(o.expert_of_class.size()) == data.train.classes(),
             "trainer: expert_of_class has ", o.expert_of_class.size(), " entries, the data set ", data.train.classes(), " classes");
+    require(o.expert_of_class.empty() || !o.augment.mixes(), "trainer: expert_of_class names one expert for an image, mixup ",
+            o.augment.mixup, " and cutmix ", o.augment.cutmix, " give it two classes");
     require(o.units_per_image >= 1, "trainer: units_per_image is ", o.units_per_image, ", it must be at least 1");
     require(data.test.features() == data.train.features() && data.test.classes() == data.train.classes(),
             "trainer: test images have ", data.test.features(), " values and ", data.test.classes(),
@@ -425,7 +429,9 @@ class trainer {
   void run_loss(const source& from, index n, view<T> d, double weight = 1) {
     context<B> c = work_.ctx();
     c.scratch = scratch_.as_arena();
-    loss_.run(c, logits_.rows_at(0, n), from.labels(n), d, loss_saved_, weight);
+    label_mix mix;
+    if constexpr (requires { from.mix(n); }) mix = from.mix(n);
+    loss_.run(c, logits_.rows_at(0, n), from.labels(n), d, loss_saved_, weight, mix);
   }
   /// The report of the last loss; waits for it.
   loss_report last_loss() {

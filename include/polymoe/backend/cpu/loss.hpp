@@ -15,6 +15,12 @@ struct loss_report {
   index correct = 0;  ///< rows whose largest logit (the first one of equals) is the label
 };
 
+/// A second label for every row, as mixup and CutMix make them: the loss is own * CE(label) + (1 - own) * CE(second).
+struct label_mix {
+  std::span<const std::int32_t> second{};  ///< [rows]; empty: no row has one
+  double own = 1;
+};
+
 namespace backend {
 
 /// to[u] = table[label of the row that unit u belongs to], `per_row` units a row; labels are in the table's range.
@@ -34,24 +40,31 @@ void cross_entropy_bind(binder<cpu_with<Maths>>& b, index max_rows) {
 }
 
 /// Mean over rows of -sum_k q_k log softmax(logits)_k with q = (1 - smoothing) onehot(label) + smoothing / classes
-/// (Szegedy et al. 2016, eq. 5..8).  dlogits = weight * d mean / d logits, unless empty.  The mean is a sum in row
-/// order in double.  A label outside [0, classes) throws.
+/// (Szegedy et al. 2016, eq. 5..8); with `mix` the onehot is own * onehot(label) + (1 - own) * onehot(second).  dlogits =
+/// weight * d mean / d logits, unless empty.  The mean is a sum in row order in double.  A label outside [0, classes)
+/// throws.  Hits are those of `labels`.
 template <class T, class Maths>
 POLYMOE_NOINLINE void softmax_cross_entropy(context<cpu_with<Maths>>& c, view<const T> logits,
                                             std::span<const std::int32_t> labels, double smoothing, double weight,
-                                            view<T> dlogits, loss_report* report) {
+                                            view<T> dlogits, loss_report* report, const label_mix& mix = {}) {
   using S = compute_t<T>;
   using R = real_t<S>;
   const index rows = logits.rows, classes = logits.cols;
-  require(static_cast<index>(labels.size()) == rows, "cross_entropy: ", labels.size(), " labels for ", rows, " rows");
-  for (index r = 0; r < rows; ++r)
-    require(labels[static_cast<std::size_t>(r)] >= 0 && labels[static_cast<std::size_t>(r)] < classes,
-            "cross_entropy: label ", labels[static_cast<std::size_t>(r)], " of row ", r, " is not in [0, ", classes,
-            ")");
+  const bool mixed = !mix.second.empty();
+  require(mix.own >= 0 && mix.own <= 1, "cross_entropy: the own label's share ", mix.own, " is not in [0, 1]");
+  const auto check = [&](std::span<const std::int32_t> all) {
+    require(static_cast<index>(all.size()) == rows, "cross_entropy: ", all.size(), " labels for ", rows, " rows");
+    for (index r = 0; r < rows; ++r)
+      require(all[static_cast<std::size_t>(r)] >= 0 && all[static_cast<std::size_t>(r)] < classes, "cross_entropy: label ",
+              all[static_cast<std::size_t>(r)], " of row ", r, " is not in [0, ", classes, ")");
+  };
+  check(labels);
+  if (mixed) check(mix.second);
   arena_scope all(c.scratch);
   double* losses = c.scratch.template take_raw<double>(2 * rows);
   std::int32_t* hits = c.scratch.template take_raw<std::int32_t>(rows);
   const R off = static_cast<R>(smoothing / static_cast<double>(classes)), on = static_cast<R>(1.0 - smoothing);
+  const R other = static_cast<R>(mixed ? (1.0 - smoothing) * (1.0 - mix.own) : 0.0), own = mixed ? on - other : on;
   const R scale = static_cast<R>(rows ? weight / static_cast<double>(rows) : 0.0);
   parallel_rows(c.stream, rows, simd::rows_per_tile(classes), [&](index r0, index n, worker&) {
     const view<const T> x = logits;
@@ -63,7 +76,9 @@ POLYMOE_NOINLINE void softmax_cross_entropy(context<cpu_with<Maths>>& c, view<co
       const S sum_x = simd::sum<S>(classes, [=](index k) { return x.get(r, k) - S(top); });
       const S log_total = math::log(total);
       // -sum q (x - top - log total), the q summing to 1.
-      const S loss = log_total - S(on) * (x.get(r, label) - S(top)) - S(off) * sum_x;
+      S loss = log_total - S(own) * (x.get(r, label) - S(top)) - S(off) * sum_x;
+      const index second = mixed ? mix.second[static_cast<std::size_t>(r)] : label;
+      if (mixed) loss = loss - S(other) * (x.get(r, second) - S(top));
       if constexpr (is_dual<S>) {
         losses[2 * r] = static_cast<double>(loss.v);
         losses[2 * r + 1] = static_cast<double>(loss.t);
@@ -78,8 +93,12 @@ POLYMOE_NOINLINE void softmax_cross_entropy(context<cpu_with<Maths>>& c, view<co
       const S inverse = S(1) / total;
       simd::each(classes,
                  [=](index k) { g.set(r, k, S(scale) * (math::exp(x.get(r, k) - S(top)) * inverse - S(off))); });
-      // The label's own column again, from the logits: bf16 would round twice otherwise.
-      g.set(r, label, S(scale) * (math::exp(x.get(r, label) - S(top)) * inverse - S(off) - S(on)));
+      // The labels' own columns again, from the logits: bf16 would round twice otherwise.
+      const auto column = [&](index k, R q) {
+        g.set(r, k, S(scale) * (math::exp(x.get(r, k) - S(top)) * inverse - S(off) - S(q)));
+      };
+      column(label, second == label ? on : own);
+      if (second != label) column(second, other);
     }
   });
   loss_report out;

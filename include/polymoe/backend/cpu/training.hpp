@@ -10,12 +10,19 @@ class batch_source<T, cpu_with<Maths>> {
  public:
   using ctx = context<cpu_with<Maths>>;
   batch_source(ctx&, const dataset& data, loader_options options, index accumulate = 1)
-      : loader_(data, options), labels_(static_cast<std::size_t>(options.batch)), accumulate_(accumulate) {}
+      : loader_(data, options), labels_(static_cast<std::size_t>(options.batch)), second_(labels_.size()), accumulate_(accumulate) {}
 
   index batches() const { return loader_.batches(); }
   const dataset& data() const { return loader_.data(); }
   void begin_epoch(ctx&, std::uint64_t epoch) { loader_.begin_epoch(epoch); }
-  index fill(ctx& c, index b, view<T> x) { return loader_.fill(c.stream, b, x, labels_); }
+  index fill(ctx& c, index b, view<T> x) {
+    if (loader_.options().augment.mixes()) own_ = loader_.mix(b, second_).own;
+    return loader_.fill(c.stream, b, x, labels_);
+  }
+  label_mix mix(index n) const {
+    if (!loader_.options().augment.mixes()) return {};
+    return {std::span(second_).first(static_cast<std::size_t>(n)), own_};
+  }
   std::span<const std::int32_t> labels(index n) const { return std::span(labels_).first(static_cast<std::size_t>(n)); }
   std::span<const std::int32_t> host_labels(index n) const { return labels(n); }
 
@@ -32,7 +39,8 @@ class batch_source<T, cpu_with<Maths>> {
   index steps_per_epoch() const { return batches() / accumulate_; }
 
   loader<T> loader_;
-  std::vector<std::int32_t> labels_;
+  std::vector<std::int32_t> labels_, second_;
+  double own_ = 1;
   index accumulate_;
 };
 

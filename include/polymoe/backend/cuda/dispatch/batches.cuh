@@ -27,6 +27,9 @@ class batch_source<T, cuda_device> {
         accumulate_(accumulate),
         host_labels_(static_cast<std::size_t>(options.batch)),
         labels_(host_labels_.size() * word) {
+    require(!options.augment.mixes() && options.augment.rand_operations == 0, "batches: mixup ", options.augment.mixup,
+            ", cutmix ", options.augment.cutmix, " and RandAugment (", options.augment.rand_operations,
+            " operations) are made on the CPU, these batches on CUDA");
     require(data.size() < 0x7fffffff, "batches: ", data.size(), " images are more than 31 bits count");
     std::vector<T> table;
     for (const auto& channel : loader_.table()) table.insert(table.end(), channel.begin(), channel.end());
