@@ -1,5 +1,5 @@
-// Routers that choose by the number of a unit on CUDA, under the host executor against the CPU backend; and what the
-// CUDA backend says about routers it has no kernels for.
+// Routers that choose by the number of a unit on CUDA, under the host executor against the CPU backend; and that the CUDA
+// backend has kernels for every router.
 // timeout: 900
 // with: layers
 #include "layer_harness.hpp"
