@@ -4,7 +4,7 @@
 //   tiny/train/<class>/images, tiny/val/images + val_annotations.txt   list_tiny_imagenet(tiny, part)
 //
 // Lists are sorted by name, so labels and order do not depend on the file system.  read_images decodes on several threads
-// into one dataset in memory; the result does not depend on their number.
+// into one dataset in memory; the result does not depend on their number.  image_prefetch.hpp: one after the other instead.
 #pragma once
 
 #include <algorithm>
@@ -111,38 +111,51 @@ struct read_images_result {
   std::vector<skipped_image> skipped;
 };
 
+namespace detail {
+/// Values of one picture; throws unless list and options make sense.
+inline index check_reading(const image_list& list, const read_images_options& o) {
+  require(list.paths.size() == list.labels.size(), "read_images: ", list.paths.size(), " pictures, ", list.labels.size(), " labels");
+  require(o.height > 0 && o.width > 0 && o.shorter_side >= 0 && (o.channels == 1 || o.channels == 3) && o.threads >= 1,
+          "read_images: ", o.height, "x", o.width, ", shorter side ", o.shorter_side, ", ", o.channels, " channels, ", o.threads, " threads");
+  return checked_mul(o.height * o.width, o.channels, "read_images");
+}
+/// One picture to `to` `[C, H, W]`; returns what is wrong with it, with its path, or nothing.
+inline std::string read_picture(const std::string& path, const read_images_options& o, std::uint8_t* to) {
+  const index plane = o.height * o.width;
+  try {
+    const auto file = read_file(path);
+    const decoded_image at =
+        resize_and_crop(decode_image({reinterpret_cast<const std::uint8_t*>(file.data()), file.size()}, path), o.shorter_side, o.height, o.width);
+    for (index k = 0; k < plane; ++k) {
+      const std::uint8_t* p = at.pixels.data() + k * at.channels;
+      if (o.channels == 1)
+        to[k] = at.channels == 1 ? *p : static_cast<std::uint8_t>((299 * p[0] + 587 * p[1] + 114 * p[2] + 500) / 1000);
+      else
+        for (int c = 0; c < 3; ++c) to[c * plane + k] = p[at.channels == 1 ? 0 : c];
+    }
+  } catch (const std::exception& e) {
+    return std::string(e.what()).find(path) == std::string::npos ? path + ": " + e.what() : e.what();
+  }
+  return {};
+}
+}  // namespace detail
+
 /// Decodes, scales and cuts every picture of a list.  `progress(done, all)` is called now and then, from the calling
 /// thread.  An unreadable picture throws the error of the first in the order of the list, whatever the threads.
 template <class Progress>
 read_images_result read_images(const image_list& list, const read_images_options& o, Progress progress) {
-  require(list.paths.size() == list.labels.size(), "read_images: ", list.paths.size(), " pictures, ", list.labels.size(), " labels");
-  require(o.height > 0 && o.width > 0 && o.shorter_side >= 0 && (o.channels == 1 || o.channels == 3) && o.threads >= 1,
-          "read_images: ", o.height, "x", o.width, ", shorter side ", o.shorter_side, ", ", o.channels, " channels, ", o.threads, " threads");
-  const index n = static_cast<index>(list.paths.size()), plane = o.height * o.width, features = checked_mul(plane, o.channels, "read_images");
+  const index features = detail::check_reading(list, o), n = static_cast<index>(list.paths.size());
   dataset d;
   d.channels = o.channels, d.height = o.height, d.width = o.width, d.class_names = list.class_names;
   d.pixels.resize(static_cast<std::size_t>(checked_mul(features, n, "read_images: bytes")));
   std::vector<std::string> wrong(static_cast<std::size_t>(n));
   std::atomic<index> next{0}, done{0}, failed{n};
   const auto one = [&](index i) {
-    const std::string& path = list.paths[static_cast<std::size_t>(i)];
-    try {
-      const auto file = read_file(path);
-      const decoded_image at =
-          resize_and_crop(decode_image({reinterpret_cast<const std::uint8_t*>(file.data()), file.size()}, path), o.shorter_side, o.height, o.width);
-      std::uint8_t* to = d.pixels.data() + i * features;
-      for (index k = 0; k < plane; ++k) {
-        const std::uint8_t* p = at.pixels.data() + k * at.channels;
-        if (o.channels == 1)
-          to[k] = at.channels == 1 ? *p : static_cast<std::uint8_t>((299 * p[0] + 587 * p[1] + 114 * p[2] + 500) / 1000);
-        else
-          for (int c = 0; c < 3; ++c) to[c * plane + k] = p[at.channels == 1 ? 0 : c];
-      }
-    } catch (const std::exception& e) {
-      wrong[static_cast<std::size_t>(i)] = std::string(e.what()).find(path) == std::string::npos ? path + ": " + e.what() : e.what();
-      // No later picture decides which error is told.
-      for (index before = failed; !o.skip_bad && i < before && !failed.compare_exchange_weak(before, i);) {}
-    }
+    std::string& what = wrong[static_cast<std::size_t>(i)];
+    what = detail::read_picture(list.paths[static_cast<std::size_t>(i)], o, d.pixels.data() + i * features);
+    // No later picture decides which error is told.
+    if (!what.empty() && !o.skip_bad)
+      for (index before = failed; i < before && !failed.compare_exchange_weak(before, i);) {}
     ++done;
   };
   const auto work = [&](bool tells) {
