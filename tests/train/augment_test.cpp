@@ -14,11 +14,11 @@ namespace polymoe::inline v0 {
 namespace {
 
 using rand_augment::operation;
-using bytes_of = std::vector<std::uint8_t>;
+using picture_bytes = std::vector<std::uint8_t>;
 
 /// One operation on an image of one channel, or of three with `plane` bytes each.
-bytes_of after(operation op, double m, bool negative, const bytes_of& in, index height, index width) {
-  bytes_of out(in.size(), 99);
+picture_bytes after(operation op, double m, bool negative, const picture_bytes& in, index height, index width) {
+  picture_bytes out(in.size(), 99);
   rand_augment::apply(op, m, negative, in.data(), out.data(),
                       {static_cast<index>(in.size()) / (height * width), height, width});
   return out;
@@ -48,57 +48,57 @@ std::vector<double> filled(const loader<double>& l, index batch, int threads = 1
 }  // namespace
 
 TEST_CASE("RandAugment: every operation on a small image, worked out by hand") {
-  const bytes_of ramp = {0, 10, 20, 30, 40, 50, 60, 70, 80};  // 3 x 3
+  const picture_bytes ramp = {0, 10, 20, 30, 40, 50, 60, 70, 80};  // 3 x 3
   CHECK(after(operation::identity, 30, false, ramp, 3, 3) == ramp);
   // 80 is the range: 10 -> 2550 / 80 = 31.9, 20 -> 63.75, ...
-  CHECK(after(operation::autocontrast, 0, false, ramp, 3, 3) == bytes_of{0, 32, 64, 96, 128, 159, 191, 223, 255});
-  CHECK(after(operation::autocontrast, 0, false, bytes_of(9, 7), 3, 3) == bytes_of(9, 7));
+  CHECK(after(operation::autocontrast, 0, false, ramp, 3, 3) == picture_bytes{0, 32, 64, 96, 128, 159, 191, 223, 255});
+  CHECK(after(operation::autocontrast, 0, false, picture_bytes(9, 7), 3, 3) == picture_bytes(9, 7));
   // Half strength: a threshold of 128.
-  CHECK(after(operation::solarize, 15, false, {0, 127, 128, 255}, 2, 2) == bytes_of{0, 127, 127, 0});
-  CHECK(after(operation::solarize, 30, false, {0, 127, 128, 255}, 2, 2) == bytes_of{255, 128, 127, 0});
+  CHECK(after(operation::solarize, 15, false, {0, 127, 128, 255}, 2, 2) == picture_bytes{0, 127, 127, 0});
+  CHECK(after(operation::solarize, 30, false, {0, 127, 128, 255}, 2, 2) == picture_bytes{255, 128, 127, 0});
   // 4 bits are left of 8, or 6.
-  CHECK(after(operation::posterize, 30, false, {15, 16, 200, 255}, 2, 2) == bytes_of{0, 16, 192, 240});
-  CHECK(after(operation::posterize, 15, false, {15, 16, 203, 255}, 2, 2) == bytes_of{12, 16, 200, 252});
-  CHECK(after(operation::brightness, 30, false, {10, 100, 200, 0}, 2, 2) == bytes_of{19, 190, 255, 0});
-  CHECK(after(operation::brightness, 30, true, {10, 100, 200, 0}, 2, 2) == bytes_of{1, 10, 20, 0});
+  CHECK(after(operation::posterize, 30, false, {15, 16, 200, 255}, 2, 2) == picture_bytes{0, 16, 192, 240});
+  CHECK(after(operation::posterize, 15, false, {15, 16, 203, 255}, 2, 2) == picture_bytes{12, 16, 200, 252});
+  CHECK(after(operation::brightness, 30, false, {10, 100, 200, 0}, 2, 2) == picture_bytes{19, 190, 255, 0});
+  CHECK(after(operation::brightness, 30, true, {10, 100, 200, 0}, 2, 2) == picture_bytes{1, 10, 20, 0});
   // The mean is 50: 50 + 1.9 (p - 50), 50 + 0.1 (p - 50).
-  CHECK(after(operation::contrast, 30, false, {40, 60, 0, 100}, 2, 2) == bytes_of{31, 69, 0, 145});
-  CHECK(after(operation::contrast, 30, true, {40, 60, 0, 100}, 2, 2) == bytes_of{49, 51, 45, 55});
+  CHECK(after(operation::contrast, 30, false, {40, 60, 0, 100}, 2, 2) == picture_bytes{31, 69, 0, 145});
+  CHECK(after(operation::contrast, 30, true, {40, 60, 0, 100}, 2, 2) == picture_bytes{49, 51, 45, 55});
   // Grey of (100, 50, 150): 29.9 + 29.35 + 17.1 = 76.35, 76.
-  CHECK(after(operation::colour, 30, true, {100, 50, 150}, 1, 1) == bytes_of{78, 73, 83});
-  CHECK(after(operation::colour, 30, false, {100, 50, 150}, 1, 1) == bytes_of{122, 27, 217});
-  CHECK(after(operation::colour, 30, true, {100}, 1, 1) == bytes_of{100});
+  CHECK(after(operation::colour, 30, true, {100, 50, 150}, 1, 1) == picture_bytes{78, 73, 83});
+  CHECK(after(operation::colour, 30, false, {100, 50, 150}, 1, 1) == picture_bytes{122, 27, 217});
+  CHECK(after(operation::colour, 30, true, {100}, 1, 1) == picture_bytes{100});
   // A spot of 130 among zeros: smoothed to 5 * 130 / 13 = 50; 50 + 0.1 * 80, 50 + 1.9 * 80.
-  const bytes_of spot = {0, 0, 0, 0, 130, 0, 0, 0, 0};
+  const picture_bytes spot = {0, 0, 0, 0, 130, 0, 0, 0, 0};
   CHECK(after(operation::sharpness, 30, true, spot, 3, 3)[4] == 58);
   CHECK(after(operation::sharpness, 30, false, spot, 3, 3)[4] == 202);
   CHECK(after(operation::sharpness, 30, false, ramp, 3, 3) == ramp);  // smoothing changes no ramp
   // 150/331 of 3 is 1.36 pixels: one to the right, one up.
-  CHECK(after(operation::translate_x, 30, false, ramp, 3, 3) == bytes_of{0, 0, 10, 0, 30, 40, 0, 60, 70});
-  CHECK(after(operation::translate_y, 30, true, ramp, 3, 3) == bytes_of{30, 40, 50, 60, 70, 80, 0, 0, 0});
+  CHECK(after(operation::translate_x, 30, false, ramp, 3, 3) == picture_bytes{0, 0, 10, 0, 30, 40, 0, 60, 70});
+  CHECK(after(operation::translate_y, 30, true, ramp, 3, 3) == picture_bytes{30, 40, 50, 60, 70, 80, 0, 0, 0});
   // Rows two away from the middle of five move by 0.6 pixels, those one away by 0.3.
-  bytes_of five(25);
+  picture_bytes five(25);
   std::iota(five.begin(), five.end(), std::uint8_t{1});
   CHECK(after(operation::shear_x, 30, false, five, 5, 5) ==
-        bytes_of{0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 25, 0});
+        picture_bytes{0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 25, 0});
   CHECK(after(operation::shear_y, 30, false, five, 5, 5) ==
-        bytes_of{0, 2, 3, 4, 10, 1, 7, 8, 9, 15, 6, 12, 13, 14, 20, 11, 17, 18, 19, 25, 16, 22, 23, 24, 0});
+        picture_bytes{0, 2, 3, 4, 10, 1, 7, 8, 9, 15, 6, 12, 13, 14, 20, 11, 17, 18, 19, 25, 16, 22, 23, 24, 0});
   // 30 degrees counter-clockwise of a 3 x 3 image: the corner (1, 1) away comes from (0.37, 1.37), the edge from (0.87, 0.5).
-  const bytes_of turned = after(operation::rotate, 30, false, {1, 2, 3, 4, 5, 6, 7, 8, 9}, 3, 3);
+  const picture_bytes turned = after(operation::rotate, 30, false, {1, 2, 3, 4, 5, 6, 7, 8, 9}, 3, 3);
   CHECK(turned[4] == 5);
   CHECK(turned[0] == 2);
   CHECK(turned[2] == 6);
   CHECK(turned[8] == 8);
   CHECK(turned[6] == 4);
   // Equalize after PIL: 256 pixels in four equal levels; step = 192 / 255 = 0 leaves them, 1024 pixels spread them.
-  bytes_of levels(1024);
+  picture_bytes levels(1024);
   for (std::size_t k = 0; k < 1024; ++k) levels[k] = static_cast<std::uint8_t>(100 + k / 256);
-  const bytes_of flat = after(operation::equalize, 0, false, levels, 32, 32);
+  const picture_bytes flat = after(operation::equalize, 0, false, levels, 32, 32);
   CHECK(flat[0] == 0);      // step 768 / 255 = 3: (1 + 0) / 3
   CHECK(flat[256] == 85);   // (1 + 256) / 3
   CHECK(flat[512] == 171);  // (1 + 512) / 3
   CHECK(flat[1023] == 255);
-  CHECK(after(operation::equalize, 0, false, bytes_of(25, 9), 5, 5) == bytes_of(25, 9));
+  CHECK(after(operation::equalize, 0, false, picture_bytes(25, 9), 5, 5) == picture_bytes(25, 9));
   // No strength, no change.
   for (int op = 0; op < rand_augment::operations; ++op)
     if (const auto o = static_cast<operation>(op); o != operation::autocontrast && o != operation::equalize)
@@ -128,13 +128,13 @@ TEST_CASE("loader: RandAugment comes after shift and mirror, before cut-out and 
   int changed = 0;
   for (index i = 0; i < 12; ++i) {
     const auto a = augmentation::draw(o, {5}, 3, i, 8, 7);
-    bytes_of image(168), other(168);
+    picture_bytes image(168), other(168);
     for (index k = 0; k < 168; ++k) {
       const index c = k / 56, y = k % 56 / 7 + a.dy, z = (a.mirrored ? 6 - k % 7 : k % 7) + a.dx;
       if (y >= 0 && y < 8 && z >= 0 && z < 7)
         image[static_cast<std::size_t>(k)] = d.image(i)[static_cast<std::size_t>(c * 56 + y * 7 + z)];
     }
-    const bytes_of before = image;
+    const picture_bytes before = image;
     for (int j = 0; j < 2; ++j) {
       const auto c = rand_augment::choice::draw({5}, 3, i, j);
       rand_augment::apply(c.op, 14, c.negative, image.data(), other.data(), {3, 8, 7});
