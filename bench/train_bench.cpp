@@ -1,9 +1,10 @@
 // Whole training steps on the CPU: a batch, forward, loss, backward, clipping, optimiser, commit and refresh, as
-// trainer::step runs them.  peers/train_torch.py times the same models and steps in PyTorch, peers/train_compare.py both.
+// trainer::step runs them.  peers/train_torch.py times the same models and steps in PyTorch, peers/train_compare.py
+// both.
 //
 //   resnet         ResNet-18 for 32 x 32 images with paper B's dense head (512-512-10); SGD with momentum, batch 128
 //   resnet_sparse  the same with its sparse head: 8 experts 512-64-10, two an image, as published
-//   vit            ViT-Ti/4: 64 tokens, D 192, 12 blocks, 3 heads, MLPs of width 768; AdamW, clipped at norm 1, batch 256
+//   vit            ViT-Ti/4: 64 tokens, D 192, 12 blocks, 3 heads, MLPs of width 768; AdamW, norm 1 at most, batch 256
 //   vit_moe        an MoE layer in every block: 8 experts of width 384, two a token (equal active FLOPs), V-MoE's gate,
 //                  capacity 1.25 and losses
 //
@@ -40,8 +41,8 @@ struct settings {
 struct result {
   std::string row, dtype;
   index batch = 0, params = 0, macs = 0;
-  double loss = 0;                 ///< of the last step
-  std::vector<double> ms;          ///< of every timed step
+  double loss = 0;         ///< of the last step
+  std::vector<double> ms;  ///< of every timed step
 };
 
 /// A dense module where any_layer expects a layer of experts: it answers that there are none.
@@ -86,7 +87,8 @@ polymoe::train_test made_up(index images) {
 }
 
 template <class Model, class Rule>
-void measure(result& r, const typename Model::config& config, const polymoe::train_options& t, Rule rule, const settings& s) {
+void measure(result& r, const typename Model::config& config, const polymoe::train_options& t, Rule rule,
+             const settings& s) {
   const polymoe::train_test data = made_up(4 * t.batch);  // epochs of four steps, so that their ends are part of it
   polymoe::trainer<Model, Rule> run(Model(config), t, data, rule);
   const polymoe::cost cost = Model::count(config, 1);
@@ -115,8 +117,8 @@ result run_resnet(result r, bool sparse, const settings& s) {
   auto experts = paper_b::experts_config<spec>(z.features(), 10);
   experts.balance.template get<polymoe::balance::importance>().weight = 0.2f;
   experts.balance.template get<polymoe::balance::load_shazeer>().weight = 0.2f;
-  const typename head::config chosen = sparse ? paper_b::any_head<spec>(experts)
-                                              : head::template of<dense>(paper_b::dense_config<T>(z.features(), 10));
+  const typename head::config chosen =
+      sparse ? paper_b::any_head<spec>(experts) : head::template of<dense>(paper_b::dense_config<T>(z.features(), 10));
   polymoe::train_options t = options(s, s.resnet_batch);
   t.learning_rate = 0.1, t.weight_decay = 5e-4, t.decay_all = true, t.clip_norm = 0;
   using model = paper_b::experts_classifier<T>;
@@ -135,8 +137,7 @@ result run_vit(result r, bool moe, const settings& s) {
   e.dim = z.dim, e.hidden = 2 * z.dim, e.experts = 8;
   typename dense::config d;
   d.dim = z.dim, d.hidden = 4 * z.dim;
-  const typename block::config chosen =
-      moe ? block::template of<experts>(e) : block::template of<dense>(d);
+  const typename block::config chosen = moe ? block::template of<experts>(e) : block::template of<dense>(d);
   polymoe::train_options t = options(s, s.vit_batch);
   t.learning_rate = 1e-3, t.weight_decay = 0.05, t.clip_norm = 1;
   measure<nn::vit<block>>(r, nn::vit_config<block>(z, chosen), t, polymoe::adamw{}, s);
@@ -155,8 +156,9 @@ void print(const result& r) {
   std::vector<double> sorted = r.ms;
   std::sort(sorted.begin(), sorted.end());
   const double ms = sorted[sorted.size() / 2];
-  std::printf("%-14s %-5s %9.1f ms a step (least %.1f, %zu steps)  %8.1f images/s  %7.1f GFLOP/s  loss %.4f\n", r.row.c_str(),
-              r.dtype.c_str(), ms, sorted.front(), sorted.size(), 1e3 * static_cast<double>(r.batch) / ms,
+  std::printf("%-14s %-5s %9.1f ms a step (least %.1f, %zu steps)  %8.1f images/s  %7.1f GFLOP/s  loss %.4f\n",
+              r.row.c_str(), r.dtype.c_str(), ms, sorted.front(), sorted.size(),
+              1e3 * static_cast<double>(r.batch) / ms,
               6e-6 * static_cast<double>(r.macs) * static_cast<double>(r.batch) / ms, r.loss);
   std::fflush(stdout);
 }
@@ -199,7 +201,8 @@ int main_of(int argc, char** argv) {
     for (const std::string& dtype : dtypes) {
       all.push_back(dtype == "fp32" ? run_row<float>(row, "fp32", s) : run_row<bf16>(row, "bf16", s));
       print(all.back());
-      if (!json.empty()) polymoe::write_text(json, to_json(all, s) + "\n");  // after every row: a broken run keeps what it has
+      if (!json.empty())
+        polymoe::write_text(json, to_json(all, s) + "\n");  // after every row: a broken run keeps what it has
     }
   return 0;
 }

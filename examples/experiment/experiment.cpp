@@ -64,8 +64,10 @@ void add_options(CLI::App& app, settings& s) {
       ->check(CLI::Range(0.0, 1.0));
   app.add_option("--augment", s.augment, "none, or crop (pad 4, crop, flip)")->check(CLI::IsMember({"none", "crop"}));
   app.add_option("--mixup", s.mixup, "alpha of mixup; 0: off")->check(CLI::Range(0.0, 1e3));
-  app.add_option("--cutmix", s.cutmix, "alpha of CutMix; 0: off; with --mixup a coin per batch decides")->check(CLI::Range(0.0, 1e3));
-  app.add_option("--rand-augment", s.rand_augment, "N,M: RandAugment's operations of an image (to 16) and their strength (to 30)")
+  app.add_option("--cutmix", s.cutmix, "alpha of CutMix; 0: off; with --mixup a coin per batch decides")
+      ->check(CLI::Range(0.0, 1e3));
+  app.add_option("--rand-augment", s.rand_augment,
+                 "N,M: RandAugment's operations of an image (to 16) and their strength (to 30)")
       ->delimiter(',')
       ->expected(2);
   app.add_option("--threads", s.threads, "threads; results do not depend on it")->check(CLI::Range(1, 1024));

@@ -1,4 +1,5 @@
-// RandAugment's operations pixel by pixel, mixup and CutMix against images mixed by hand, and the distributions of their draws.
+// RandAugment's operations pixel by pixel, mixup and CutMix against images mixed by hand, and the distributions of
+// their draws.
 // sanitize: yes
 // thread: yes
 // with: files
@@ -83,7 +84,8 @@ TEST_CASE("RandAugment: every operation on a small image, worked out by hand") {
         picture_bytes{0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 25, 0});
   CHECK(after(operation::shear_y, 30, false, five, 5, 5) ==
         picture_bytes{0, 2, 3, 4, 10, 1, 7, 8, 9, 15, 6, 12, 13, 14, 20, 11, 17, 18, 19, 25, 16, 22, 23, 24, 0});
-  // 30 degrees counter-clockwise of a 3 x 3 image: the corner (1, 1) away comes from (0.37, 1.37), the edge from (0.87, 0.5).
+  // 30 degrees counter-clockwise of a 3 x 3 image: the corner (1, 1) away comes from (0.37, 1.37), the edge from (0.87,
+  // 0.5).
   const picture_bytes turned = after(operation::rotate, 30, false, {1, 2, 3, 4, 5, 6, 7, 8, 9}, 3, 3);
   CHECK(turned[4] == 5);
   CHECK(turned[0] == 2);
@@ -172,7 +174,8 @@ TEST_CASE("loader: mixup and CutMix mix an image with the next one; label weight
         REQUIRE((m.own >= 0 && m.own <= 1));
         for (index r = 0; r < n; ++r) {
           const index p = (r + 1) % n;
-          CHECK(second[static_cast<std::size_t>(r)] == d.labels[static_cast<std::size_t>(which[static_cast<std::size_t>(p)])]);
+          CHECK(second[static_cast<std::size_t>(r)] ==
+                d.labels[static_cast<std::size_t>(which[static_cast<std::size_t>(p)])]);
           index pasted = 0;
           for (index k = 0; k < 108; ++k) {
             const double a = own[static_cast<std::size_t>(r * 108 + k)], z = own[static_cast<std::size_t>(p * 108 + k)];
@@ -230,7 +233,8 @@ TEST_CASE("loader: options of mixing and RandAugment outside their ranges are re
   };
   CHECK(refused([](auto&) {}) == "");
   CHECK(has(refused([](auto& o) { o.mixup = -0.5; }), "mixup -0.5"));
-  CHECK(has(refused([](auto& o) { o.rand_operations = 17; }), "0 to 16 operations of strength 0 to 30, asked for 17 of 9"));
+  CHECK(has(refused([](auto& o) { o.rand_operations = 17; }),
+            "0 to 16 operations of strength 0 to 30, asked for 17 of 9"));
   CHECK(has(refused([](auto& o) { o.rand_strength = 31; }), "of 31"));
 }
 

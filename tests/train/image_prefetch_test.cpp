@@ -20,8 +20,7 @@ image_list prefetch_list(const temp_folder& folder, int n, const std::vector<int
   list.class_names = {"a", "b", "c"};
   for (int i = 0; i < n; ++i) {
     std::vector<std::uint8_t> pixels(6 * 7 * 3);
-    for (std::size_t k = 0; k < pixels.size(); ++k)
-      pixels[k] = static_cast<std::uint8_t>(31 * i + static_cast<int>(k));
+    for (std::size_t k = 0; k < pixels.size(); ++k) pixels[k] = static_cast<std::uint8_t>(31 * i + static_cast<int>(k));
     const std::string name = "picture-" + std::to_string(i) + ".png";
     const bool broken = std::find(bad.begin(), bad.end(), i) != bad.end();
     folder.put(name, broken ? "broken" : encode_png(pixels, 6, 7, 3));

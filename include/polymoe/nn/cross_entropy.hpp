@@ -45,7 +45,8 @@ class cross_entropy {
     if constexpr (B::memory::on_host) {
       softmax_cross_entropy<T>(c, logits, labels, config_.smoothing, weight, dlogits, s.report, mix);
     } else {
-      require(mix.second.empty(), "cross_entropy: second labels (mixup, CutMix) are for the CPU, these logits are on CUDA");
+      require(mix.second.empty(),
+              "cross_entropy: second labels (mixup, CutMix) are for the CPU, these logits are on CUDA");
       softmax_cross_entropy<T>(c, logits, labels, config_.smoothing, weight, dlogits, s.report);
     }
   }

@@ -1,7 +1,7 @@
 // Pictures of a list decoded ahead by threads, handed out in order: for data sets that do not fit into memory.
 //
-// What next() gives depends on the list, the order and the options alone, not on the number of threads.  Data sets in memory
-// (read_images) need none of this.
+// What next() gives depends on the list, the order and the options alone, not on the number of threads.  Data sets in
+// memory (read_images) need none of this.
 #pragma once
 
 #include <condition_variable>
@@ -16,8 +16,8 @@ struct image_prefetch_options {
   index ahead = 64;            ///< at most so many pictures are decoded and not yet taken
 };
 
-/// Hands out the pictures `order[0]`, `order[1]`, ... of a list.  One consumer; destroying it stops the threads after the
-/// pictures they are at.
+/// Hands out the pictures `order[0]`, `order[1]`, ... of a list.  One consumer; destroying it stops the threads after
+/// the pictures they are at.
 ///
 ///     image_prefetch next_ones(list, order, {.read = {.threads = 4}, .ahead = 256});
 ///     while (next_ones.next(pixels, label)) ...
@@ -29,7 +29,8 @@ class image_prefetch {
     require(o.ahead >= 1, "image_prefetch: ahead is ", o.ahead, ", it must be at least 1");
     const auto all = static_cast<index>(list_.paths.size());
     for (std::size_t i = 0; i < order_.size(); ++i)
-      require(order_[i] >= 0 && order_[i] < all, "image_prefetch: place ", i, " of the order names picture ", order_[i], " of ", all);
+      require(order_[i] >= 0 && order_[i] < all, "image_prefetch: place ", i, " of the order names picture ", order_[i],
+              " of ", all);
     const index places = std::min(o.ahead, static_cast<index>(order_.size()));
     pixels_.resize(static_cast<std::size_t>(checked_mul(places, features_, "image_prefetch: bytes")));
     places_.resize(static_cast<std::size_t>(places));
@@ -46,11 +47,12 @@ class image_prefetch {
 
   /// Values of one picture: channels * height * width.
   index features() const { return features_; }
-  /// The next picture to `pixels` `[C, H, W]` and its class to `label`; false after the last.  Throws the error of a picture
-  /// that cannot be read, with the name of its file, when its turn comes; the call after that goes on behind it.
+  /// The next picture to `pixels` `[C, H, W]` and its class to `label`; false after the last.  Throws the error of a
+  /// picture that cannot be read, with the name of its file, when its turn comes; the call after that goes on behind
+  /// it.
   bool next(std::span<std::uint8_t> pixels, std::int32_t& label) {
-    require(static_cast<index>(pixels.size()) == features_, "image_prefetch: room for ", pixels.size(), " values, a picture has ",
-            features_);
+    require(static_cast<index>(pixels.size()) == features_, "image_prefetch: room for ", pixels.size(),
+            " values, a picture has ", features_);
     for (;;) {
       std::unique_lock lock(mutex_);
       if (taken_ == static_cast<index>(order_.size())) return false;
@@ -83,9 +85,7 @@ class image_prefetch {
     std::string wrong{};
   };
   place& place_of(index turn) { return places_[static_cast<std::size_t>(turn) % places_.size()]; }
-  std::uint8_t* pixels_of(index turn) {
-    return pixels_.data() + turn % static_cast<index>(places_.size()) * features_;
-  }
+  std::uint8_t* pixels_of(index turn) { return pixels_.data() + turn % static_cast<index>(places_.size()) * features_; }
   void stop() {
     {
       const std::lock_guard lock(mutex_);
@@ -98,7 +98,8 @@ class image_prefetch {
     for (;;) {
       std::unique_lock lock(mutex_);
       room_.wait(lock, [&] {
-        return stopped_ || started_ == static_cast<index>(order_.size()) || started_ < taken_ + static_cast<index>(places_.size());
+        return stopped_ || started_ == static_cast<index>(order_.size()) ||
+               started_ < taken_ + static_cast<index>(places_.size());
       });
       if (stopped_ || started_ == static_cast<index>(order_.size())) return;
       const index turn = started_++;

@@ -64,14 +64,15 @@ class loader {
     require(o.augment.pad < least, "loader: pad ", o.augment.pad, ", the images are ", data.height, "x", data.width);
     require(data.height < 65536 && data.width < 65536, "loader: the images are ", data.height, "x", data.width,
             ", at most 65535x65535");
-    require(o.augment.mixup >= 0 && o.augment.cutmix >= 0, "loader: mixup ", o.augment.mixup, ", cutmix ", o.augment.cutmix,
-            " must not be negative");
+    require(o.augment.mixup >= 0 && o.augment.cutmix >= 0, "loader: mixup ", o.augment.mixup, ", cutmix ",
+            o.augment.cutmix, " must not be negative");
     require(o.augment.rand_operations >= 0 && o.augment.rand_operations <= rand_augment::most_operations &&
                 o.augment.rand_strength >= 0 && o.augment.rand_strength <= rand_augment::most_strength,
             "loader: RandAugment has 0 to ", rand_augment::most_operations, " operations of strength 0 to ",
             rand_augment::most_strength, ", asked for ", o.augment.rand_operations, " of ", o.augment.rand_strength);
     if (o.augment.rand_operations > 0)
-      bytes_.resize(static_cast<std::size_t>(checked_mul(2 * std::min(o.batch, data.size()), data.features(), "loader")));
+      bytes_.resize(
+          static_cast<std::size_t>(checked_mul(2 * std::min(o.batch, data.size()), data.features(), "loader")));
     order_.resize(static_cast<std::size_t>(data.size()));
     table_.resize(c);
     for (std::size_t k = 0; k < c; ++k) {
@@ -111,15 +112,16 @@ class loader {
   /// How batch b of the epoch is mixed, and the labels of its images' partners into the first n of `second`.
   batch_mix mix(index b, std::span<std::int32_t> second) const {
     const auto which = images(b);
-    require(second.size() >= which.size(), "loader: room for ", second.size(), " second labels, the batch has ", which.size());
+    require(second.size() >= which.size(), "loader: room for ", second.size(), " second labels, the batch has ",
+            which.size());
     const auto n = static_cast<index>(which.size());
     for (index r = 0; r < n; ++r)
       second[static_cast<std::size_t>(r)] = label_of(which[static_cast<std::size_t>(batch_mix::partner(r, n))]);
     return batch_mix::draw(options_.augment, {options_.seed}, epoch_, b, data_->height, data_->width);
   }
   /// Writes batch b to the first n rows of `x` `[>= n, C*H*W]` and of `labels`; returns n.  Every pixel is
-  /// (p/255 - mean)/stddev of its channel, images are augmented each by itself, then mixed.  The same bits for any number
-  /// of threads.
+  /// (p/255 - mean)/stddev of its channel, images are augmented each by itself, then mixed.  The same bits for any
+  /// number of threads.
   template <class Stream>
   index fill(const Stream& s, index b, view<T> x, std::span<std::int32_t> labels) const {
     const auto which = images(b);
@@ -173,7 +175,8 @@ class loader {
           const std::uint8_t* line = line_of(c, y);
           const bool cut = y >= a.top && y < a.bottom;
           for (index x = 0; x < d.width; ++x)
-            put(out[x], cut && x >= a.left && x < a.right ? mean : table[line ? byte_of(line, x) : std::uint8_t{0}], y, x);
+            put(out[x], cut && x >= a.left && x < a.right ? mean : table[line ? byte_of(line, x) : std::uint8_t{0}], y,
+                x);
         }
       }
     };
@@ -196,7 +199,8 @@ class loader {
             const std::uint8_t* line = shifted_line(c, y);
             bytes[k] = line ? shifted_byte(line, x) : std::uint8_t{0};
           }
-      const std::uint8_t* done = rand_augment::apply_all(o, {options_.seed}, epoch_, i, bytes, bytes + size.bytes(), size);
+      const std::uint8_t* done =
+          rand_augment::apply_all(o, {options_.seed}, epoch_, i, bytes, bytes + size.bytes(), size);
       lines([&](index c, index y) { return done + (c * d.height + y) * d.width; }, plain_byte);
     } else if (a.dx == 0 && !a.mirrored) {
       lines(shifted_line, plain_byte);

@@ -1,7 +1,7 @@
 // Batches whose images are mixed in pairs: mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019).
 //
-// What is mixed is a pure function of (seed, epoch, batch of the epoch).  Image r of a batch gets a part of image r + 1, the
-// last one of the first: batches are in random order, so partners are random too.
+// What is mixed is a pure function of (seed, epoch, batch of the epoch).  Image r of a batch gets a part of
+// image r + 1, the last one of the first: batches are in random order, so partners are random too.
 #pragma once
 
 #include <cmath>
@@ -17,7 +17,7 @@ inline constexpr std::uint64_t mix_stream = stream_id("train.mix");
 struct mix_draws {
   random_stream from;
   std::uint64_t next = 0;
-  /// Uniform in (0, 1), 53 bits.
+  /// Uniform in (0, 1), 52 bits.
   double uniform() {
     const words4 w = from.bits(next++);
     return (static_cast<double>((std::uint64_t{w.a} << 32 | w.b) >> 12) + 0.5) * 0x1p-52;
@@ -26,15 +26,16 @@ struct mix_draws {
     const double u = uniform(), v = uniform();
     return std::sqrt(-2 * std::log(u)) * std::cos(6.283185307179586 * v);
   }
-  /// log of a Gamma(shape, 1) number, by Marsaglia and Tsang's "A simple method for generating gamma variables" (2000).  A
-  /// logarithm, because numbers of small shapes underflow.
+  /// log of a Gamma(shape, 1) number, by Marsaglia and Tsang's "A simple method for generating gamma variables" (2000).
+  /// A logarithm, because numbers of small shapes underflow.
   double log_gamma(double shape) {
     double below_one = 0;
     if (shape < 1) below_one = std::log(uniform()) / shape, shape += 1;
     const double d = shape - 1.0 / 3.0, c = 1 / std::sqrt(9 * d);
     for (;;) {
       const double x = normal(), root = 1 + c * x, v = root * root * root;
-      if (root > 0 && std::log(uniform()) < 0.5 * x * x + d - d * v + d * std::log(v)) return std::log(d * v) + below_one;
+      if (root > 0 && std::log(uniform()) < 0.5 * x * x + d - d * v + d * std::log(v))
+        return std::log(d * v) + below_one;
     }
   }
   /// Beta(alpha, alpha).
@@ -49,16 +50,19 @@ struct mix_draws {
 struct batch_mix {
   enum class kind { none, mixup, cutmix };
   kind how = kind::none;
-  /// Share of an image's own label.  mixup: of its pixels too; CutMix: 1 - area of the box / area of the image, exactly.
+  /// Share of an image's own label.  mixup: of its pixels too; CutMix: 1 - area of the box / area of the image,
+  /// exactly.
   double own = 1;
   index top = 0, left = 0, bottom = 0, right = 0;  ///< CutMix: pixels that come from the partner
 
   /// Row of the partner of row r in a batch of n.
   static constexpr index partner(index r, index n) { return r + 1 < n ? r + 1 : 0; }
 
-  /// The mix of a batch.  With both kinds in the options a coin per batch decides.  CutMix: lambda of Beta(alpha, alpha), a box
-  /// of sides sqrt(1 - lambda) times those of the image, its centre anywhere, cut at the border (Yun et al., section 3.1).
-  static batch_mix draw(const augment_options& o, random_root root, std::uint64_t epoch, index batch, index height, index width) {
+  /// The mix of a batch.  With both kinds in the options a coin per batch decides.  CutMix: lambda of Beta(alpha,
+  /// alpha), a box of sides sqrt(1 - lambda) times those of the image, its centre anywhere, cut at the border (Yun et
+  /// al., section 3.1).
+  static batch_mix draw(const augment_options& o, random_root root, std::uint64_t epoch, index batch, index height,
+                        index width) {
     batch_mix m;
     if (!(o.mixup > 0 || o.cutmix > 0)) return m;
     // 2^16 draws for every batch; the rejections of log_gamma need a handful.

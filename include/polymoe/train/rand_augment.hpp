@@ -1,8 +1,9 @@
-// RandAugment (Cubuk et al. 2020): N operations of one strength on an image of bytes, each drawn from a list of fourteen.
+// RandAugment (Cubuk et al. 2020): N operations of one strength on an image of bytes, each drawn from a list of
+// fourteen.
 //
-// Strength M runs from 0 to 30; the ranges are those of the paper's table in torchvision's numbers, operations with a direction
-// get a random sign.  At M = 0 all but autocontrast and equalize leave the image as it is.  All pixels are worked out in
-// integers: bits do not depend on the processor.
+// Strength M runs from 0 to 30; the ranges are those of the paper's table in torchvision's numbers, operations with a
+// direction get a random sign.  At M = 0 all but autocontrast and equalize leave the image as it is.  All pixels are
+// worked out in integers: bits do not depend on the processor.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +27,7 @@ enum class operation {
   sharpness,     ///< away from the smoothed image or towards it by up to 0.9; the border stays
   shear_x,       ///< by up to 0.3 about the middle
   shear_y,
-  translate_x,   ///< by up to 150/331 of the image
+  translate_x,  ///< by up to 150/331 of the image
   translate_y
 };
 inline constexpr int operations = 14;
@@ -45,14 +46,17 @@ inline constexpr index one = 1 << 16;  ///< 1 in the fixed point numbers of this
 inline index fixed(double x) { return static_cast<index>(std::llround(x * static_cast<double>(one))); }
 inline byte clamped(index x) { return static_cast<byte>(x < 0 ? 0 : x > 255 ? 255 : x); }
 /// away + factor (p - away), rounded to nearest.
-inline byte blended(index p, index away, index factor) { return clamped((away * one + factor * (p - away) + one / 2) >> 16); }
+inline byte blended(index p, index away, index factor) {
+  return clamped((away * one + factor * (p - away) + one / 2) >> 16);
+}
 /// Grey of three channels as the readers of pictures make it; one channel as it is.
 inline index grey(const byte* in, const image_size& s, index at) {
   if (s.channels != 3) return in[at];
   return (299 * in[at] + 587 * in[s.plane() + at] + 114 * in[2 * s.plane() + at] + 500) / 1000;
 }
 
-/// out(y, x) = in at the nearest place of A (y, x) about the middle, less (dy, dx); 0 outside.  A = {xx, xy, yx, yy}, fixed.
+/// out(y, x) = in at the nearest place of A (y, x) about the middle, less (dy, dx); 0 outside.  A = {xx, xy, yx, yy},
+/// fixed.
 inline void warp(const byte* in, byte* out, const image_size& s, const std::array<index, 4>& a, index dy, index dx) {
   for (index y = 0; y < s.height; ++y)
     for (index x = 0; x < s.width; ++x) {
@@ -112,7 +116,8 @@ inline void sharpen(const byte* in, byte* out, const image_size& s, index factor
 }  // namespace detail
 
 /// One operation of strength `m` in [0, 30], with the sign given, from `in` to `out`, which do not overlap.
-inline void apply(operation op, double m, bool negative, const std::uint8_t* in, std::uint8_t* out, const image_size& s) {
+inline void apply(operation op, double m, bool negative, const std::uint8_t* in, std::uint8_t* out,
+                  const image_size& s) {
   using namespace detail;
   const double share = m / most_strength, sign = negative ? -1 : 1;
   const index factor = fixed(1 + sign * 0.9 * share);
@@ -138,20 +143,24 @@ inline void apply(operation op, double m, bool negative, const std::uint8_t* in,
     case operation::colour:
       for (index k = 0; k < s.plane(); ++k)
         for (index c = 0; c < s.channels; ++c)
-          out[c * s.plane() + k] = blended(in[c * s.plane() + k], s.channels == 3 ? grey(in, s, k) : in[c * s.plane() + k], factor);
+          out[c * s.plane() + k] =
+              blended(in[c * s.plane() + k], s.channels == 3 ? grey(in, s, k) : in[c * s.plane() + k], factor);
       return;
     case operation::posterize: {
       const auto dropped = static_cast<index>(std::lround(4 * share));
-      return look_up(in, out, s, [&](const std::uint8_t*) { return table_of([=](index v) { return v >> dropped << dropped; }); });
+      return look_up(in, out, s,
+                     [&](const std::uint8_t*) { return table_of([=](index v) { return v >> dropped << dropped; }); });
     }
     case operation::contrast: {
       index sum = 0;
       for (index k = 0; k < s.plane(); ++k) sum += grey(in, s, k);
       const index mean = (sum + s.plane() / 2) / s.plane();
-      return look_up(in, out, s, [&](const std::uint8_t*) { return table_of([=](index v) { return blended(v, mean, factor); }); });
+      return look_up(in, out, s,
+                     [&](const std::uint8_t*) { return table_of([=](index v) { return blended(v, mean, factor); }); });
     }
     case operation::brightness:
-      return look_up(in, out, s, [&](const std::uint8_t*) { return table_of([=](index v) { return blended(v, 0, factor); }); });
+      return look_up(in, out, s,
+                     [&](const std::uint8_t*) { return table_of([=](index v) { return blended(v, 0, factor); }); });
     case operation::sharpness:
       return sharpen(in, out, s, factor);
     case operation::shear_x:
@@ -159,9 +168,11 @@ inline void apply(operation op, double m, bool negative, const std::uint8_t* in,
     case operation::shear_y:
       return warp(in, out, s, {one, 0, fixed(sign * 0.3 * share), one}, 0, 0);
     case operation::translate_x:
-      return warp(in, out, s, {one, 0, 0, one}, 0, std::lround(sign * share * 150 / 331 * static_cast<double>(s.width)));
+      return warp(in, out, s, {one, 0, 0, one}, 0,
+                  std::lround(sign * share * 150 / 331 * static_cast<double>(s.width)));
     case operation::translate_y:
-      return warp(in, out, s, {one, 0, 0, one}, std::lround(sign * share * 150 / 331 * static_cast<double>(s.height)), 0);
+      return warp(in, out, s, {one, 0, 0, one}, std::lround(sign * share * 150 / 331 * static_cast<double>(s.height)),
+                  0);
   }
 }
 
@@ -180,8 +191,8 @@ struct choice {
 };
 
 /// All operations of an image, in turns between `a`, which holds it, and `b`; returns the one that holds the result.
-inline const std::uint8_t* apply_all(const augment_options& o, random_root root, std::uint64_t epoch, index image, std::uint8_t* a,
-                                     std::uint8_t* b, const image_size& s) {
+inline const std::uint8_t* apply_all(const augment_options& o, random_root root, std::uint64_t epoch, index image,
+                                     std::uint8_t* a, std::uint8_t* b, const image_size& s) {
   for (int j = 0; j < o.rand_operations; ++j) {
     const choice c = choice::draw(root, epoch, image, j);
     apply(c.op, o.rand_strength, c.negative, a, b, s);

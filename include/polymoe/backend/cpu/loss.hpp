@@ -40,8 +40,8 @@ void cross_entropy_bind(binder<cpu_with<Maths>>& b, index max_rows) {
 }
 
 /// Mean over rows of -sum_k q_k log softmax(logits)_k with q = (1 - smoothing) onehot(label) + smoothing / classes
-/// (Szegedy et al. 2016, eq. 5..8); with `mix` the onehot is own * onehot(label) + (1 - own) * onehot(second).  dlogits =
-/// weight * d mean / d logits, unless empty.  The mean is a sum in row order in double.  A label outside [0, classes)
+/// (Szegedy et al. 2016, eq. 5..8); with `mix` the onehot is own * onehot(label) + (1 - own) * onehot(second).  dlogits
+/// = weight * d mean / d logits, unless empty.  The mean is a sum in row order in double.  A label outside [0, classes)
 /// throws.  Hits are those of `labels`.
 template <class T, class Maths>
 POLYMOE_NOINLINE void softmax_cross_entropy(context<cpu_with<Maths>>& c, view<const T> logits,
@@ -55,8 +55,9 @@ POLYMOE_NOINLINE void softmax_cross_entropy(context<cpu_with<Maths>>& c, view<co
   const auto check = [&](std::span<const std::int32_t> all) {
     require(static_cast<index>(all.size()) == rows, "cross_entropy: ", all.size(), " labels for ", rows, " rows");
     for (index r = 0; r < rows; ++r)
-      require(all[static_cast<std::size_t>(r)] >= 0 && all[static_cast<std::size_t>(r)] < classes, "cross_entropy: label ",
-              all[static_cast<std::size_t>(r)], " of row ", r, " is not in [0, ", classes, ")");
+      require(all[static_cast<std::size_t>(r)] >= 0 && all[static_cast<std::size_t>(r)] < classes,
+              "cross_entropy: label ", all[static_cast<std::size_t>(r)], " of row ", r, " is not in [0, ", classes,
+              ")");
   };
   check(labels);
   if (mixed) check(mix.second);

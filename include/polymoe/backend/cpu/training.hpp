@@ -10,7 +10,10 @@ class batch_source<T, cpu_with<Maths>> {
  public:
   using ctx = context<cpu_with<Maths>>;
   batch_source(ctx&, const dataset& data, loader_options options, index accumulate = 1)
-      : loader_(data, options), labels_(static_cast<std::size_t>(options.batch)), second_(labels_.size()), accumulate_(accumulate) {}
+      : loader_(data, options),
+        labels_(static_cast<std::size_t>(options.batch)),
+        second_(labels_.size()),
+        accumulate_(accumulate) {}
 
   index batches() const { return loader_.batches(); }
   const dataset& data() const { return loader_.data(); }
