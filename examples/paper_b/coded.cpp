@@ -4,13 +4,7 @@
 
 namespace paper_b {
 
-layer::config coded_head(head which, index features, index classes) {
-  if (which == head::sparse)
-    return any_head<sparse_coded<float>>(experts_config<sparse_coded<float>>(features, classes));
-  auto c = experts_config<soft_coded<float>>(features, classes);
-  c.balance.get<balance::kl_from_uniform>().weight = 0.2f / static_cast<float>(experts);
-  return any_head<soft_coded<float>>(c);
-}
+template layer<float, polymoe::cpu>::config coded_head<float, polymoe::cpu>(head, index features, index classes);
 
 // The published models have exactly these parameters.
 template <class Spec>

@@ -53,12 +53,12 @@ struct sparse_published : polymoe::spec {
   static constexpr int most_experts = 32;
 };
 
-template <class Spec>
-using head_layer = polymoe::layer<Spec, polymoe::cpu>;
+template <class Spec, class B = polymoe::cpu>
+using head_layer = polymoe::layer<Spec, B>;
 /// Sizes of the experts' heads, noise and dropout.
 template <class Spec>
-constexpr typename head_layer<Spec>::config experts_config(index features, index classes) {
-  typename head_layer<Spec>::config c;
+constexpr polymoe::layer_config<Spec> experts_config(index features, index classes) {
+  polymoe::layer_config<Spec> c;
   c.dim = features, c.hidden = expert_hidden, c.experts = experts, c.classes = classes, c.expert_dropout = dropout;
   c.router.input_dropout = static_cast<float>(dropout);
   if constexpr (requires { c.router.dropout; }) c.router.dropout = static_cast<float>(dropout);
@@ -66,9 +66,32 @@ constexpr typename head_layer<Spec>::config experts_config(index features, index
   return c;
 }
 
-template <class Spec>
-typename experiment::any_layer<typename Spec::scalar>::config any_head(const typename head_layer<Spec>::config& c) {
-  return experiment::any_layer<typename Spec::scalar>::template of<head_layer<Spec>>(c);
+template <class Spec, class B = polymoe::cpu>
+typename experiment::any_layer<typename Spec::scalar, B>::config any_head(const polymoe::layer_config<Spec>& c) {
+  return experiment::any_layer<typename Spec::scalar, B>::template of<head_layer<Spec, B>>(c);
+}
+
+// ---- as the code has them
+
+template <class T, class B>
+typename layer<T, B>::config coded_head(head which, index features, index classes) {
+  if (which == head::sparse)
+    return any_head<sparse_coded<T>, B>(experts_config<sparse_coded<T>>(features, classes));
+  auto c = experts_config<soft_coded<T>>(features, classes);
+  c.balance.template get<balance::kl_from_uniform>().weight = 0.2f / static_cast<float>(experts);
+  return any_head<soft_coded<T>, B>(c);
+}
+
+// ---- as the text says
+
+template <class T, class B>
+typename layer<T, B>::config published_head(head which, index features, index classes) {
+  if (which == head::soft_published)
+    return any_head<soft_published<T>, B>(experts_config<soft_published<T>>(features, classes));
+  auto c = experts_config<sparse_published<T>>(features, classes);
+  c.balance.template get<balance::importance>().weight = 0.2f;
+  c.balance.template get<balance::load_shazeer>().weight = 0.2f;
+  return any_head<sparse_published<T>, B>(c);
 }
 
 }  // namespace paper_b

@@ -171,8 +171,13 @@ std::string variant_of(const paper_b::options& o) {
 }
 
 int run(experiment::settings& s, const paper_b::options& o, const experiment::images& data) {
+  polymoe::require(!s.on_gpu() || o.landscape_images == 0, "paper_b: --landscape-images is ", o.landscape_images,
+                   ", the loss along random directions is for --device cpu");
   const auto arm = [&o](head which, const char* name, const char* about) {
     const auto train = [&o, which, name](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) {
+#if defined(POLYMOE_DEMO_CUDA)
+      if (t.on_gpu()) return paper_b::run_on_gpu(which, name, t, o, seed, d, &paper_b::add_hessian);
+#endif
       return paper_b::run(which, name, t, o, seed, d);
     };
     return experiment::arm{name, about, train};
@@ -216,7 +221,9 @@ int run(experiment::settings& s, const paper_b::options& o, const experiment::im
 
 int main(int argc, char** argv) {
   experiment::settings s{.program = "paper_b", .epochs = 50, .milestones = {0.6, 0.8}};
-  s.no_gpu = "its network has batch norm, which is not there on CUDA yet";
+#if defined(POLYMOE_DEMO_CUDA)
+  s.find_gpu = &paper_b::find_gpu;
+#endif
   return experiment::main_of(argc, argv, s, "Dense, soft and sparse heads on a ResNet-18 (paper B).",
                              add_options, variant_of, run);
 }

@@ -17,30 +17,31 @@ namespace nn = polymoe::nn;
 
 inline constexpr index dense_hidden = 512;
 
-template <class T>
-using dense_head = nn::sequential<nn::named<"0", nn::linear<T>>, nn::named<"", nn::activation<polymoe::act::relu, T>>,
-                                  nn::named<"dropout", nn::dropout<T>>, nn::named<"3", nn::linear<T>>>;
+template <class T, class B = polymoe::cpu>
+using dense_head =
+    nn::sequential<nn::named<"0", nn::linear<T, B>>, nn::named<"", nn::activation<polymoe::act::relu, T, B>>,
+                   nn::named<"dropout", nn::dropout<T, B>>, nn::named<"3", nn::linear<T, B>>>;
 
-template <class T>
-constexpr typename dense_head<T>::config dense_config(index features, index classes) {
+template <class T, class B = polymoe::cpu>
+constexpr typename dense_head<T, B>::config dense_config(index features, index classes) {
   return {{{features, dense_hidden}, {dense_hidden}, {dense_hidden, dropout}, {dense_hidden, classes}}};
 }
-template <class Head>
-using classifier = nn::resnet<nn::named<"head", Head>>;
-template <class T>
-using dense_classifier = classifier<dense_head<T>>;
+template <class Head, class T, class B>
+using classifier = nn::resnet<nn::named<"head", Head>, T, B>;
+template <class T, class B = polymoe::cpu>
+using dense_classifier = classifier<dense_head<T, B>, T, B>;
 /// The same network with any head of experts.
-template <class T>
-using experts_classifier = classifier<experiment::any_layer<T>>;
+template <class T, class B = polymoe::cpu>
+using experts_classifier = classifier<experiment::any_layer<T, B>, T, B>;
 
-template <class T>
-constexpr typename dense_classifier<T>::config dense_model(const nn::resnet_sizes& s, index classes) {
-  return {{nn::resnet_features_config<T>(s), dense_config<T>(s.features(), classes)}};
+template <class T, class B = polymoe::cpu>
+constexpr typename dense_classifier<T, B>::config dense_model(const nn::resnet_sizes& s, index classes) {
+  return {{nn::resnet_features_config<T, B>(s), dense_config<T, B>(s.features(), classes)}};
 }
-template <class T>
-typename experts_classifier<T>::config experts_model(const nn::resnet_sizes& s,
-                                                     const typename experiment::any_layer<T>::config& head) {
-  return {{nn::resnet_features_config<T>(s), head}};
+template <class T, class B = polymoe::cpu>
+typename experts_classifier<T, B>::config experts_model(const nn::resnet_sizes& s,
+                                                        const typename experiment::any_layer<T, B>::config& head) {
+  return {{nn::resnet_features_config<T, B>(s), head}};
 }
 inline nn::resnet_sizes sizes_of(const options& o, const images& data) {
   nn::resnet_sizes z;

@@ -7,7 +7,8 @@
 namespace paper_b {
 
 using experiment::images, experiment::index, experiment::result, experiment::settings;
-using layer = experiment::any_layer<float>;
+template <class T, class B>
+using layer = experiment::any_layer<T, B>;
 
 struct options {
   index base = 64;            ///< channels of the first stage; 64 is the paper's ResNet-18
@@ -26,8 +27,10 @@ inline constexpr double dropout = 0.1;
 constexpr bool published(head h) { return h == head::soft_published || h == head::sparse_published; }
 
 /// Heads of experts for vectors of `features` numbers.
-layer::config coded_head(head, index features, index classes);
-layer::config published_head(head, index features, index classes);
+template <class T, class B>
+typename layer<T, B>::config coded_head(head, index features, index classes);
+template <class T, class B>
+typename layer<T, B>::config published_head(head, index features, index classes);
 
 /// Trains one arm under one seed.
 result run(head, const std::string& name, const settings&, const options&, std::uint64_t seed, const images&);
@@ -39,5 +42,12 @@ struct trained {
 /// Adds figures "<part>.lambda", "<part>.trace", ... and lists "<part>.eigenvalues", "<part>.loss_along" for the training
 /// and the test images; in evaluation mode, as the paper.  Power iteration, the paper's instrument, stands beside Lanczos.
 void add_hessian(head coded, const trained&, const settings&, const options&, const images&, result&);
+using hessian_function = decltype(&add_hessian);
+
+/// run() on a GPU, of the library paper_b_cuda.  The Hessian stays on the CPU, which has dual numbers: the program gives its
+/// function.
+EXPERIMENT_OF_LIBRARY result run_on_gpu(head, const std::string& name, const settings&, const options&, std::uint64_t seed,
+                                        const images&, hessian_function);
+EXPERIMENT_OF_LIBRARY std::string find_gpu(std::string& missing);
 
 }  // namespace paper_b

@@ -1,4 +1,11 @@
+// Expert choice and Soft MoE on the CPU.
 #include "expert_choice.hpp"
 
-template paper_c::layer<float, polymoe::cpu>::config paper_c::expert_choice<float, polymoe::cpu>(paper_c::router, int, const paper_c::layer_sizes&);
-template paper_c::layer<float, polymoe::cpu>::config paper_c::soft<float, polymoe::cpu>(int, const paper_c::layer_sizes&);
+namespace paper_c {
+
+using polymoe::cpu;
+
+template layer<float, cpu>::config expert_choice<float, cpu>(router, int capacity, const layer_sizes&);
+template layer<float, cpu>::config soft<float, cpu>(int capacity, const layer_sizes&);
+
+}  // namespace paper_c

@@ -3,5 +3,9 @@
 
 #include "expert_choice.hpp"
 
-template paper_c::layer<polymoe::bf16, polymoe::cuda>::config paper_c::expert_choice<polymoe::bf16, polymoe::cuda>(paper_c::router, int, const paper_c::layer_sizes&);
-template paper_c::layer<polymoe::bf16, polymoe::cuda>::config paper_c::soft<polymoe::bf16, polymoe::cuda>(int, const paper_c::layer_sizes&);
+namespace paper_c {
+
+template layer<polymoe::bf16, polymoe::cuda>::config expert_choice<polymoe::bf16, polymoe::cuda>(router, int capacity, const layer_sizes&);
+template layer<polymoe::bf16, polymoe::cuda>::config soft<polymoe::bf16, polymoe::cuda>(int capacity, const layer_sizes&);
+
+}  // namespace paper_c

@@ -1,3 +1,10 @@
+// Token choice on the CPU.
 #include "token_choice.hpp"
 
-template paper_c::layer<float, polymoe::cpu>::config paper_c::token_choice<float, polymoe::cpu>(paper_c::router, int, const paper_c::layer_sizes&);
+namespace paper_c {
+
+using polymoe::cpu;
+
+template layer<float, cpu>::config token_choice<float, cpu>(router, int capacity, const layer_sizes&);
+
+}  // namespace paper_c

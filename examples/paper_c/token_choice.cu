@@ -3,4 +3,8 @@
 
 #include "token_choice.hpp"
 
-template paper_c::layer<polymoe::bf16, polymoe::cuda>::config paper_c::token_choice<polymoe::bf16, polymoe::cuda>(paper_c::router, int, const paper_c::layer_sizes&);
+namespace paper_c {
+
+template layer<polymoe::bf16, polymoe::cuda>::config token_choice<polymoe::bf16, polymoe::cuda>(router, int capacity, const layer_sizes&);
+
+}  // namespace paper_c

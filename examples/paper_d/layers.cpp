@@ -1,7 +1,14 @@
+// The layers of experts of paper D on the CPU.
 #include "layers.hpp"
 
-template paper_d::layer<float, polymoe::cpu>::config paper_d::token_layer<float, polymoe::cpu>(const paper_d::layer_sizes&, int);
-template paper_d::layer<float, polymoe::cpu>::config paper_d::learned_blocks<float, polymoe::cpu>(const paper_d::layer_sizes&, int);
-template paper_d::layer<float, polymoe::cpu>::config paper_d::told_blocks<float, polymoe::cpu>(const paper_d::layer_sizes&, int, double);
-template paper_d::layer<float, polymoe::cpu>::config paper_d::oracle_blocks<float, polymoe::cpu>(const paper_d::layer_sizes&);
-template void paper_d::set_experts<float, polymoe::cpu>(paper_d::layer<float, polymoe::cpu>&, const int*);
+namespace paper_d {
+
+using polymoe::cpu;
+
+template layer<float, cpu>::config token_layer<float, cpu>(const layer_sizes&, int k);
+template layer<float, cpu>::config learned_blocks<float, cpu>(const layer_sizes&, int k);
+template layer<float, cpu>::config told_blocks<float, cpu>(const layer_sizes&, int k, double lambda);
+template layer<float, cpu>::config oracle_blocks<float, cpu>(const layer_sizes&);
+template void set_experts<float, cpu>(layer<float, cpu>&, const int*);
+
+}  // namespace paper_d

@@ -3,8 +3,12 @@
 
 #include "layers.hpp"
 
-template paper_d::layer<polymoe::bf16, polymoe::cuda>::config paper_d::token_layer<polymoe::bf16, polymoe::cuda>(const paper_d::layer_sizes&, int);
-template paper_d::layer<polymoe::bf16, polymoe::cuda>::config paper_d::learned_blocks<polymoe::bf16, polymoe::cuda>(const paper_d::layer_sizes&, int);
-template paper_d::layer<polymoe::bf16, polymoe::cuda>::config paper_d::told_blocks<polymoe::bf16, polymoe::cuda>(const paper_d::layer_sizes&, int, double);
-template paper_d::layer<polymoe::bf16, polymoe::cuda>::config paper_d::oracle_blocks<polymoe::bf16, polymoe::cuda>(const paper_d::layer_sizes&);
-template void paper_d::set_experts<polymoe::bf16, polymoe::cuda>(paper_d::layer<polymoe::bf16, polymoe::cuda>&, const int*);
+namespace paper_d {
+
+template layer<polymoe::bf16, polymoe::cuda>::config token_layer<polymoe::bf16, polymoe::cuda>(const layer_sizes&, int k);
+template layer<polymoe::bf16, polymoe::cuda>::config learned_blocks<polymoe::bf16, polymoe::cuda>(const layer_sizes&, int k);
+template layer<polymoe::bf16, polymoe::cuda>::config told_blocks<polymoe::bf16, polymoe::cuda>(const layer_sizes&, int k, double lambda);
+template layer<polymoe::bf16, polymoe::cuda>::config oracle_blocks<polymoe::bf16, polymoe::cuda>(const layer_sizes&);
+template void set_experts<polymoe::bf16, polymoe::cuda>(layer<polymoe::bf16, polymoe::cuda>&, const int*);
+
+}  // namespace paper_d
