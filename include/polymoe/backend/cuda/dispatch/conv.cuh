@@ -50,29 +50,13 @@ class conv<T, cuda_device> {
   void forward(context<C>& c, view<const T> x, const std::byte* derived, view<const M> bias, view<T> y,
                view<const T> skip = {}) const {
     if (s_.depthwise) return sums(c, "depthwise", false, x, derived, bias, skip, y);
-    const layout at = parts();
-    arena_scope all(c.scratch);
-    const index images = x.rows / s_.in_pixels();
-    const scratch m = take(c.scratch, images);
-    each_chunk(images, [&](index first, index n) {
-      const view<const T> in = windows(c, "windows", false, part(x, first, n, s_.in_pixels()), n, m);
-      up_.forward(c, in, derived + at.up, bias, part(y, first, n, s_.out_pixels()),
-                  part(skip, first, n, s_.out_pixels()));
-    });
+    products(c, "windows", false, up_, derived + parts().up, x, bias, skip, y);
   }
   /// dx = the gradient of the input (+ skip).
   void backward(context<C>& c, view<const T> dy, const std::byte* derived, view<T> dx,
                 view<const T> skip = {}) const {
     if (s_.depthwise) return sums(c, "depthwise backward", true, dy, derived, {}, skip, dx);
-    const layout at = parts();
-    arena_scope all(c.scratch);
-    const index images = dx.rows / s_.in_pixels();
-    const scratch m = take(c.scratch, images);
-    each_chunk(images, [&](index first, index n) {
-      const view<const T> in = windows(c, "windows of gradients", true, part(dy, first, n, s_.out_pixels()), n, m);
-      down_.forward(c, in, derived + at.down, {}, part(dx, first, n, s_.in_pixels()),
-                    part(skip, first, n, s_.in_pixels()));
-    });
+    products(c, "windows of gradients", true, down_, derived + parts().down, dy, {}, skip, dx);
   }
   /// dw [out, fan_in] +=, db += column sums of dy (db may be empty).
   void weight_gradient(context<C>& c, view<const T> dy, view<const T> x, view<M> dw, view<M> db) const {
@@ -184,6 +168,18 @@ class conv<T, cuda_device> {
         x, to);
     return to;
   }
+  /// A convolution by products of windows, forward or of gradients.
+  void products(context<C>& c, const char* name, bool of_input, const dense<T, C>& by, const std::byte* packed,
+                view<const T> x, view<const M> bias, view<const T> skip, view<T> y) const {
+    const index under = of_input ? s_.out_pixels() : s_.in_pixels(), made = of_input ? s_.in_pixels() : s_.out_pixels();
+    arena_scope all(c.scratch);
+    const index images = y.rows / made;
+    const scratch m = take(c.scratch, images);
+    each_chunk(images, [&](index first, index n) {
+      const view<const T> in = windows(c, name, of_input, part(x, first, n, under), n, m);
+      by.forward(c, in, packed, bias, part(y, first, n, made), part(skip, first, n, made));
+    });
+  }
   /// A depthwise convolution, forward or of gradients.
   void sums(context<C>& c, const char* name, bool of_input, view<const T> x, const std::byte* derived,
             view<const M> bias, view<const T> skip, view<T> y) const {
@@ -195,20 +191,13 @@ class conv<T, cuda_device> {
         },
         x, weight, bias, skip, y);
   }
-  static device::launch_shape elements(const char* name, const cuda_device::stream& s, index n) {
-    return {.kernel = name,
-            .grid = static_cast<int>(std::min(ceil_div(n, 256), index{s.blocks} * 8)),
-            .block = 256,
-            .shared = 0,
-            .stream = s.handle};
-  }
   static void turn(context<C>& c, const kernel::weight_turn& t, view<const M> w, view<M> to) {
-    device::launch(elements("turn weight", c.stream, to.size()), kernel::turn_weight_kernel<M>, t, w.ptr[0], to);
+    device::launch(detail::thread_grid("turn weight", c.stream, to.size()), kernel::turn_weight_kernel<M>, t, w.ptr[0], to);
   }
   /// dw += the pieces of g.
   static void add_turned(context<C>& c, const kernel::weight_turn& t, view<const M> g, index pieces, view<M> dw) {
-    device::launch(elements("add weight gradient", c.stream, t.rows * t.taps * t.inner), kernel::add_turned_kernel<M>, t, g,
-                   pieces, dw.ptr[0]);
+    device::launch(detail::thread_grid("add weight gradient", c.stream, t.rows * t.taps * t.inner),
+                   kernel::add_turned_kernel<M>, t, g, pieces, dw.ptr[0]);
   }
 
   maths::convolution_shape s_;

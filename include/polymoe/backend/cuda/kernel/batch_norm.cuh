@@ -23,41 +23,35 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * row_sum_warps)
     column_pairs_kernel(view<const T> x, view<const T> dy, view<const compute_t<T>> stats, index each,
                         view<compute_t<T>> partial) {
   using C = compute_t<T>;
-  C* const shared = device::shared<C>();
   const index j = (index{device::block_index().x} * 32 + device::lane()) * V, piece = device::block_index().y;
   const index last = (piece + 1) * each, end = last < x.rows ? last : x.rows;
-  const int warp = device::warp(), lane = device::lane();
-  const auto place = [=](int w, int which, int i) { return ((w * 2 + which) * V + i) * 32 + lane; };
-  C first[V], second[V], mean[V], scale[V];
+  C sums[2 * V], mean[V], scale[V];  // the first sums, then the second ones
   POLYMOE_UNROLL
   for (int i = 0; i < V; ++i) {
-    first[i] = second[i] = C(0);
+    sums[i] = sums[V + i] = C(0);
     const bool read = Pair != column_pair::values && j < x.cols;
     mean[i] = read ? stats.row(0)[j + i] : C(0), scale[i] = read ? stats.row(1)[j + i] : C(0);
   }
-  for (index r = piece * each + warp; j < x.cols && r < end; r += row_sum_warps) {
+  for (index r = piece * each + device::warp(); j < x.cols && r < end; r += row_sum_warps) {
     C a[V], d[V];
     load_numbers<V>(x.row(r) + j, a);
     if constexpr (Pair == column_pair::gradients) load_numbers<V>(dy.row(r) + j, d);
     POLYMOE_UNROLL
     for (int i = 0; i < V; ++i) {
       if constexpr (Pair == column_pair::values) {
-        first[i] += a[i];
+        sums[i] += a[i];
       } else if constexpr (Pair == column_pair::deviations) {
         const C off = a[i] - mean[i];
-        first[i] += off * off, second[i] += off;
+        sums[i] += off * off, sums[V + i] += off;
       } else {
-        first[i] += d[i] * ((a[i] - mean[i]) * scale[i]), second[i] += d[i];
+        sums[i] += d[i] * ((a[i] - mean[i]) * scale[i]), sums[V + i] += d[i];
       }
     }
   }
-  for (int i = 0; i < V; ++i) shared[place(warp, 0, i)] = first[i], shared[place(warp, 1, i)] = second[i];
-  device::sync_block();
-  if (warp > 0 || j >= x.cols) return;
-  for (int i = 0; i < V; ++i) {
-    for (int w = 1; w < row_sum_warps; ++w) first[i] += shared[place(w, 0, i)], second[i] += shared[place(w, 1, i)];
-    partial.row(2 * piece)[j + i] = first[i], partial.row(2 * piece + 1)[j + i] = second[i];
-  }
+  if (sum_over_warps<2 * V>(sums, j < x.cols))
+    for (int i = 0; i < V; ++i) {
+      partial.row(2 * piece)[j + i] = sums[i], partial.row(2 * piece + 1)[j + i] = sums[V + i];
+    }
 }
 
 /// Of the sums of all pieces: the mean; the variance to work[0] and the scale, of column_pair::deviations; or, of

@@ -75,6 +75,24 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 8) convert_kernel(vie
     }
 }
 
+/// Adds `sum` over the warps of a block, in their order; true on the lanes that hold the result, those of warp 0 that
+/// are `inside`.  Needs 32 * row_sum_warps * V numbers of shared memory.
+template <int V, class C>
+POLYMOE_DEVICE POLYMOE_ALWAYS_INLINE bool sum_over_warps(C (&sum)[V], bool inside) {
+  // [warp][i][lane]: lanes next to each other use banks next to each other.
+  C* const shared = device::shared<C>();
+  POLYMOE_UNROLL
+  for (int i = 0; i < V; ++i) shared[(device::warp() * V + i) * 32 + device::lane()] = sum[i];
+  device::sync_block();
+  const bool mine = inside && device::warp() == 0;
+  if (mine)
+    for (int w = 1; w < row_sum_warps; ++w) {
+      POLYMOE_UNROLL
+      for (int i = 0; i < V; ++i) sum[i] += shared[(w * V + i) * 32 + device::lane()];
+    }
+  device::sync_block();  // before the memory is used again
+  return mine;
+}
 /// The sums over rows first, first + step, ... (count of them) of V columns from j on, by all warps of the block; true
 /// on the lanes that hold them (those of warp 0).  `each(row, numbers)` sees what was loaded.  Needs
 /// row_sum_bytes<T, V>() of shared memory; columns beyond the view are skipped.
@@ -95,19 +113,7 @@ POLYMOE_DEVICE POLYMOE_ALWAYS_INLINE bool sum_rows(view<const T> x, index first,
       for (int i = 0; i < V; ++i) sum[i] += a[i];
     }
   }
-  // [warp][i][lane]: lanes next to each other use banks next to each other.
-  C* const shared = device::shared<C>();
-  POLYMOE_UNROLL
-  for (int i = 0; i < V; ++i) shared[(device::warp() * V + i) * 32 + device::lane()] = sum[i];
-  device::sync_block();
-  const bool mine = inside && device::warp() == 0;
-  if (mine)
-    for (int w = 1; w < row_sum_warps; ++w) {
-      POLYMOE_UNROLL
-      for (int i = 0; i < V; ++i) sum[i] += shared[(w * V + i) * 32 + device::lane()];
-    }
-  device::sync_block();  // before the memory is used again
-  return mine;
+  return sum_over_warps<V>(sum, inside);
 }
 template <class T, int V>
 constexpr std::size_t row_sum_bytes() {

@@ -81,34 +81,24 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * row_sum_warps)
     group_norm_sums_kernel(group_norm_sizes s, view<const T> dy, view<const T> x, view<const compute_t<T>> stats,
                            view<compute_t<T>> products, view<compute_t<T>> sums) {
   using C = compute_t<T>;
-  C* const shared = device::shared<C>();
   const index j = (index{device::block_index().x} * 32 + device::lane()) * V;
-  const int warp = device::warp(), lane = device::lane();
-  const auto place = [=](int w, int which, int i) { return ((w * 2 + which) * V + i) * 32 + lane; };
   for (index image = device::block_index().y; image < sums.rows; image += device::grid_size().y) {
-    C product[V], sum[V];
+    C both[2 * V];  // products, then sums
     POLYMOE_UNROLL
-    for (int i = 0; i < V; ++i) product[i] = sum[i] = C(0);
-    for (index p = warp; j < dy.cols && p < s.pixels; p += row_sum_warps) {
+    for (int i = 0; i < 2 * V; ++i) both[i] = C(0);
+    for (index p = device::warp(); j < dy.cols && p < s.pixels; p += row_sum_warps) {
       C d[V], a[V];
       load_numbers<V>(dy.row(image * s.pixels + p) + j, d);
       load_numbers<V>(x.row(image * s.pixels + p) + j, a);
       POLYMOE_UNROLL
       for (int i = 0; i < V; ++i) {
         const C* m = stats.row(s.of(image * s.pixels, j + i));
-        product[i] += d[i] * ((a[i] - m[0]) * m[1]);
-        sum[i] += d[i];
+        both[i] += d[i] * ((a[i] - m[0]) * m[1]);
+        both[V + i] += d[i];
       }
     }
-    for (int i = 0; i < V; ++i) shared[place(warp, 0, i)] = product[i], shared[place(warp, 1, i)] = sum[i];
-    device::sync_block();
-    if (warp == 0 && j < dy.cols)
-      for (int i = 0; i < V; ++i) {
-        for (int w = 1; w < row_sum_warps; ++w)
-          product[i] += shared[place(w, 0, i)], sum[i] += shared[place(w, 1, i)];
-        products.row(image)[j + i] = product[i], sums.row(image)[j + i] = sum[i];
-      }
-    device::sync_block();
+    if (sum_over_warps<2 * V>(both, j < dy.cols))
+      for (int i = 0; i < V; ++i) products.row(image)[j + i] = both[i], sums.row(image)[j + i] = both[V + i];
   }
 }
 /// means [images * groups, 2] = the means over a group of dy weight and of dy weight xhat.

@@ -7,6 +7,7 @@
 
 #include "../../cpu/maths_conv.hpp"
 #include "bias.cuh"
+#include "rows.cuh"
 
 namespace polymoe::inline v0 {
 namespace backend::kernel {
@@ -118,13 +119,13 @@ template <class T, int V>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * row_sum_warps)
     window_gradient_kernel(window_map m, view<const T> dy, view<const T> x, index each, view<compute_t<T>> partial) {
   using C = compute_t<T>;
-  const int tap = device::block_index().z, warp = device::warp();
+  const int tap = device::block_index().z;
   const index piece = device::block_index().y, last = (piece + 1) * each, end = last < dy.rows ? last : dy.rows;
   const index j = (index{device::block_index().x} * 32 + device::lane()) * V;
   C sum[V];
   POLYMOE_UNROLL
   for (int i = 0; i < V; ++i) sum[i] = C(0);
-  for (index r = piece * each + warp; j < dy.cols && r < end; r += row_sum_warps) {
+  for (index r = piece * each + device::warp(); j < dy.cols && r < end; r += row_sum_warps) {
     const index from = m.under(m.of(r), tap);
     if (from < 0) continue;
     C a[V], b[V];
@@ -133,13 +134,8 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * row_sum_warps)
     POLYMOE_UNROLL
     for (int i = 0; i < V; ++i) sum[i] += a[i] * b[i];
   }
-  C* const shared = device::shared<C>();
-  for (int i = 0; i < V; ++i) shared[(warp * V + i) * 32 + device::lane()] = sum[i];
-  device::sync_block();
-  if (warp > 0 || j >= dy.cols) return;
-  for (int w = 1; w < row_sum_warps; ++w)
-    for (int i = 0; i < V; ++i) sum[i] += shared[(w * V + i) * 32 + device::lane()];
-  for (int i = 0; i < V; ++i) partial.row(piece)[tap * dy.cols + j + i] = sum[i];
+  if (sum_over_warps<V>(sum, j < dy.cols))
+    for (int i = 0; i < V; ++i) partial.row(piece)[tap * dy.cols + j + i] = sum[i];
 }
 
 /// How a weight [out, in, taps] lies in rows [rows, taps * inner]: element (a, t, b) at a * step_a + b * step_b + t.
@@ -151,20 +147,18 @@ struct weight_turn {
 };
 /// to [rows, >= taps * inner] = the weight in rows, then zeros.
 template <class M>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(256) turn_weight_kernel(weight_turn s, const M* w, view<M> to) {
-  for (index i = device::block_rank() * 256 + device::thread_rank(); i < to.rows * to.cols;
-       i += device::grid_size().volume() * 256) {
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(row_threads) turn_weight_kernel(weight_turn s, const M* w, view<M> to) {
+  for (index i = thread_number(); i < to.rows * to.cols; i += thread_total()) {
     const index a = i / to.cols, column = i % to.cols;
     to.row(a)[column] = column < s.taps * s.inner ? w[s.from(a, column)] : M(0);
   }
 }
 /// dw += the sum over the pieces of g [pieces * rows, >= taps * inner], in order.
 template <class M>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(256)
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(row_threads)
     add_turned_kernel(weight_turn s, view<const M> g, index pieces, M* dw) {
   const index used = s.taps * s.inner;
-  for (index i = device::block_rank() * 256 + device::thread_rank(); i < s.rows * used;
-       i += device::grid_size().volume() * 256) {
+  for (index i = thread_number(); i < s.rows * used; i += thread_total()) {
     const index a = i / used, column = i % used;
     M sum = g.row(a)[column];
     for (index p = 1; p < pieces; ++p) sum += g.row(p * s.rows + a)[column];
