@@ -1,7 +1,7 @@
 // The first images of a data set as a model gets them, for what looks at a trained model.
 #pragma once
 
-#include <polymoe/analysis/directions.hpp>
+#include <polymoe/analysis/mean_loss.hpp>
 #include <polymoe/train/loader.hpp>
 
 namespace paper_b {

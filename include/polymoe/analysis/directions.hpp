@@ -1,4 +1,4 @@
-// Directions in the space of a model's parameters, and the examples a loss is taken over.
+// Directions in the space of a model's parameters.
 //
 // Vectors are dense: the chosen tensors one after the other, without the padding between them.
 #pragma once
@@ -12,12 +12,12 @@
 
 namespace polymoe::inline v0::analysis {
 
-/// Examples that belong together in one call; the memory is the caller's.
-template <class R>
-struct labelled_rows {
-  view<const R> x;                       ///< [rows, inputs]
-  std::span<const std::int32_t> labels;  ///< one per row of the model's output
-};
+/// Numbers of a vector over these tensors.
+inline index numbers_of(const std::vector<param_entry>& tensors) {
+  index n = 0;
+  for (const param_entry& e : tensors) n += e.size;
+  return n;
+}
 
 /// v with every filter (row of a tensor of two or more dimensions) scaled to the length of the parameters' filter, and
 /// 0 for biases and norms (Li et al. 2018, "Visualizing the loss landscape of neural nets", section 4).  `values`: the

@@ -15,9 +15,8 @@
 #include <functional>
 #include <string>
 
-#include "../core/workspace.hpp"
-#include "../nn/cross_entropy.hpp"
 #include "directions.hpp"
+#include "mean_loss.hpp"
 #include "symmetric_operator.hpp"
 
 namespace polymoe::inline v0::analysis {
@@ -43,30 +42,14 @@ class loss_hessian {
 
   loss_hessian(workspace<Model>& w, std::vector<batch> batches, index classes, loss_hessian_options o = {})
       : work_(w), batches_(std::move(batches)), classes_(classes), options_(std::move(o)),
-        loss_({classes, options_.smoothing}) {
-    index most = 0, most_out = 0, inputs = 0;
-    for (const batch& b : batches_) {
-      require(b.x.cols == work_.module().in_cols(), "loss_hessian: a batch has ", b.x.cols, " columns, the model takes ",
-              work_.module().in_cols());
-      require(b.x.rows <= work_.options().max_rows, "loss_hessian: a batch has ", b.x.rows, " rows, the workspace was made for ",
-              work_.options().max_rows);
+        sizes_(detail::check_batches("loss_hessian", work_, batches_, classes)),
+        loss_(sizes_.most_labels, classes, options_.smoothing),
+        chosen_(detail::chosen_entries("loss_hessian", work_, options_.includes)),
+        size_(numbers_of(chosen_)) {
+    for (const batch& b : batches_)
       require(b.x.contiguous(), "loss_hessian: the rows of a batch must lie one after the other");
-      rows_ += static_cast<index>(b.labels.size());
-      most = std::max(most, b.x.rows), most_out = std::max(most_out, static_cast<index>(b.labels.size()));
-      inputs = b.x.cols;
-    }
-    require(rows_ > 0, "loss_hessian: there are no labelled rows");
-    still_.assign(static_cast<std::size_t>(most * inputs), real(0));
-    logits_.resize(static_cast<std::size_t>(4 * most_out * classes));
-    binder<typename Model::backend> dry;
-    { auto measured = loss_.bind(dry, most_out); (void)measured; }
-    loss_saved_ = owned_block<host_memory>(dry.saved.peak()), loss_scratch_ = owned_block<host_memory>(dry.scratch.peak());
-    binder<typename Model::backend> bound;
-    bound.saved = loss_saved_.as_arena();
-    saved_ = loss_.bind(bound, most_out);
-    for (const param_entry& e : work_.entries())
-      if (!options_.includes || options_.includes(e.name)) chosen_.push_back(e), size_ += e.size;
-    require(size_ > 0, "loss_hessian: no parameter was chosen out of ", work_.entries().size());
+    still_.assign(static_cast<std::size_t>(sizes_.most_rows * work_.module().in_cols()), real(0));
+    logits_.resize(static_cast<std::size_t>(4 * sizes_.most_labels * classes));
   }
 
   index size() const { return size_; }
@@ -98,7 +81,7 @@ class loss_hessian {
   std::vector<double> loss_along(std::span<const real> v, const std::vector<double>& alphas) {
     check_direction(v.size());
     const std::vector<real> before(values(), values() + work_.values().cols);
-    const on_exit put_back([&] {
+    const detail::on_exit put_back([&] {
       std::copy(before.begin(), before.end(), values());
       work_.refresh();
     });
@@ -116,19 +99,6 @@ class loss_hessian {
   }
 
  private:
-  /// Runs f when it goes, by return or by a throw.
-  template <class F>
-  class on_exit {
-   public:
-    explicit on_exit(F f) : f_(std::move(f)) {}
-    on_exit(const on_exit&) = delete;
-    on_exit& operator=(const on_exit&) = delete;
-    ~on_exit() { f_(); }
-
-   private:
-    F f_;
-  };
-
   real* values() { return work_.values().ptr[0]; }
   void check_direction(std::size_t numbers) const {
     require(static_cast<index>(numbers) == size_, "loss_hessian: a direction of ", numbers, " numbers for ", size_,
@@ -159,7 +129,7 @@ class loss_hessian {
   void run(bool backward) {
     const run_mode before = work_.ctx().mode;
     const float balance = work_.step().balance;
-    const on_exit put_back([&] { work_.ctx().mode = before, work_.step().balance = balance; });
+    const detail::on_exit put_back([&] { work_.ctx().mode = before, work_.step().balance = balance; });
     work_.ctx().mode = options_.mode;
     work_.zero_grads();
     double sum = 0;
@@ -169,26 +139,23 @@ class loss_hessian {
       real* at = logits_.data();
       const view<scalar> y(at, at + n * classes_, n, classes_), dy(at + 2 * n * classes_, at + 3 * n * classes_, n, classes_);
       // Balance losses count as the loss does: by the share of the rows.
-      work_.step().balance = balance * static_cast<float>(static_cast<double>(n) / static_cast<double>(rows_));
+      work_.step().balance = balance * static_cast<float>(static_cast<double>(n) / static_cast<double>(sizes_.rows));
       work_.forward(x, y);
-      auto& c = work_.ctx();
-      c.scratch = loss_scratch_.as_arena();
-      loss_.run(c, y, b.labels, backward ? dy : view<scalar>{}, saved_, static_cast<double>(n) / static_cast<double>(rows_));
-      sum += saved_.report->loss * static_cast<double>(n);
+      const double share = static_cast<double>(n) / static_cast<double>(sizes_.rows);
+      sum += share * loss_(work_.ctx(), y, b.labels, backward ? dy : view<scalar>{}, share);
       if (backward) work_.backward(dy, {});
     }
-    mean_loss_ = sum / static_cast<double>(rows_);
+    mean_loss_ = sum;
   }
 
   workspace<Model>& work_;
   std::vector<batch> batches_;
   index classes_;
   loss_hessian_options options_;
-  nn::cross_entropy<scalar, typename Model::backend> loss_;
-  owned_block<host_memory> loss_saved_, loss_scratch_;
-  typename nn::cross_entropy<scalar, typename Model::backend>::saved saved_;
+  detail::batch_sizes sizes_;
+  detail::mean_loss<scalar, typename Model::backend> loss_;
   std::vector<param_entry> chosen_;
-  index rows_ = 0, size_ = 0;
+  index size_ = 0;
   std::vector<real> still_, logits_;
   double mean_loss_ = 0;
 };
