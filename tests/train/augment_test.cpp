@@ -5,6 +5,8 @@
 // with: files
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <limits>
 #include <numeric>
 
 #include <polymoe/train/loader.hpp>
@@ -108,15 +110,17 @@ TEST_CASE("RandAugment: every operation on a small image, worked out by hand") {
 }
 
 TEST_CASE("RandAugment: operations are equally likely, signs fair, new for every image, epoch and place") {
-  std::vector<int> count(rand_augment::operations, 0);
+  std::vector<int> count(rand_augment::operations, 0), negative_of(count);
   int negative = 0, same = 0;
   for (index i = 0; i < 14000; ++i) {
     const auto c = rand_augment::choice::draw({3}, 1, i, 0);
     ++count[static_cast<std::size_t>(c.op)], negative += c.negative;
+    negative_of[static_cast<std::size_t>(c.op)] += c.negative;
     same += c.op == rand_augment::choice::draw({3}, 1, i, 1).op && c.op == rand_augment::choice::draw({3}, 2, i, 0).op;
   }
   for (const int n : count) CHECK(std::abs(n - 1000) < 150);  // 5 deviations of 30
   CHECK(std::abs(negative - 7000) < 300);
+  for (std::size_t op = 0; op < count.size(); ++op) CHECK(std::abs(2 * negative_of[op] - count[op]) < 160);  // of each one
   CHECK(std::abs(same - 14000 / 196) < 45);
 }
 
@@ -200,6 +204,14 @@ TEST_CASE("loader: mixup and CutMix mix an image with the next one; label weight
 }
 
 TEST_CASE("mixup: lambda is Beta(alpha, alpha); with CutMix a coin per batch decides") {
+  for (const double alpha : {batch_mix::least_alpha, batch_mix::most_alpha}) {
+    augment_options o;
+    o.mixup = alpha;
+    for (index b = 0; b < 200; ++b) {
+      const double x = batch_mix::draw(o, {2}, 0, b, 8, 8).own;
+      CHECK((x >= 0 && x <= 1 && (alpha < 1 || std::abs(x - 0.5) < 0.01)));
+    }
+  }
   for (const double alpha : {0.2, 1.0, 3.0}) {
     augment_options o;
     o.mixup = alpha;
@@ -233,6 +245,10 @@ TEST_CASE("loader: options of mixing and RandAugment outside their ranges are re
   };
   CHECK(refused([](auto&) {}) == "");
   CHECK(has(refused([](auto& o) { o.mixup = -0.5; }), "mixup -0.5"));
+  for (const double alpha : {1e-310, 1e7, std::numeric_limits<double>::infinity(), std::nan("")}) {
+    CHECK(has(refused([=](auto& o) { o.mixup = alpha; }), "must be 0 or lie in [0.001, 1"));
+    CHECK(has(refused([=](auto& o) { o.cutmix = alpha; }), "must be 0 or lie in [0.001, 1"));
+  }
   CHECK(has(refused([](auto& o) { o.rand_operations = 17; }),
             "0 to 16 operations of strength 0 to 30, asked for 17 of 9"));
   CHECK(has(refused([](auto& o) { o.rand_strength = 31; }), "of 31"));

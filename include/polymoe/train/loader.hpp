@@ -64,8 +64,11 @@ class loader {
     require(o.augment.pad < least, "loader: pad ", o.augment.pad, ", the images are ", data.height, "x", data.width);
     require(data.height < 65536 && data.width < 65536, "loader: the images are ", data.height, "x", data.width,
             ", at most 65535x65535");
-    require(o.augment.mixup >= 0 && o.augment.cutmix >= 0, "loader: mixup ", o.augment.mixup, ", cutmix ",
-            o.augment.cutmix, " must not be negative");
+    const auto good = [](double alpha) {
+      return alpha == 0 || (alpha >= batch_mix::least_alpha && alpha <= batch_mix::most_alpha);
+    };
+    require(good(o.augment.mixup) && good(o.augment.cutmix), "loader: mixup ", o.augment.mixup, ", cutmix ",
+            o.augment.cutmix, " must be 0 or lie in [", batch_mix::least_alpha, ", ", batch_mix::most_alpha, "]");
     require(o.augment.rand_operations >= 0 && o.augment.rand_operations <= rand_augment::most_operations &&
                 o.augment.rand_strength >= 0 && o.augment.rand_strength <= rand_augment::most_strength,
             "loader: RandAugment has 0 to ", rand_augment::most_operations, " operations of strength 0 to ",

@@ -49,6 +49,8 @@ struct mix_draws {
 /// How the images of a batch are mixed.
 struct batch_mix {
   enum class kind { none, mixup, cutmix };
+  /// Beyond these Beta(alpha, alpha) is all but always next to 0 or 1, or within 0.002 of 1/2.
+  static constexpr double least_alpha = 1e-3, most_alpha = 1e6;
   kind how = kind::none;
   /// Share of an image's own label.  mixup: of its pixels too; CutMix: 1 - area of the box / area of the image,
   /// exactly.
