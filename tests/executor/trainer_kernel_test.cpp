@@ -11,6 +11,7 @@
 #include <doctest/doctest.h>
 #include <polymoe/cuda_nn.cuh>
 
+#include "../train/memory_store.hpp"
 #include "../train/temp_folder.hpp"
 #include "../train/tiny_vit.hpp"
 
@@ -123,12 +124,14 @@ void replays_equal_eager() {
   const auto all = tiny::everything(eager, folder.file("eager"));
 
   o.graph = true;
-  for (const bool streamed : {false, true}) {
-    CAPTURE(streamed);
+  const train_test disk{stored(data.train), stored(data.test)};
+  for (const int where : {0, 1, 2}) {  // on the device, streamed from memory, streamed from a store
+    CAPTURE(where);
+    const bool streamed = where > 0;
     const late_streams late(streamed);
-    o.resident_bytes = streamed ? 1 : 0;
+    o.resident_bytes = where == 1 ? 1 : 0;
     const index first = replays();
-    run whole(tiny::moe_model<T, cuda>(), o, data);
+    run whole(tiny::moe_model<T, cuda>(), o, where == 2 ? disk : data);
     const auto walk = [&](run& t, index to) {
       while (t.step_count() < to) {
         set_step(t);

@@ -118,6 +118,53 @@ TEST_CASE("prefetch: it stops wherever it is, and refuses orders and sizes that 
   CHECK(has(message_of<error>([&] { all.next(small, label); }), "room for 59 values, a picture has 60"));
 }
 
+TEST_CASE("open_images: the data set of read_images without its pixels in memory; bad pictures are named once") {
+  const temp_folder folder;
+  read_images_options o = prefetch_options(3, 1).read;
+  const image_list list = prefetch_list(folder, 12);
+  read_images_result want = read_images(list, o);
+  want.data.measure();
+  std::vector<index> told;
+  const read_images_result all = open_images(list, o, [&](index done, index of) { told.push_back(done + 100 * of); });
+  CHECK(told == std::vector<index>{1212});
+  const auto same = [](const dataset& a, const dataset& b) {
+    a.check();
+    CHECK(a.pixels.empty());
+    CHECK(a.labels == b.labels);
+    CHECK(a.class_names == b.class_names);
+    CHECK(a.mean == b.mean);
+    CHECK(a.stddev == b.stddev);
+    std::vector<std::uint8_t> pixels(60);
+    for (index i = 0; i < b.size(); ++i) {
+      a.copy_image(i, pixels);
+      CHECK(std::equal(pixels.begin(), pixels.end(), b.image(i).begin()));
+    }
+  };
+  same(all.data, want.data);
+  const std::vector<index> which{7, 0, 7};
+  same(all.data.subset(which), want.data.subset(which));
+
+  const image_list damaged = prefetch_list(folder, 12, {0, 5, 6, 11});
+  CHECK(has(message_of<error>([&] { open_images(damaged, o); }), "picture-0.png: neither a PNG nor a JPEG"));
+  o.skip_bad = true;
+  want = read_images(damaged, o);
+  want.data.measure();
+  const read_images_result some = open_images(damaged, o);
+  REQUIRE(some.skipped.size() == 4);
+  for (std::size_t i = 0; i < 4; ++i) CHECK(some.skipped[i].path == want.skipped[i].path);
+  same(some.data, want.data);
+  CHECK(has(message_of<error>([&] { open_images(prefetch_list(folder, 2, {0, 1}), o); }), "none of 2 pictures can be read"));
+  // A picture that goes bad later is an error, whatever skip_bad says: labels and order count on it.
+  const read_images_result later = open_images(prefetch_list(folder, 4), o);
+  folder.put("picture-2.png", "broken");
+  const auto queue = later.data.store->queue({1, 2, 3}, 2);
+  std::vector<std::uint8_t> pixels(60);
+  std::int32_t label = 0;
+  CHECK(queue->next(pixels, label));
+  CHECK(has(message_of<error>([&] { queue->next(pixels, label); }), "picture-2.png"));
+  CHECK(has(message_of<error>([&] { later.data.copy_image(2, pixels); }), "picture-2.png"));
+}
+
 }  // namespace polymoe
 
 #endif

@@ -5,10 +5,12 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstring>
 #include <set>
 
 #include <polymoe/train/loader.hpp>
 
+#include "memory_store.hpp"
 #include "temp_folder.hpp"
 
 namespace polymoe::inline v0 {
@@ -273,6 +275,84 @@ TEST_CASE("loader: what does not fit is refused") {
   loader<float> constant(d, {.batch = 2});
   constant.fill(stream{}, 0, view<float>(x.data(), 2, 4), y);
   for (int k = 0; k < 8; ++k) CHECK(std::fabs(x[static_cast<std::size_t>(k)]) == 0.0f);
+}
+
+TEST_CASE("loader: images in a store give the bits of images in memory, batch after batch and in any other order") {
+  const dataset memory = pictures(23, 3, 6, 5), disk = stored(memory);
+  const auto& store = static_cast<const memory_store&>(*disk.store);
+  loader_options o;
+  o.batch = 4, o.shuffle = true, o.seed = 5;
+  std::vector<loader_options> all(4, o);
+  all[1].augment.pad = 1, all[1].augment.mirror = flip::random, all[1].augment.cutout = 2;
+  all[2].augment.mixup = 0.4, all[2].augment.cutmix = 1, all[2].drop_last = true;
+  all[3].augment.rand_operations = 2, all[3].augment.rand_strength = 9, all[3].augment.pad = 1;
+  for (const loader_options& options : all) {
+    loader<float> want(memory, options), got(disk, options);
+    std::vector<float> a(4 * 90), b(a);
+    std::vector<std::int32_t> la(4), lb(4);
+    const auto compare = [&](index batch) {
+      const index n = want.fill(stream{1}, batch, view<float>(a.data(), 4, 90), la);
+      REQUIRE(got.fill(stream{2}, batch, view<float>(b.data(), 4, 90), lb) == n);
+      CHECK(std::equal(la.begin(), la.begin() + n, lb.begin()));
+      CHECK(std::memcmp(a.data(), b.data(), static_cast<std::size_t>(n * 90) * sizeof(float)) == 0);
+    };
+    for (const std::uint64_t epoch : {0, 1}) {
+      want.begin_epoch(epoch), got.begin_epoch(epoch);
+      const int before = store.queues;
+      for (index batch = 0; batch < want.batches(); ++batch) compare(batch);
+      CHECK(store.queues == before + 1);
+      CHECK(store.last_ahead == 8);
+    }
+    const int before = store.queues;
+    for (const index batch : {3, 1, 2, 3, 3, 0}) compare(batch);  // a resumed run, and one that asks twice
+    CHECK(store.queues == before + 3);
+  }
+}
+
+TEST_CASE("loader: an image of a store that cannot be read is an error each time, and those before and after are there") {
+  const dataset memory = pictures(12, 1, 4, 4);
+  dataset disk = stored(memory);
+  auto store = std::make_shared<memory_store>(memory);
+  store->bad = 6;
+  disk.store = store;
+  loader_options o;
+  o.batch = 4;
+  const loader<float> l(disk, o);
+  std::vector<float> x(4 * 16), first(x);
+  std::vector<std::int32_t> labels(4);
+  const auto fill = [&](index b) { return l.fill(stream{1}, b, view<float>(x.data(), 4, 16), labels); };
+  fill(0);
+  first = x;
+  for (int again = 0; again < 2; ++again) CHECK(message_of<error>([&] { fill(1); }) == "image 6 is unreadable");
+  CHECK(fill(2) == 4);
+  fill(0);
+  CHECK(x == first);
+  // What a data set with a store cannot do, and stores that do not fit.
+  CHECK(has(message_of<error>([&] { disk.image(0); }), "lies in a store"));
+  std::vector<std::uint8_t> small(15);
+  CHECK(has(message_of<error>([&] { disk.copy_image(0, small); }), "into 15 bytes, it has 16"));
+  disk.labels.pop_back();
+  CHECK(has(message_of<error>([&] { disk.check(); }), "a store of 12 images of 16 values for 11 labels"));
+  disk.pixels.resize(3);
+  CHECK(has(message_of<error>([&] { disk.check(); }), "3 pixels in memory, and a store"));
+}
+
+TEST_CASE("data set: measured, cut and copied the same in memory and in a store") {
+  const dataset memory = pictures(23, 3, 6, 5);
+  dataset disk = stored(memory);
+  disk.mean.clear(), disk.stddev.clear();
+  disk.measure();
+  CHECK(disk.mean == memory.mean);
+  CHECK(disk.stddev == memory.stddev);
+  const std::vector<index> which{20, 3, 3};
+  const dataset some = disk.subset(which), want = memory.subset(which);
+  some.check();
+  CHECK(some.labels == want.labels);
+  std::vector<std::uint8_t> pixels(90);
+  for (index i = 0; i < 3; ++i) {
+    some.copy_image(i, pixels);
+    CHECK(std::equal(pixels.begin(), pixels.end(), want.image(i).begin()));
+  }
 }
 
 }  // namespace polymoe

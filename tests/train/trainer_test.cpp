@@ -4,6 +4,7 @@
 // with: trainer
 #include <doctest/doctest.h>
 
+#include "memory_store.hpp"
 #include "temp_folder.hpp"
 #include "tiny_vit.hpp"
 
@@ -221,6 +222,22 @@ TEST_CASE("trainer: mixup, CutMix and RandAugment give the same bits for 1, 2 an
   train_options told = mixing(1);
   told.expert_of_class.assign(tiny::classes, 0);
   CHECK(has(message_of<error>([&] { run(tiny::moe_model<float>(), told, data); }), "mixup 0.25 and cutmix 1 give it two classes"));
+}
+
+TEST_CASE("trainer: images in a store give the bits of images in memory, also after a resume in the middle of an epoch") {
+  const temp_folder folder;
+  const train_test memory = tiny::images(40, 9);
+  const train_test disk{stored(memory.train), stored(memory.test)};
+  const train_options o = tiny::options(2);
+  run want(tiny::moe_model<float>(), o, memory), got(tiny::moe_model<float>(), o, disk);
+  steps(want, 3), steps(got, 3);
+  CHECK(same_bits(numbers(want), numbers(got)));
+  check_equal(want.evaluate(), got.evaluate());
+  got.save(folder.file("middle"));
+  run resumed(tiny::moe_model<float>(), o, disk);
+  resumed.load(folder.file("middle"));
+  steps(want, 1), steps(resumed, 1);
+  CHECK(same_bits(numbers(want), numbers(resumed)));
 }
 
 TEST_CASE("trainer: every epoch has its own order, the same in every run") {

@@ -2,7 +2,11 @@
 //
 // The order of an epoch is a sort by random keys (all n! orders are equally likely), a pure function of (seed, epoch);
 // a run can be resumed at any batch.  `fill` is const and keeps nothing, so that a second thread may prepare the next
-// batch meanwhile; only with RandAugment, whose images of bytes lie in the loader, two fills must not run at a time.
+// batch meanwhile; only with RandAugment, whose images of bytes lie in the loader, and with images in a store two fills must
+// not run at a time.
+//
+// Images in a store (dataset::store) come through a queue in the epoch's order, two batches ahead of the one that is asked
+// for.  Batches asked for out of order are as right and begin a new queue.
 #pragma once
 
 #include <algorithm>
@@ -133,16 +137,42 @@ class loader {
             ", ", data_->features(), "]");
     require(labels.size() >= which.size(), "loader: room for ", labels.size(), " labels, the batch has ", n);
     const batch_mix mixed = batch_mix::draw(options_.augment, {options_.seed}, epoch_, b, data_->height, data_->width);
+    open(b);
     parallel_rows(s, n, 8, [&](index first, index count, worker&) {
       for (index r = first; r < first + count; ++r) {
-        const index i = which[static_cast<std::size_t>(r)];
-        labels[static_cast<std::size_t>(r)] = label_of(i);
-        write_image(i, r, x.row(r), [](T& to, T value, index, index) { to = value; });
-        if (mixed.how != batch_mix::kind::none)
-          mix_in(mixed, which[static_cast<std::size_t>(batch_mix::partner(r, n))], r, x.row(r));
+        labels[static_cast<std::size_t>(r)] = label_of(which[static_cast<std::size_t>(r)]);
+        write_image(which, r, r, x.row(r), [](T& to, T value, index, index) { to = value; });
+        if (mixed.how != batch_mix::kind::none) mix_in(mixed, which, batch_mix::partner(r, n), r, x.row(r));
       }
     });
     return n;
+  }
+  /// Makes the bytes of batch b's images ready for bytes_of; reads them where the data set is a store.  Throws when one
+  /// cannot be read, and reads that batch again when asked again.
+  void open(index b) const {
+    if (!data_->store) return;
+    const auto which = images(b);
+    stream& at = stream_;
+    if (at.opened == b && at.epoch == epoch_) return;
+    const index next = at.opened + 1;
+    at.opened = -2;  // nothing is ready until everything is
+    if (!at.queue || at.epoch != epoch_ || next != b) {
+      const index end = std::min(batches() * options_.batch, data_->size());
+      at.queue = data_->store->queue({order_.begin() + b * options_.batch, order_.begin() + end}, 2 * options_.batch);
+      at.epoch = epoch_;
+    }
+    const auto features = static_cast<std::size_t>(data_->features());
+    at.bytes.resize(features * static_cast<std::size_t>(std::min(options_.batch, data_->size())));
+    std::int32_t label = 0;
+    for (std::size_t k = 0; k < which.size(); ++k)
+      require(at.queue->next(std::span(at.bytes).subspan(k * features, features), label), "loader: the store's queue ended at image ",
+              k, " of batch ", b, ", which has ", which.size());
+    at.opened = b;
+  }
+  /// Image k of the batch that was opened last, `[C, H, W]`; `which` = images(b).
+  const std::uint8_t* bytes_of(std::span<const index> which, index k) const {
+    return data_->store ? stream_.bytes.data() + k * data_->features()
+                        : data_->pixels.data() + which[static_cast<std::size_t>(k)] * data_->features();
   }
   const dataset& data() const { return *data_; }
   /// The normalised value of every pixel value, per channel.
@@ -152,20 +182,21 @@ class loader {
  private:
   std::int32_t label_of(index i) const { return data_->labels[static_cast<std::size_t>(i)]; }
   /// The partner's part of a mixed row: the partner is augmented once more, so that no row waits for another.
-  void mix_in(const batch_mix& m, index partner, index row, T* out) const {
+  void mix_in(const batch_mix& m, std::span<const index> which, index partner, index row, T* out) const {
     using C = compute_t<T>;
     if (m.how == batch_mix::kind::cutmix)
-      return write_image(partner, row, out, [&](T& to, T value, index y, index x) {
+      return write_image(which, partner, row, out, [&](T& to, T value, index y, index x) {
         if (m.pasted(y, x)) to = value;
       });
     const C own = static_cast<C>(m.own), rest = static_cast<C>(1 - m.own);
-    write_image(partner, row, out, [=](T& to, T value, index, index) {
+    write_image(which, partner, row, out, [=](T& to, T value, index, index) {
       to = static_cast<T>(own * static_cast<C>(to) + rest * static_cast<C>(value));
     });
   }
-  /// put(out[k], value, y, x) for every value of image i, augmented and normalised.
+  /// put(out[k], value, y, x) for every value of image k of the batch `which`, augmented and normalised.
   template <class Put>
-  void write_image(index i, index row, T* out, Put put) const {
+  void write_image(std::span<const index> which, index k, index row, T* out, Put put) const {
+    const index i = which[static_cast<std::size_t>(k)];
     const dataset& d = *data_;
     const auto& o = options_.augment;
     const auto a = augmentation::draw(o, {options_.seed}, epoch_, i, d.height, d.width);
@@ -183,7 +214,7 @@ class loader {
         }
       }
     };
-    const std::uint8_t* in = d.pixels.data() + i * d.features();
+    const std::uint8_t* in = bytes_of(which, k);
     const auto shifted_line = [&](index c, index y) -> const std::uint8_t* {
       const index sy = detail::source_pixel(y + a.dy, d.height, o.outside);
       return sy < 0 ? nullptr : in + (c * d.height + sy) * d.width;
@@ -196,11 +227,12 @@ class loader {
     if (o.rand_operations > 0) {
       const rand_augment::image_size size{d.channels, d.height, d.width};
       std::uint8_t* bytes = bytes_.data() + 2 * row * size.bytes();
-      for (index c = 0, k = 0; c < d.channels; ++c)
+      std::uint8_t* to = bytes;
+      for (index c = 0; c < d.channels; ++c)
         for (index y = 0; y < d.height; ++y)
-          for (index x = 0; x < d.width; ++x, ++k) {
+          for (index x = 0; x < d.width; ++x) {
             const std::uint8_t* line = shifted_line(c, y);
-            bytes[k] = line ? shifted_byte(line, x) : std::uint8_t{0};
+            *to++ = line ? shifted_byte(line, x) : std::uint8_t{0};
           }
       const std::uint8_t* done =
           rand_augment::apply_all(o, {options_.seed}, epoch_, i, bytes, bytes + size.bytes(), size);
@@ -212,6 +244,13 @@ class loader {
     }
   }
 
+  /// Where a loader is in a store.
+  struct stream {
+    std::unique_ptr<image_queue> queue{};
+    std::vector<std::uint8_t> bytes{};  ///< [batch, C, H, W], of batch `opened`
+    std::uint64_t epoch = 0;
+    index opened = -2;  ///< the queue is behind this batch
+  };
   const dataset* data_;
   loader_options options_;
   std::uint64_t epoch_ = 0;
@@ -219,6 +258,7 @@ class loader {
   std::vector<std::pair<std::uint64_t, index>> keys_;
   std::vector<std::array<T, 256>> table_;
   mutable std::vector<std::uint8_t> bytes_;  ///< RandAugment: two images for every row of a batch
+  mutable stream stream_;
 };
 
 }  // namespace polymoe

@@ -31,7 +31,8 @@ struct report_image {
     require(i >= 0 && i < d.size(), "report: image ", i, " of ", d.size());
     report_image r;
     r.height = d.height, r.width = d.width, r.channels = d.channels >= 3 ? 3 : 1, r.caption = std::move(caption);
-    const auto in = d.image(i);
+    std::vector<std::uint8_t> in(static_cast<std::size_t>(d.features()));
+    d.copy_image(i, in);
     const index plane = d.height * d.width;
     for (index p = 0; p < plane; ++p)
       for (int c = 0; c < r.channels; ++c) r.pixels.push_back(in[static_cast<std::size_t>(c * plane + p)]);

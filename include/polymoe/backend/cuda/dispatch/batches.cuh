@@ -1,9 +1,9 @@
 // Batches of a data set on CUDA.
 //
 // A data set that fits lies in device memory whole, with the orders of two epochs: the host shuffles the next epoch while
-// the GPU trains.  A larger one is streamed: while a step runs, the host gathers the images of the next one in pinned
-// memory and a second stream copies them into the other half of the device's buffer.  Augmentation and normalisation are
-// the device's in both cases, and the bits are those of the CPU's loader.
+// the GPU trains.  A larger one, or one in a store, is streamed: while a step runs, the host gathers the images of the next
+// one in pinned memory and a second stream copies them into the other half of the device's buffer.  Augmentation and
+// normalisation are the device's in both cases, and the bits are those of the CPU's loader.
 #pragma once
 
 #include <array>
@@ -36,7 +36,7 @@ class batch_source<T, cuda_device> {
     table_ = device_block(table.size() * sizeof(T));
     device::upload(table_.data(), table.data(), table_.size(), c.stream.handle);
     const std::size_t most = options.resident_bytes > 0 ? options.resident_bytes : device::free_memory() / 2;
-    if (data.pixels.size() > most) {
+    if (data.store || data.pixels.size() > most) {
       const auto images = static_cast<std::size_t>(2 * accumulate * options.batch);
       staged_ = std::make_unique<staging>(images, static_cast<std::size_t>(data.features()));
       return;
@@ -81,7 +81,7 @@ class batch_source<T, cuda_device> {
       staging& s = *staged_;
       s.copied[at(half)].wait();
       choice.batch = half * accumulate_;
-      gather(choice.batch * options_.batch, which);
+      gather(choice.batch * options_.batch, b);
       s.copied[at(half)].hold(c.stream.handle);
       upload(choice.batch * options_.batch, n, c.stream.handle);
       s.copied[at(half)].record(c.stream.handle);
@@ -159,21 +159,23 @@ class batch_source<T, cuda_device> {
     const index half = step % 2, batch = options_.batch, first = half * accumulate_ * batch;
     s.copied[at(half)].wait();
     for (index m = 0; m < accumulate_; ++m)
-      gather(first + m * batch, loader_.images(step % steps_per_epoch() * accumulate_ + m));
+      gather(first + m * batch, step % steps_per_epoch() * accumulate_ + m);
     s.used[at(half)].hold(s.stream.handle());
     upload(first, accumulate_ * batch, s.stream.handle());
     s.copied[at(half)].record(s.stream.handle());
     prepared_ = step;
   }
-  /// Images of the data set to the pinned rows from `row` on.
-  void gather(index row, std::span<const index> which) {
+  /// The images of batch b to the pinned rows from `row` on.
+  void gather(index row, index b) {
+    loader_.open(b);
+    const auto which = loader_.images(b);
     const auto features = static_cast<std::size_t>(data().features());
     auto* pixels = static_cast<std::uint8_t*>(staged_->pinned_pixels.data()) + at(row) * features;
     auto* classes = static_cast<std::int32_t*>(staged_->pinned_classes.data()) + row;
     auto* order = static_cast<std::int32_t*>(staged_->pinned_order.data()) + row;
-    for (const index i : which) {
-      std::memcpy(pixels, data().pixels.data() + at(i) * features, features);
-      pixels += features;
+    for (std::size_t k = 0; k < which.size(); ++k, pixels += features) {
+      const index i = which[k];
+      std::memcpy(pixels, loader_.bytes_of(which, static_cast<index>(k)), features);
       *classes++ = data().labels[at(i)], *order++ = static_cast<std::int32_t>(i);
     }
   }
