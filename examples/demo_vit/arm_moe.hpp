@@ -16,21 +16,14 @@ arm_result run_moe_arm(const settings& s, const polymoe::train_test& data) {
   moe.balance.template get<polymoe::balance::load>().weight = 0.005f;
   const auto config = polymoe::nn::vit_config<layer>(s.vit, moe);
   arm_result r = run_arm<model>("moe", config, s, data);
-  // Shares of compute, per image, against the dense twin of hidden width K * H.
-  const auto tokens = static_cast<double>(s.vit.tokens()), depth = static_cast<double>(s.vit.depth);
-  polymoe::compute_share share;
-  share.expert = static_cast<double>(r.cost.routed_macs) / static_cast<double>(choices_per_token);
-  share.router = depth * tokens * static_cast<double>(s.vit.dim * s.experts);
-  share.rest = static_cast<double>(r.cost.macs - r.cost.routed_macs) - share.router;
-  share.block = static_cast<double>(choices_per_token) * share.expert;
-  const index units = s.batch * s.vit.tokens();
-  const index slots = moe.capacity.slots({units, s.experts, choices_per_token, true});
+  // Shares of compute against the dense twin of hidden width K * H; the tokens of a batch compete for slots.
+  const polymoe::compute_share share = polymoe::share_of(model::count(config, s.batch));
   // The mean number of choices that were served is measured, not taken from the settings.
   double served = 0, calls = 0;
   for (const auto& l : r.test.experts.layers) served += static_cast<double>(l.placed), calls += static_cast<double>(l.units);
   r.rho_static = share.rho_static();
   r.rho_active = share.rho_active(calls > 0 ? served / calls : 0);
-  r.rho_capacity = share.rho_capacity(static_cast<double>(s.experts * slots) / static_cast<double>(units));
+  r.rho_capacity = share.rho_capacity();
   return r;
 }
 

@@ -54,8 +54,11 @@ constexpr mixture_layer::config mixture_sizes() {
   return c;
 }
 // A mixture runs every expert: three products each, no biases.
-static_assert(mixture_layer::count(mixture_sizes(), 7) ==
-              cost{3 * 600 + 30, 3 * 600 + 30, 7 * (3 * 600 + 30), 7 * 3 * 600});
+constexpr cost mixture_cost = mixture_layer::count(mixture_sizes(), 7);
+static_assert(mixture_cost.params == 3 * 600 + 30 && mixture_cost.active_params == 3 * 600 + 30);
+static_assert(mixture_cost.macs == 7 * (3 * 600 + 30) && mixture_cost.routed_macs == 7 * 3 * 600);
+static_assert(mixture_cost.router_macs == 7 * 30 && mixture_cost.expert_macs == 7 * 600 &&
+              mixture_cost.slot_macs == 7 * 3 * 600);
 
 }  // namespace
 

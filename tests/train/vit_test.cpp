@@ -49,6 +49,13 @@ TEST_CASE("vit: the number of parameters is that of the model, for every form") 
   using dense_vit = nn::vit<tiny::dense_mlp<float>>;
   CHECK(parameters<dense_vit>(nn::vit_config<tiny::dense_mlp<float>>(tiny::sizes(), twin)) == dense.params);
   CHECK(dense.active_params == dense.params);
+  // bf16 is trained in fp32 masters.
+  using half = nn::vit<tiny::dense_mlp<bf16>>;
+  const auto halves = nn::vit_config<tiny::dense_mlp<bf16>>(tiny::sizes(), {16, 32});
+  half m(halves);
+  visitor<half::M> v;
+  m.visit(v);
+  CHECK(half::count(halves, 1).param_bytes<bf16>() == v.param_count() * static_cast<index>(sizeof(half::M)));
 
   for (const bool class_token : {false, true})
     for (const index stride : {0, 2}) {

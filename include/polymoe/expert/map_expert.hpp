@@ -69,8 +69,9 @@ class map_expert_base {
       one.macs += m.weights();
       one.params += m.weights() + (m.bias ? m.out : 0);
     }
-    one.params += 2 * Body::norm_channels(c);
-    return {one.params, one.params, one.macs, one.macs};
+    one.params += 2 * Body::norm_channels(c), one.activations = c.out;
+    for (int i = 0; i < Body::kept; ++i) one.activations += Body::width(i, c);
+    return cost::dense(one.params, one.macs, one.activations);
   }
 
  protected:

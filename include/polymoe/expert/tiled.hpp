@@ -120,7 +120,7 @@ class tiled_expert_base {
       one.macs += m.in * m.out;
       one.params += m.in * m.out + (Body::bias ? m.out : 0);
     }
-    return {one.params, one.params, one.macs, one.macs};
+    return cost::dense(one.params, one.macs, Body::kept * c.hidden + c.out);
   }
 
  protected:

@@ -62,6 +62,18 @@ class layer {
 
 namespace detail {
 
+/// All experts for `units` units of `unit_rows` rows; `one`: what an expert costs for one row.
+template <class Routing>
+constexpr cost cost_of_experts(const typename Routing::config& r, index units, index unit_rows, const cost& one) {
+  const index served = Routing::served(r, units) * unit_rows;
+  cost n;
+  n.params = (r.experts + (Routing::has_fallback ? 1 : 0)) * one.params,
+  n.active_params = Routing::met(r, units) * one.params;
+  n.macs = n.routed_macs = served * one.macs, n.activations = served * one.activations;
+  n.expert_macs = units * unit_rows * one.macs, n.slot_macs = Routing::bought(r, units) * unit_rows * one.macs;
+  return n;
+}
+
 /// What layer<> is when its composition is supported.  A template of its own, because some compilers cannot define
 /// members of a constrained specialisation outside of it.
 template <class Spec, class Backend>
@@ -123,11 +135,9 @@ class working_layer {
   static constexpr cost count(const config& c, index rows) {
     const index units = rows / c.unit_rows;
     const cost one = apply_type::count_one(c.expert_settings());
-    const index all = c.experts + (routing_type::has_fallback ? 1 : 0);
     const routing_config<Spec> r = c.routing_settings();
-    const cost route = routing_type::count(r, units);
-    const index served = routing_type::served(r, units) * c.unit_rows * one.macs, k = routing_type::met(r, units);
-    return {route.params + all * one.params, route.active_params + k * one.params, route.macs + served, served};
+    return routing_type::count(r, units) + cost_of_experts<routing_type>(r, units, c.unit_rows, one) +
+           cost::dense(0, 0, rows * c.out_cols());
   }
 
   /// What was chosen, in one line.

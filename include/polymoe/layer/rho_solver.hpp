@@ -94,6 +94,7 @@ struct routed_shape {
     compute_share s;
     s.rest = rest, s.router = static_cast<double>(e.experts) * router_macs;
     s.block = macs(static_cast<double>(dense_hidden)), s.expert = macs(static_cast<double>(e.hidden));
+    s.choices = static_cast<double>(e.k), s.slots = e.slots > 0 ? e.slots : s.choices;
     return s;
   }
 };
@@ -152,8 +153,7 @@ constexpr dense_twin twin_of(const routed_shape& s, match m, const expert_sizes&
 constexpr double rho_of(const routed_shape& s, rho_kind kind, const expert_sizes& e, index multiple = 8) {
   const compute_share c = s.share(e, twin_of(s, match::active_macs, e, multiple).hidden);
   if (kind == rho_kind::of_block) return c.rho_static();
-  return kind == rho_kind::active ? c.rho_active(static_cast<double>(e.k))
-                                  : c.rho_capacity(e.slots > 0 ? e.slots : static_cast<double>(e.k));
+  return kind == rho_kind::active ? c.rho_active() : c.rho_capacity();
 }
 
 /// The hidden width whose share comes nearest to the wanted one; of two equally near ones the narrower.

@@ -209,10 +209,25 @@ class routing : public routing_traits<Spec> {
   static constexpr index met(const config& c, index units) {
     return picked ? (units ? ceil_div(served(c, units), units) : 0) : (all_experts ? c.experts : index{Router::k});
   }
+  /// Slots that the capacity buys for them, filled or not; those of a fallback expert not counted.
+  static constexpr index bought(const config& c, index units) {
+    if constexpr (Capacity::limited && !picked && !all_experts) {
+      if (units == 0) return 0;
+      const index group = c.group_size ? std::min(c.group_size, units) : units;
+      const auto slots = [&](index n) {
+        return n ? c.capacity.slots({n, c.experts, index{Router::k}, true}) : index{0};
+      };
+      return c.experts * (units / group * slots(group) + slots(units % group));
+    } else {
+      return served(c, units);
+    }
+  }
   static constexpr cost count(const config& c, index units) {
     const index one = c.dim * c.experts * (learned_noise ? 2 : 1);
     const index params = one + (biased ? c.experts * (learned_noise ? 2 : 1) : 0);
-    return {params, params, one * units, 0};
+    cost n = cost::dense(params, one * units, units * c.experts * (learned_noise ? 2 : 1));
+    n.router_macs = n.macs;
+    return n;
   }
 
  private:

@@ -132,11 +132,14 @@ requires(Spec::router::k == mixed_into_slots) class routing<Spec, Backend> : pub
   static constexpr index served(const config& c, index units) {
     return units ? slots_of(c) * (c.group_size ? ceil_div(units, c.group_size) : 1) : 0;
   }
+  static constexpr index bought(const config& c, index units) { return served(c, units); }
   static constexpr index met(const config& c, index) { return c.experts; }
   /// Logits, dispatch and combine are products of the same size.
   static constexpr cost count(const config& c, index units) {
     const index one = c.dim * slots_of(c), params = one + (Router::normalised ? 1 : 0);
-    return {params, params, 3 * one * units, 0};
+    cost n = cost::dense(params, 3 * one * units, units * slots_of(c));
+    n.router_macs = n.macs;
+    return n;
   }
 
  private:

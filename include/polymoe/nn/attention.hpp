@@ -84,11 +84,11 @@ class attention {
     qkv_.backward(c, d_qkv, dx, s.qkv_saved);
   }
 
-  /// 4 D^2 + 2 T D multiply-accumulates a token, T tokens an image.
+  /// 4 D^2 + 2 T D multiply-accumulates a token, T tokens an image; q, k, v, what attention gives, and its projection.
   static constexpr cost count(const config& c, index rows) {
-    cost n = linear<T, B>::count({c.dim, 3 * c.dim, c.qkv_bias}, rows) + linear<T, B>::count({c.dim, c.dim}, rows);
-    n.macs += 2 * rows * c.tokens * c.dim;
-    return n;
+    const cost n =
+        linear<T, B>::count({c.dim, 3 * c.dim, c.qkv_bias}, rows) + linear<T, B>::count({c.dim, c.dim}, rows);
+    return n + cost::dense(0, 2 * rows * c.tokens * c.dim, rows * c.dim);
   }
 
  private:

@@ -79,7 +79,7 @@ class batch_norm : feature_maps<B> {
   /// was refused (context::halted) is forgotten.
   void commit(context<B>& c) { batch_norm_commit(c, config_.momentum, config_.channels, mean_, var_, found_); }
 
-  static constexpr cost count(const config& c, index) { return {2 * c.channels, 2 * c.channels, 0, 0}; }
+  static constexpr cost count(const config& c, index rows) { return cost::dense(2 * c.channels, 0, rows * c.channels); }
 
  private:
   config config_;

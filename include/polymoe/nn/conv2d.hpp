@@ -95,7 +95,8 @@ class conv2d : feature_maps<B> {
 
   static constexpr cost count(const config& c, index rows) {
     const index params = c.shape().weights() + (c.bias ? c.out : 0);
-    return {params, params, rows / c.shape().in_pixels() * c.shape().macs(), 0};
+    const index maps = rows / c.shape().in_pixels();
+    return cost::dense(params, maps * c.shape().macs(), maps * c.shape().out_pixels() * c.out);
   }
 
  private:

@@ -65,7 +65,7 @@ class group_norm : feature_maps<B> {
                            dx, skip);
   }
 
-  static constexpr cost count(const config& c, index) { return {2 * c.channels, 2 * c.channels, 0, 0}; }
+  static constexpr cost count(const config& c, index rows) { return cost::dense(2 * c.channels, 0, rows * c.channels); }
 
  private:
   config config_;

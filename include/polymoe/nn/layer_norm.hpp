@@ -52,7 +52,7 @@ class layer_norm {
     layer_norm_backward<T>(c, dy, s.x, s.stats, weight_.value, weight_.grad, bias_.grad, dx, skip);
   }
 
-  static constexpr cost count(const config& c, index) { return {2 * c.dim, 2 * c.dim, 0, 0}; }
+  static constexpr cost count(const config& c, index rows) { return cost::dense(2 * c.dim, 0, rows * c.dim); }
 
  private:
   config config_;

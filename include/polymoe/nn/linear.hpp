@@ -86,7 +86,7 @@ class linear {
 
   static constexpr cost count(const config& c, index rows) {
     const index params = c.in * c.out + (c.bias ? c.out : 0);
-    return {params, params, rows * c.in * c.out, 0};
+    return cost::dense(params, rows * c.in * c.out, rows * c.out);
   }
 
   /// The layer as fused kernels take it.

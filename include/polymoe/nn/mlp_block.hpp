@@ -69,7 +69,8 @@ class mlp_block {
   }
 
   static constexpr cost count(const config& c, index rows) {
-    return linear<T, B>::count({c.dim, c.hidden}, rows) + linear<T, B>::count({c.hidden, c.dim}, rows);
+    return linear<T, B>::count({c.dim, c.hidden}, rows) + linear<T, B>::count({c.hidden, c.dim}, rows) +
+           cost::dense(0, 0, rows * c.hidden);
   }
 
  private:

@@ -43,7 +43,7 @@ class pixels {
   void backward(context<B>& c, view<const T> dy, view<T> dx, saved&) const {
     if (dx.ptr[0]) patches_backward<T>(c, config_.shape(), dy, dx);
   }
-  static constexpr cost count(const config&, index) { return {}; }
+  static constexpr cost count(const config& c, index rows) { return cost::dense(0, 0, out_rows(c, rows) * c.channels); }
 
  private:
   config config_;

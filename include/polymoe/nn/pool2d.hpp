@@ -76,7 +76,7 @@ class pool2d : feature_maps<B> {
     else
       mean_pool2d_backward<T>(c, config_.shape(), dy, dx);
   }
-  static constexpr cost count(const config&, index) { return {}; }
+  static constexpr cost count(const config& c, index rows) { return cost::dense(0, 0, out_rows(c, rows) * c.channels); }
 
  private:
   config config_;

@@ -48,9 +48,8 @@ class positions {
   void backward(context<B>& c, view<const T> dy, view<T> dx, saved&) const {
     positions_backward<T>(c, config_.tokens, dy, position_.grad, class_.grad, dx);
   }
-  static constexpr cost count(const config& c, index) {
-    const index n = c.dim * (c.out_tokens() + (c.class_token ? 1 : 0));
-    return {n, n, 0, 0};
+  static constexpr cost count(const config& c, index rows) {
+    return cost::dense(c.dim * (c.out_tokens() + (c.class_token ? 1 : 0)), 0, out_rows(c, rows) * c.dim);
   }
 
  private:

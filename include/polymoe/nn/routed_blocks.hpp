@@ -159,11 +159,9 @@ class routed_blocks {
     const index units = rows / c.moe.unit_rows;
     const routing_config<Spec> r = c.moe.routing_settings();
     const cost route = routing_type::count(r, units), one = apply_type::count_one(c.moe.expert_settings());
-    const index all = c.moe.experts + (routing_type::has_fallback ? 1 : 0);
-    const index served = routing_type::served(r, units) * c.moe.unit_rows * one.macs, k = routing_type::met(r, units);
     const cost around = layer_norm<T, B>::count({c.moe.dim, c.eps}, rows).times(2) + nn::attention<T, B>::count(c.attention, rows);
-    const cost experts{all * one.params, k * one.params, served, served};
-    return route + (around + experts).times(c.count);
+    const cost experts = polymoe::detail::cost_of_experts<routing_type>(r, units, c.moe.unit_rows, one);
+    return route + (around + experts + cost::dense(0, 0, rows * c.moe.dim)).times(c.count);
   }
 
  private:

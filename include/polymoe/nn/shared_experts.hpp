@@ -33,7 +33,9 @@ class shared_experts : public branches<Routed, named<"shared", Shared>> {
 
   /// A unit meets all shared parameters; routed_macs are those of the routed experts alone.
   static constexpr cost count(const config& c, index rows) {
-    return Routed::count(c.routed, rows) + Shared::count(c.shared, rows);
+    cost all = Shared::count(c.shared, rows);
+    all.shared_macs = all.macs;
+    return all + Routed::count(c.routed, rows);
   }
 };
 
