@@ -219,36 +219,46 @@ void check_batched(maths::batched_shape shape) {
   }
 }
 
+/// Sizes of a product [rows, k] [k, n] in tiles, of the outer product of its operands, and of batched products.
+struct bits_sizes {
+  index k, n, rows, tile, batched, batched_k;
+};
+
 /// Bits of every operation, computed by `threads` threads over tiles of fixed size, with OpenMP's own count set too.
 template <class R, class Lib>
-std::vector<std::byte> bits(int threads, bool inside) {
+std::vector<std::byte> bits(const bits_sizes& sizes, int threads, bool inside) {
   using M = master_t<R>;
-  const index k = 96, n = 80, rows = 700, tile = 256, tiles = 3;
+  const auto [k, n, rows, tile, batched, batched_k] = sizes;
+  const index tiles = polymoe::ceil_div(rows, tile), c_size = batched * batched * 4;
   const maths::product<R, Lib> p(k, n);
   const maths::outer_product<R, Lib> o(n, k);
   maths::batched_shape shape;
-  shape.m = 65, shape.n = 65, shape.k = 24, shape.batch = 4, shape.trans_b = true;
+  shape.m = batched, shape.n = batched, shape.k = batched_k, shape.batch = 4, shape.trans_b = true;
   const maths::batched_product<R, Lib> q(shape);
   const std::size_t need =
       polymoe::round_up(static_cast<index>(std::max({p.worker_bytes(), o.worker_bytes(), q.worker_bytes()})), 64);
   aligned_block room(need * static_cast<std::size_t>(threads) + 64), packed(p.packed_bytes());
   typename polymoe::backend::cpu_with<Lib>::stream s;
   s.threads = inside ? threads : 1, s.worker_scratch = static_cast<std::byte*>(room.data()), s.worker_bytes = need;
-  const auto x = noise<R>(rows * k, 11), a = noise<R>(rows * n, 12);
+  const auto x = noise<R>(rows * k, 11), a = noise<R>(rows * n, 12), b = noise<R>(4 * batched * batched_k + tiles, 14);
   const auto w = noise<M>(k * n, 13);
   worker first = s.at(0);
   p.pack(w.data(), n, false, packed.data(), first);
-  std::vector<R> y(static_cast<std::size_t>(rows * n)), c(static_cast<std::size_t>(65 * 65 * 4 * tiles));
-  std::vector<M> g(static_cast<std::size_t>(tiles * n * k), M(0));
+  // Tasks of the outer product: most of the rows each, so that its sum is long too.
+  const index tasks = 3;
+  std::vector<R> y(static_cast<std::size_t>(rows * n)), c(static_cast<std::size_t>(c_size * tiles));
+  std::vector<M> g(static_cast<std::size_t>(tasks * n * k), M(0));
 #if defined(_OPENMP)
   const int before = omp_get_max_threads();
   omp_set_num_threads(threads);
 #endif
   polymoe::parallel_rows(s, rows, tile, [&](index r, index count, worker& me) {
     p.run(me, x.data() + r * k, k, count, packed.data(), nullptr, y.data() + r * n, n);
-    q.run(me, x.data() + r * k, a.data() + r, c.data() + r / tile * 65 * 65 * 4);
-    M* mine = g.data() + r / tile * n * k;
-    for (index b = 0; b < o.blocks(); ++b) o.run(me, b, a.data(), n, x.data(), k, rows - r, mine, k);
+    q.run(me, b.data() + r / tile, b.data(), c.data() + r / tile * c_size);
+  });
+  polymoe::parallel_rows(s, tasks, 1, [&](index i, index, worker& me) {
+    for (index block = 0; block < o.blocks(); ++block)
+      o.run(me, block, a.data(), n, x.data() + i * k, k, rows - i, g.data() + i * n * k, k);
   });
 #if defined(_OPENMP)
   CHECK(omp_get_max_threads() == threads);
@@ -303,9 +313,15 @@ void for_library() {
         s.stride_c = 24;
         check_batched<R, Lib>(s);
       }
-  const auto once = bits<R, Lib>(1, false);
-  for (int threads : {1, 2, 3})
-    for (const bool inside : {false, true}) CHECK(bits<R, Lib>(threads, inside) == once);
+  // Small sizes, and long sums (of the product and the batched one; of the outer product), which libraries with threads
+  // of their own would cut by their number.
+  for (const bits_sizes& sizes : {bits_sizes{96, 80, 700, 256, 65, 24},
+                                  {16384 + 5, 17, 70, 32, 9, 16384 + 5},
+                                  {24, 17, 16384 + 300, 256, 33, 40}}) {
+    const auto once = bits<R, Lib>(sizes, 1, false);
+    for (int threads : {1, 2, 3})
+      for (const bool inside : {false, true}) CHECK(bits<R, Lib>(sizes, threads, inside) == once);
+  }
 }
 
 template <class R, class Lib>

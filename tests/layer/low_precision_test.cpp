@@ -2,6 +2,9 @@
 // router in float.
 // thread: yes
 // with: tokens
+#include <cstdio>
+#include <filesystem>
+
 #include "support/moe_layer.hpp"
 #include "support/moe_parts.hpp"
 
@@ -40,7 +43,7 @@ typename plain_layer<T>::config config(index dim, index hidden, index experts, f
 template <class T>
 struct rounded_outcome {
   tensor<T> y, dx;
-  std::vector<float> grads, values;
+  std::vector<polymoe::master_t<T>> grads, values;
   double loss, entropy;
   std::vector<int> plan;
 };
@@ -70,12 +73,32 @@ void check_threads(index rows, index group_size) {
     const auto many = run<T>(c, rows, threads);
     CHECK(one.y.same_bits(many.y));
     CHECK(one.dx.same_bits(many.dx));
-    CHECK(std::memcmp(one.grads.data(), many.grads.data(), one.grads.size() * sizeof(float)) == 0);
+    CHECK(std::memcmp(one.grads.data(), many.grads.data(), one.grads.size() * sizeof(one.grads[0])) == 0);
     CHECK(one.loss == many.loss);
     CHECK(one.entropy == many.entropy);
     CHECK(one.plan == many.plan);
   }
 }
+
+#if defined(__linux__)
+/// What this program says when it runs the case of that name alone, with so many threads in the environment.
+std::string said_by(const std::string& name, int threads) {
+  std::error_code failed;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", failed).string();
+  const std::string n = std::to_string(threads);
+  std::FILE* p = ::popen(("OPENBLAS_NUM_THREADS=" + n + " OMP_NUM_THREADS=" + n + " '" + self +
+                          "' --no-skip --no-intro --test-case='" + name + "'")
+                             .c_str(),
+                         "r");
+  REQUIRE(p != nullptr);
+  std::string text;
+  char part[256];
+  while (std::fgets(part, sizeof part, p)) text += part;
+  CHECK(::pclose(p) == 0);
+  const auto at = text.find("bits: ");
+  return at == std::string::npos ? "no bits: " + text : text.substr(at, text.find('\n', at) - at);
+}
+#endif
 
 // ---- against double, with the plan of the double layer --------------------------------------------------------------
 
@@ -263,6 +286,31 @@ void check_bad_rows(index dim) {
 }
 
 }  // namespace
+
+TEST_CASE("double: threads 1, 2 and 3 give the same bits, forward and backward") { check_threads<double>(25000, 0); }
+
+#if defined(__linux__)
+// A library that has read its number of threads before main began must not cut sums by it.
+TEST_CASE("double: the bits of a layer for another process" * doctest::skip()) {
+  // One expert gets most of 17000 rows: its weight gradients are sums longer than 16384.
+  auto c = config<double>(8, 12, 2, 4.0f);
+  const auto r = run<double>(c, 17000, 2);
+  std::uint64_t hash = 14695981039346656037ull;
+  const auto mix = [&](const double* p, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) hash = (hash ^ polymoe::bit_cast<std::uint64_t>(p[i])) * 1099511628211ull;
+  };
+  mix(r.y.plane[0].data(), r.y.plane[0].size()), mix(r.dx.plane[0].data(), r.dx.plane[0].size());
+  mix(r.grads.data(), r.grads.size());
+  std::printf("bits: %016llx\n", static_cast<unsigned long long>(hash));
+}
+TEST_CASE("double: whatever OPENBLAS_NUM_THREADS is, a layer's output and gradients keep their bits") {
+  const char* name = "double: the bits of a layer for another process";
+  const std::string one = said_by(name, 1);
+  CHECK(one.rfind("bits: ", 0) == 0);
+  CHECK(said_by(name, 2) == one);
+  CHECK(said_by(name, 3) == one);
+}
+#endif
 
 TEST_CASE("float: threads 1, 2 and 3 give the same bits, forward and backward") {
   check_threads<float>(25000, 0);
