@@ -402,3 +402,10 @@ struct my_moe : polymoe::spec {
 };
 }  // namespace m038
 template class polymoe::layer<m038::my_moe, polymoe::cpu>;
+
+namespace exchanges {
+struct my_moe : polymoe::spec {
+  using exchange = polymoe::exchange::none;
+};
+}  // namespace exchanges
+template class polymoe::layer<exchanges::my_moe, polymoe::cpu>;

@@ -434,6 +434,18 @@ static_assert(support<with<by_plan, m037::start::cold, solver::lbfgs>, cpu>() ==
 static_assert(support<with<by_plan, m037::start::cold>, cpu>() == verdict::ok);
 }  // namespace m038
 
+namespace m040 {
+struct over_mpi : polymoe::exchange::none {};
+struct bad : polymoe::spec {
+  using exchange = over_mpi;
+};
+struct bad_slots : bad {
+  using router = polymoe::soft_slots<>;
+};
+static_assert(support<bad, cpu>() == verdict::M040_exchange);
+static_assert(support<bad_slots, cpu>() == verdict::M040_exchange);
+}  // namespace m040
+
 // Compositions that exist.
 namespace accepted {
 struct defaults : polymoe::spec {};

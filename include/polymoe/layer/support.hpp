@@ -46,6 +46,7 @@ enum class verdict {
   M036_thresholds_of_rows = 36,
   M037_prices_of_backend = 37,
   M038_gradient_of_plan = 38,
+  M040_exchange = 40,
 };
 
 namespace detail {
@@ -207,6 +208,7 @@ consteval verdict support() {
   using Cap = typename Spec::capacity;
   if (!detail::known_scalar<typename Spec::scalar>) return verdict::M015_scalar;
   if (!Backend::template computes<typename Spec::scalar>) return verdict::M021_scalar_of_backend;
+  if (!std::is_same_v<typename Spec::exchange, exchange::none>) return verdict::M040_exchange;
   if (detail::expert_convolves<typename Spec::expert>()) {
     if (!backend::has_convolutions<Backend>()) return verdict::M028_convolution_of_backend;
     if (!Spec::unit::block) return verdict::M029_convolution_needs_maps;
@@ -332,6 +334,8 @@ consteval bool explain() {
                 "polymoe M037: this backend keeps no prices of a transport plan from step to step; use score::start::cold, or polymoe::cpu. See docs/errors.md#M037");
   static_assert(v != verdict::M038_gradient_of_plan,
                 "polymoe M038: score::by_plan needs a plan with a gradient: sparse_transport has one with score::solver::newton and score::softmax inside. Use those, or score::by_score. See docs/errors.md#M038");
+  static_assert(v != verdict::M040_exchange,
+                "polymoe M040: Spec::exchange must be polymoe::exchange::none: all experts live in this process, no layer moves rows between processes. See docs/errors.md#M040");
   return true;
 }
 }  // namespace detail
