@@ -102,8 +102,19 @@ TEST_CASE("routing against the reference for every E: K = 1") { check_sizes<1>()
 TEST_CASE("routing against the reference for every E: K = 2") { check_sizes<2>(); }
 TEST_CASE("routing against the reference for every E: K = 3") { check_sizes<3>(); }
 TEST_CASE("routing against the reference for every E: K = 4") { check_sizes<4>(); }
+TEST_CASE("routing against the reference for every E: K = 5") { check_sizes<5>(); }
 TEST_CASE("routing against the reference for every E: K = 6") { check_sizes<6>(); }
+TEST_CASE("routing against the reference for every E: K = 7") { check_sizes<7>(); }
 TEST_CASE("routing against the reference for every E: K = 8") { check_sizes<8>(); }
+TEST_CASE("routing against the reference: K = E from 9 to 16, every expert chosen by every unit") {
+  [&]<int... K>(std::integer_sequence<int, K...>) {
+    const auto check = []<int E>(std::integral_constant<int, E>) {
+      CHECK(check_routing<E>(E, 29, 8, 1.0f, std::nullopt, true) == 0);
+      CHECK(check_routing<E>(E, 29, 0, 0.5f, std::nullopt, false) > 0.4);
+    };
+    (check(std::integral_constant<int, 9 + K>{}), ...);
+  }(std::make_integer_sequence<int, 8>{});
+}
 
 TEST_CASE("a capacity of a tenth drops what it must and the measured rate says so") {
   // 60 units, 4 experts, K = 1: ceil(1.5) = 2 places each.
