@@ -26,7 +26,7 @@ struct soft_coded : polymoe::spec {
   using scalar = T;
   using router = polymoe::with_bias<polymoe::mixture<score::gate_dropout<score::logit_dropout<>>>>;
   using expert = polymoe::expert::head<act::relu>;
-  using balance = polymoe::balance::kl_from_uniform;
+  using balance = polymoe::balance::kl_as_coded;
   static constexpr int most_experts = 32;
 };
 template <class T>
@@ -77,9 +77,7 @@ template <class T, class B>
 typename layer<T, B>::config coded_head(head which, index features, index classes) {
   if (which == head::sparse)
     return any_head<sparse_coded<T>, B>(experts_config<sparse_coded<T>>(features, classes));
-  auto c = experts_config<soft_coded<T>>(features, classes);
-  c.balance.template get<balance::kl_from_uniform>().weight = 0.2f / static_cast<float>(experts);
-  return any_head<soft_coded<T>, B>(c);
+  return any_head<soft_coded<T>, B>(experts_config<soft_coded<T>>(features, classes));
 }
 
 // ---- as the text says

@@ -308,12 +308,17 @@ TEST_CASE("KL losses both ways, for softmax and for sigmoid scores that do not s
     for (const double x : p) from += 0.2 * (std::log(0.2) - std::log(x / all)), to += x / all * std::log(x / all / 0.2);
     CHECK(b.value(0) == doctest::Approx(from).epsilon(1e-10));
     CHECK(b.value(1) == doctest::Approx(to).epsilon(1e-10));
-    b.loss.first.weight = 2, b.loss.rest.first.weight = 3;
+    // As torch.nn.functional.kl_div(log p, u, reduction='batchmean') has it for p of one dimension.
+    CHECK(b.value(2) == doctest::Approx(from / 5).epsilon(1e-10));
+    CHECK(b.loss.template get<balance::kl_as_coded>().weight == 0.2f);
+    b.loss.template get<balance::kl_from_uniform>().weight = 2,
+                    b.loss.template get<balance::kl_to_uniform>().weight = 3;
+    b.loss.template get<balance::kl_as_coded>().weight = 30;
     b.check_gradient();
   };
-  using both = balance::sum<balance::kl_from_uniform, balance::kl_to_uniform>;
-  check(batch<mixture<>, both>(12, 5, 94, 2), true);
-  check(batch<mixture<score::sigmoid>, both>(12, 5, 94, 2), false);
+  using all = balance::sum<balance::kl_from_uniform, balance::kl_to_uniform, balance::kl_as_coded>;
+  check(batch<mixture<>, all>(12, 5, 94, 2), true);
+  check(batch<mixture<score::sigmoid>, all>(12, 5, 94, 2), false);
 }
 
 TEST_CASE("KL stays finite when an expert's share vanishes") {

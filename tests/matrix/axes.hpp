@@ -100,6 +100,7 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
   X(A, importance_of_scores, page, balance::importance_of_scores)                                               \
   X(A, z_loss, page, balance::z_loss)                                                                           \
   X(A, kl_from_uniform, page, balance::kl_from_uniform)                                                         \
+  X(A, kl_as_coded, page, balance::kl_as_coded)                                                                 \
   X(A, kl_to_uniform, page, balance::kl_to_uniform)                                                             \
   X(A, supervised, page, balance::supervised)                                                                   \
   X(A, switch_loss, page, balance::switch_loss)                                                                 \
