@@ -72,10 +72,11 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
   X(A, identity, both, overflow::identity)         \
   X(A, fallback, both, overflow::fallback)         \
   X(A, reroute, both, overflow::reroute<2>)
-#define MATRIX_PRIORITIES(X, A)            \
-  X(A, position, both, priority::position) \
-  X(A, gate, both, priority::gate)         \
-  X(A, probability, both, priority::probability)
+#define MATRIX_PRIORITIES(X, A)                  \
+  X(A, position, both, priority::position)       \
+  X(A, gate, both, priority::gate)               \
+  X(A, probability, both, priority::probability) \
+  X(A, random, page, priority::random)
 #define MATRIX_UNITS(X, A)                        \
   X(A, token, both, unit::token)                  \
   X(A, image_mean, both, unit::image<unit::mean>) \

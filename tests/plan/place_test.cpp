@@ -38,7 +38,7 @@ struct placed {
     return ints.back().data();
   }
   placed(const matrix& s, const std::vector<std::vector<int>>& wish, int E, int K, int group_size, int C, bool padded,
-         int threads = 1)
+         int threads = 1, polymoe::random_stream draw = {}, bool training = true)
       : scores(static_cast<index>(s.size()), E), gate(1, 1) {
     const int T = static_cast<int>(s.size());
     for (int t = 0; t < T; ++t)
@@ -64,6 +64,7 @@ struct placed {
       bad[t] = wish[t].empty(), bad_count += bad[t];
       for (int j = 0; j < K; ++j) memory.wish[t * K + j] = wish[t].empty() ? -1 : wish[t][j];
     }
+    memory.draw = draw, memory.training = training;
     polymoe::cpu::stream stream;
     stream.threads = threads;
     polymoe::place<Capacity>(stream, p, scores.get(), memory);
@@ -220,6 +221,56 @@ TEST_CASE("first choices come before second ones, and BPR lets the surest unit i
         std::vector<int>{0, -1, -1, -1, 1, -1});
   const placed<capacity::bounded<overflow::drop, priority::gate>> gate(s, wish, 2, 2, 3, 1, false);
   CHECK(std::vector<int>(gate.plan.expert_of, gate.plan.expert_of + 6) == std::vector<int>{-1, -1, 0, -1, 1, -1});
+}
+
+namespace {
+/// Experts of the choices when units get places at random, as the stream has it at this step.
+std::vector<int> placed_at_random(const matrix& s, const std::vector<std::vector<int>>& wish, int K, int group_size,
+                                  int C, std::uint64_t step, bool training, int threads = 1) {
+  const int E = static_cast<int>(s[0].size());
+  const auto draw = polymoe::random_root{3}.stream(polymoe::stream_id("router.noise"), step);
+  const placed<capacity::bounded<overflow::drop, priority::random>> got(s, wish, E, K, group_size, C, false, threads,
+                                                                        draw, training);
+  CHECK(polymoe::plan_violation(got.plan) == "");
+  return {got.plan.expert_of, got.plan.expert_of + wish.size() * static_cast<std::size_t>(K)};
+}
+}  // namespace
+
+TEST_CASE("random priority: units in the order of their drawn numbers, another in every step; evaluation by position") {
+  const situation s{41, 5, 2, 17, 4, false, 4, 9};
+  const matrix score = scores_of(s);
+  std::vector<std::vector<int>> wish;
+  for (int t = 0; t < s.T; ++t) {
+    wish.push_back(best_k(score[static_cast<std::size_t>(t)], s.K));
+    if (t % 3 == 1) wish.back().clear();
+  }
+  const auto want = [&](ref_priority by, const matrix& keys) {
+    const auto places = give_places(wish, keys, s.K, s.group_size, s.C, ref_overflow::drop, by, 0);
+    std::vector<int> of;
+    for (const auto& unit : places.expert) of.insert(of.end(), unit.begin(), unit.end());
+    return of;
+  };
+  std::set<std::vector<int>> seen;
+  for (const std::uint64_t step : {0, 1, 2, 700}) {
+    const auto draw = polymoe::random_root{3}.stream(polymoe::stream_id("router.noise"), step);
+    matrix keys = score;
+    for (std::size_t t = 0; t < keys.size(); ++t)
+      std::fill(keys[t].begin(), keys[t].end(), static_cast<double>(draw.uniform(t | std::uint64_t{1} << 62)));
+    const auto got = placed_at_random(score, wish, s.K, s.group_size, s.C, step, true);
+    CHECK(got == want(ref_priority::gate, keys));
+    CHECK(got == placed_at_random(score, wish, s.K, s.group_size, s.C, step, true, 3));
+    CHECK(placed_at_random(score, wish, s.K, s.group_size, s.C, step, false) == want(ref_priority::position, score));
+    seen.insert(got);
+  }
+  CHECK(seen.size() == 4);
+  // Nobody is preferred: one of eight units is served in an eighth of the steps.
+  int served[8] = {};
+  const matrix equal(8, {1.0});
+  for (std::uint64_t step = 0; step < 800; ++step) {
+    const auto got = placed_at_random(equal, std::vector<std::vector<int>>(8, {0}), 1, 8, 1, step, true);
+    for (int t = 0; t < 8; ++t) served[t] += got[static_cast<std::size_t>(t)] == 0;
+  }
+  for (const int n : served) CHECK((n > 65 && n < 135));
 }
 
 TEST_CASE("expand spells a plan out: one cell per place, in the right column") {

@@ -67,6 +67,7 @@ TEST_CASE("check_capacity accepts the shipped policies") {
   CHECK(check_capacity<capacity::bounded<>>().ok);
   CHECK(check_capacity<capacity::bounded<overflow::identity, priority::gate, capacity::rounding::nearest>>().ok);
   CHECK(check_capacity<capacity::bounded<overflow::fallback>>().ok);
+  CHECK(check_capacity<capacity::bounded<overflow::reroute<3>, priority::random>>().ok);
   CHECK(check_capacity<capacity::bounded<overflow::reroute<3>, priority::probability>>().ok);
   for (const float factor : {1e-3f, 0.1f, 1.0f, 1.05f, 2.0f, 100.0f, 1e6f})
     for (const std::optional<float> eval : {std::optional<float>{}, std::optional<float>{2.0f}})

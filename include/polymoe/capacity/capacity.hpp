@@ -10,12 +10,14 @@
 // identity (the unit itself serves as the expert's output), fallback (one more expert takes all overflow), reroute<R>
 // (R rounds of next-best experts, then drop).
 // Priority: position (V-MoE "vanilla": first choices before second ones, then token order), gate (batch prioritised
-// routing: units by their largest score), probability (each expert keeps its largest scores, Megatron "probs").
+// routing: units by their largest score), probability (each expert keeps its largest scores, Megatron "probs"), random
+// (as gate with a drawn number in place of the score: DeepSpeed's random token selection).
 #pragma once
 
 #include <optional>
 
 #include "../core/error.hpp"
+#include "../core/rng.hpp"
 
 namespace polymoe::inline v0 {
 
@@ -52,7 +54,7 @@ struct reroute {
 }  // namespace overflow
 
 namespace priority {
-enum class kind { position, gate, probability };
+enum class kind { position, gate, probability, random };
 struct position {
   static constexpr kind value = kind::position;
   static constexpr const char* name = "position";
@@ -64,6 +66,16 @@ struct gate {
 struct probability {
   static constexpr kind value = kind::probability;
   static constexpr const char* name = "probability";
+};
+/// In training units get places in an order drawn anew in every step; in evaluation, which draws nothing, by position.
+struct random {
+  static constexpr kind value = kind::random;
+  static constexpr const char* name = "random";
+  /// The number that orders a unit; larger ones first.  Of the noise's stream, which counts noise from 0 and dropout
+  /// from 2^63.
+  POLYMOE_HD static float key(const random_stream& draw, bool training, index unit) {
+    return training ? draw.uniform(static_cast<std::uint64_t>(unit) | std::uint64_t{1} << 62) : 0.0f;
+  }
 };
 }  // namespace priority
 

@@ -29,6 +29,8 @@ struct place_memory {
   priority_key* order = nullptr;  ///< [T * K] units or choices sorted by priority
   int* pending = nullptr;   ///< [T * K] choices without a place
   int* proposed = nullptr;  ///< [T * K * rounds] experts proposed in earlier rounds
+  random_stream draw{};     ///< for priority::random
+  bool training = true;
 };
 
 namespace detail {
@@ -46,9 +48,14 @@ void in_priority_order(const sparse_plan<C>& p, const view<C>& scores, const pla
   if constexpr (Priority::value == priority::kind::position) {
     for (int j = 0; j < k; ++j)
       for (int t = t0; t < t1; ++t) f(t * k + j);
-  } else if constexpr (Priority::value == priority::kind::gate) {
+  } else if constexpr (Priority::value != priority::kind::probability) {
     priority_key* order = m.order + index{t0} * k;
-    for (int i = 0; i < n; ++i) order[i] = {detail::score_of(scores, m, (t0 + i) * k, k), t0 + i};
+    for (int i = 0; i < n; ++i) {
+      if constexpr (Priority::value == priority::kind::random)
+        order[i] = {static_cast<double>(Priority::key(m.draw, m.training, t0 + i)), t0 + i};
+      else
+        order[i] = {detail::score_of(scores, m, (t0 + i) * k, k), t0 + i};
+    }
     std::sort(order, order + n);
     for (int j = 0; j < k; ++j)
       for (int i = 0; i < n; ++i) f(order[i].id * k + j);

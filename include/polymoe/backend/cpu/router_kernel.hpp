@@ -103,6 +103,7 @@ class router_kernel<Spec, cpu_with<Maths>> {
         if (c.training()) add_prices(p, s);
     }
     if constexpr (Router::k >= 1) {
+      s.place.draw = s.route.draw, s.place.training = s.training;
       place<typename Spec::capacity>(c.stream, s.plan, selection_scores<Router>(s), s.place);
     } else if constexpr (learns_thresholds<Router>) {
       s.threshold = s.training ? nullptr : p.threshold;

@@ -110,6 +110,8 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
   /// What a unit chooses, or how a mixture weighs it, from its row of the group plan.
   POLYMOE_NOINLINE POLYMOE_DEVICE void choose() const {
     const int E = a.plan.experts;
+    random_stream draw;
+    if constexpr (schedule::at_random) draw = route_values_of(a).draw;
     for (int tile = device::block_index().x; tile < w.tiles; tile += device::grid_size().x) {
       const unit_tile u = this->tile_of(tile);
       for (int t = u.first + lanes::unit(); t < u.end; t += lanes::units) {
@@ -121,7 +123,7 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
           const auto chosen = call.router.select(affinities);
           if (affinities.g.lane() == 0)
             for (int j = 0; j < K; ++j) a.wish[index{t} * K + j] = finite ? chosen.expert[j] : -1;
-          if constexpr (schedule::ordered) store_keys(t, u.group, affinities, chosen, finite);
+          if constexpr (schedule::ordered) store_keys(draw, t, u.group, affinities, chosen, finite);
         }
       }
       if constexpr (schedule::by_unit && !schedule::ordered) {
@@ -176,7 +178,8 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
         if constexpr (schedule::by_unit && !schedule::plans)
           for (int j = 0; j < K; ++j) a.wish[index{t} * K + j] = r.finite ? r.chosen.expert[j] : -1;
       }
-      if constexpr (schedule::ordered && !schedule::plans) store_keys(t, u.group, r.scores, r.chosen, r.finite);
+      if constexpr (schedule::ordered && !schedule::plans)
+        store_keys(values.draw, t, u.group, r.scores, r.chosen, r.finite);
       if constexpr (schedule::mixture && !schedule::plans) weigh_all(t, r.scores, r.finite);
       if (!r.finite) continue;
       ++finite;
@@ -224,11 +227,16 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
     for (int i = 0; i < Row::per_lane; ++i)
       if (r.present(i)) sums[r.expert(i)] += r.v[i];
   }
-  /// Keys for sorting units by their first score, or choices by theirs.
+  /// Keys for sorting units by their first score or by a drawn number, or choices by their scores.
   template <class Choice>
-  POLYMOE_DEVICE void store_keys(int t, int group, const Row& scores, const Choice& chosen, bool finite) const {
+  POLYMOE_DEVICE void store_keys([[maybe_unused]] const random_stream& draw, int t, int group, const Row& scores,
+                                 const Choice& chosen, bool finite) const {
     for (int j = 0; j < (schedule::by_choice ? K : 1); ++j) {
-      const C score = finite ? scores.at(chosen.expert[j]) : C(0);
+      C score(0);
+      if constexpr (schedule::at_random)
+        score = C(priority::random::key(draw, a.mode == run_mode::train, t));
+      else
+        score = finite ? scores.at(chosen.expert[j]) : C(0);
       const index id = schedule::by_choice ? index{t} * K + j : index{t};
       if (scores.g.lane() == 0)
         w.keys[0][id] = order_key(score, finite, group), w.ids[0][id] = static_cast<int>(id);

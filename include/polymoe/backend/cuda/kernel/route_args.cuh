@@ -150,6 +150,7 @@ struct route_schedule {
   /// Places are given in another order than by position, so the items have to be sorted first.
   static constexpr bool ordered = limited && priority_kind != priority::kind::position;
   static constexpr bool by_choice = ordered && priority_kind == priority::kind::probability;
+  static constexpr bool at_random = ordered && priority_kind == priority::kind::random;
   /// Units that hold their choices in one tile can give the last places while they finish.
   static constexpr bool place_in_finish = by_unit && !ordered && !fallback;
 
