@@ -23,6 +23,7 @@
 #include "plan/dense_plan.hpp"
 #include "router/expert_choice.hpp"
 #include "router/fixed.hpp"
+#include "router/group_limited.hpp"
 #include "router/positive.hpp"
 #include "router/soft_slots.hpp"
 #include "router/strictly_balanced.hpp"

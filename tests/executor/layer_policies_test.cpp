@@ -38,16 +38,21 @@ TEST_CASE("priority on CUDA: by gate and by probability, through the sort") {
 }
 
 namespace {
-struct loss_free : bounded_spec<float, overflow::drop> {
-  using router = polymoe::top_k<2, score::sigmoid>;
+/// As DeepSeek-V3 routes, places at random.
+struct loss_free : bounded_spec<float, overflow::drop, priority::random> {
+  using router = polymoe::group_limited<2, 3, 2, score::sigmoid>;
   using balance = polymoe::balance::loss_free_bias;
 };
 struct with_custom_router : bounded_spec<float, overflow::drop> {
   using router = priced_sigmoid;
 };
 }  // namespace
-TEST_CASE("the loss-free bias on CUDA moves by the same steps") {
-  both<loss_free>({.units = 80, .shift_load = true, .factor = 0.9f, .seed = 19});
+TEST_CASE("the loss-free bias on CUDA moves by the same steps; few groups of experts, places at random") {
+  both<loss_free> a({.units = 80, .shift_load = true, .factor = 0.9f, .seed = 19});
+  CHECK(a.dropped > 0);
+  both<loss_free>(
+      {.units = 70, .experts = 30, .group_size = 33, .with_bad = true, .shift_load = true, .factor = 0.8f, .seed = 21});
+  both<loss_free>({.units = 60, .factor = 0.7f, .mode = run_mode::eval, .seed = 22});
 }
 TEST_CASE("a custom router on CUDA: the example's own text") { both<with_custom_router>({.units = 60, .factor = 0.8f, .seed = 20}); }
 TEST_CASE("a custom router on CUDA learns the example's task as on the CPU") {

@@ -26,6 +26,7 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
 #define MATRIX_ROUTERS(X, A)                                                                                           \
   X(A, top_1, both, top_k<1>)                                                                                          \
   X(A, top_2, both, top_k<2>)                                                                                          \
+  X(A, top_2_group_limited, page, group_limited<2, 5, 3>)                                                              \
   X(A, top_2_sigmoid, both, top_k<2, score::sigmoid>)                                                                  \
   X(A, top_2_relu, page, top_k<2, score::relu>)                                                                        \
   X(A, top_2_constant_noise, both, top_k<2, score::noisy_constant<>>)                                                  \

@@ -248,6 +248,7 @@ class routing : public routing_traits<Spec> {
             ", it must be in [0, 1)");
     if constexpr (requires { c.capacity.validate(); }) c.capacity.validate();
     if constexpr (requires { c.router.validate(); }) c.router.validate();
+    if constexpr (requires { c.router.validate_experts(c.experts); }) c.router.validate_experts(c.experts);
     return c;
   }
 
