@@ -403,6 +403,13 @@ struct my_moe : polymoe::spec {
 }  // namespace m038
 template class polymoe::layer<m038::my_moe, polymoe::cpu>;
 
+namespace m039 {
+struct my_moe : polymoe::spec {
+  using router = polymoe::top_k<2, polymoe::score::noisy_constant<polymoe::score::sinkhorn<polymoe::score::by_clean_score>>>;
+};
+}  // namespace m039
+template class polymoe::layer<m039::my_moe, polymoe::cpu>;
+
 namespace exchanges {
 struct my_moe : polymoe::spec {
   using exchange = polymoe::exchange::none;

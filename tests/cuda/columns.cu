@@ -28,7 +28,8 @@ void launch_columns(device::stream_handle s, const route_args<bf16>& a, const ro
   route<positive<>, unlimited, balance::sum<balance::relu_l1>, combine::renormalised<>, 32>(s, f, g);
   route<expert_choice<score::noisy_constant<by_plan>>, capacity::bounded<>, none, combine::affinity, 32>(s, a, b);
   route<top_k<2, by_plan>, capacity::bounded<overflow::reroute<2>>, importance, combine::affinity, 64>(s, f, g);
-  route<top_k<2, score::sinkhorn<>>, capacity::bounded<overflow::drop, priority::gate>, none, combine::affinity, 32>(
+  using clean = score::noisy_constant<score::sinkhorn<score::by_clean_score>>;
+  route<top_k<2, clean>, capacity::bounded<overflow::drop, priority::random>, none, combine::affinity, 32>(
       s, a, b, device::radix_sort());
   route<expert_choice<score::sparse_transport<>>, capacity::bounded<>, none, combine::affinity, 32>(s, f, g);
   route<top_k<2, score::sparse_transport<>>, unlimited, none, combine::affinity, 32>(s, a, b);

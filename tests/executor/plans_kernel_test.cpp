@@ -19,6 +19,11 @@ struct token_choice : bounded_spec<T, polymoe::top_k<2, score::sinkhorn<>>> {
 };
 using rerouted = bounded_spec<double, polymoe::top_k<3, score::noisy_constant<by_plan>>, overflow::reroute<2>>;
 using by_gate = bounded_spec<double, polymoe::top_k<2, score::sinkhorn<>>, overflow::fallback, priority::gate>;
+struct clean_gates
+    : bounded_spec<double, polymoe::top_k<2, score::noisy_constant<score::sinkhorn<score::by_clean_score>>>,
+                   overflow::drop, priority::random> {
+  using balance = loss::importance;
+};
 using by_probability = bounded_spec<double, polymoe::top_k<2, by_plan>, overflow::identity, priority::probability>;
 template <class T>
 struct picked_by_plan : bounded_spec<T, polymoe::expert_choice<by_plan>> {
@@ -74,6 +79,15 @@ TEST_CASE("Sinkhorn plans as gates: rerouting, fallback by gate, the unit itself
   check_plans<by_gate>({.units = 60, .experts = 5, .group_size = 32, .factor = 0.5f, .seed = 26});
   check_plans<by_probability>({.units = 60, .experts = 5, .group_size = 32, .factor = 0.5f, .seed = 27});
   check_plans<mixed_plan>({.units = 45, .experts = 6, .group_size = 20, .kind = inputs::bad, .seed = 28});
+}
+TEST_CASE("Sinkhorn gates of the clean logits, places at random; in evaluation the largest logits by position") {
+  check_plans<clean_gates>(
+      {.units = 70, .experts = 5, .group_size = 33, .factor = 0.8f, .kind = inputs::bad, .scale = 3, .seed = 35});
+  auto greedy = iterated<clean_gates>(5);
+  greedy.greedy_evaluation = true;
+  const setup s{.units = 60, .experts = 5, .factor = 0.8f, .mode = run_mode::eval, .scale = 3, .seed = 36};
+  pair_of_backends<clean_gates> a(s, greedy);
+  CHECK_FALSE(a.host().same_plan(pair_of_backends<clean_gates>(s, iterated<clean_gates>(5)).host()));
 }
 TEST_CASE("Sinkhorn expert choice, with the gradient through the iterations and without") {
   for (const int iterations : {0, 1, 7})

@@ -39,6 +39,10 @@ using ec_plan_layer = layer<expert_choice<by_plan>, cpu>;
 using mix_layer = layer<all_experts<by_score>, cpu>;
 using mix_plan_layer = layer<all_experts<by_plan>, cpu>;
 using prepared_layer = layer<token_choice<score::standardized<by_plan>>, cpu>;
+struct clean_spec : token_choice<score::noisy_constant<score::sinkhorn<score::by_clean_score>>> {
+  using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::z_loss>;
+};
+using tc_clean_layer = layer<clean_spec, cpu>;
 using ec_noisy_layer = layer<expert_choice<score::noisy_constant<by_plan>>, cpu>;
 
 /// Potentials by plain alternate scaling of a [n, E] matrix, in long double, the rows last.
@@ -307,6 +311,76 @@ TEST_CASE_TEMPLATE("layers with Sinkhorn plans: every gradient", Layer, tc_layer
     CHECK(r.checked > 180);
     CHECK(r.flipped < r.checked / 10);
   }
+}
+
+TEST_CASE("by_clean_score: noise moves the choice, gates and losses are of the clean logits; every gradient") {
+  layer_case<tc_clean_layer> c(config_of<tc_clean_layer>(4, 1.0, 9), 23, 11);
+  c.w.step().temperature = 0.5f;
+  c.forward();
+  const auto& r = c.w.saved().routing;
+  matrix a = logits_of(c), noisy = a;
+  int moved = 0;
+  for (int t = 0; t < 23; ++t)
+    for (int e = 0; e < 4; ++e) {
+      const std::size_t i = static_cast<std::size_t>(t), j = static_cast<std::size_t>(e);
+      noisy[i][j] = 2 * r.noisy.get(t, e), a[i][j] *= 2;
+      CHECK(std::abs(noisy[i][j] - a[i][j]) > 1e-9);
+    }
+  const matrix soft = softmax_rows(a);
+  for (int t0 = 0; t0 < 23; t0 += 9) {
+    const int n = std::min(9, 23 - t0);
+    const matrix plan = plan_by_hand({noisy.begin() + t0, noisy.begin() + t0 + n}, 20),
+                 quiet = plan_by_hand({a.begin() + t0, a.begin() + t0 + n}, 20);
+    for (int t = 0; t < n; ++t) {
+      const auto best = best_k(plan[static_cast<std::size_t>(t)], 2);
+      moved += best != best_k(quiet[static_cast<std::size_t>(t)], 2);
+      for (int j = 0; j < 2; ++j) {
+        const int choice = (t0 + t) * 2 + j, e = best[static_cast<std::size_t>(j)];
+        CHECK(r.place.wish[choice] == e);
+        if (c.plan().expert_of[choice] >= 0)
+          CHECK(as_double(c.plan().gate.get(0, c.plan().slot_of[choice])) ==
+                doctest::Approx(soft[static_cast<std::size_t>(t0 + t)][static_cast<std::size_t>(e)]).epsilon(1e-10));
+      }
+    }
+  }
+  CHECK(moved > 0);
+  c.w.module().router().settings().balance.template get<polymoe::balance::importance>().weight = 20;
+  const auto report = check_gradients(c);
+  CHECK(report.worst < 1e-6);
+  CHECK(report.flipped < report.checked / 10);
+}
+
+TEST_CASE(
+    "greedy_evaluation: the largest logits in evaluation, whatever the group; gates of the plan are the softmax") {
+  const auto check = [&]<class Layer>() {
+    auto config = config_of<Layer>(4, 4.0, 9);
+    config.router.greedy_evaluation = true;
+    layer_case<Layer> c(config, 23, 12);
+    const auto differing = [&] {
+      c.forward();
+      const matrix a = logits_of(c);
+      int other = 0;
+      for (int t = 0; t < 23; ++t) {
+        const auto best = best_k(a[static_cast<std::size_t>(t)], 2);
+        for (int j = 0; j < 2; ++j)
+          other += c.w.saved().routing.place.wish[2 * t + j] != best[static_cast<std::size_t>(j)];
+      }
+      return other;
+    };
+    CHECK(differing() > 0);
+    c.w.ctx().mode = polymoe::run_mode::eval;
+    CHECK(differing() == 0);
+    const matrix soft = softmax_rows(logits_of(c));
+    for (int i = 0; i < 46; ++i)
+      CHECK(as_double(c.plan().gate.get(0, c.plan().slot_of[i])) ==
+            doctest::Approx(soft[static_cast<std::size_t>(i / 2)][static_cast<std::size_t>(c.plan().expert_of[i])])
+                .epsilon(1e-12));
+    const auto report = check_gradients(c);
+    CHECK(report.worst < 1e-6);
+    CHECK(report.flipped < report.checked / 10);
+  };
+  check.operator()<tc_layer>();
+  check.operator()<tc_plan_layer>();
 }
 
 TEST_CASE("a table's expert is served with its weight in the plan") {

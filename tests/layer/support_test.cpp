@@ -434,6 +434,18 @@ static_assert(support<with<by_plan, m037::start::cold, solver::lbfgs>, cpu>() ==
 static_assert(support<with<by_plan, m037::start::cold>, cpu>() == verdict::ok);
 }  // namespace m038
 
+namespace m039 {
+using m037::with;
+using polymoe::score::by_clean_score;
+static_assert(support<with<by_clean_score, m037::start::cold>, cpu>() == verdict::M039_clean_scores_of_plan);
+static_assert(support<with<by_clean_score, m037::start::cold, m038::solver::adam>, cpu>() ==
+              verdict::M039_clean_scores_of_plan);
+struct of_logits : polymoe::spec {
+  using router = polymoe::top_k<2, polymoe::score::noisy_constant<polymoe::score::sinkhorn<by_clean_score>>>;
+};
+static_assert(support<of_logits, cpu>() == verdict::ok);
+}  // namespace m039
+
 namespace m040 {
 struct over_mpi : polymoe::exchange::none {};
 struct bad : polymoe::spec {

@@ -41,6 +41,7 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
     score::gate_dropout<score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>>>) \
   X(A, top_2_sinkhorn, both, top_k<2, score::sinkhorn<>>)                                                              \
   X(A, top_2_sinkhorn_plan, both, top_k<2, score::sinkhorn<score::by_plan>>)                                           \
+  X(A, top_2_sinkhorn_clean, page, top_k<2, score::noisy_constant<score::sinkhorn<score::by_clean_score>>>)            \
   X(A, top_2_transport, both, top_k<2, score::sparse_transport<>>)                                                     \
   X(A, top_2_transport_lbfgs, page, top_k<2, score::sparse_transport<score::solver::lbfgs>>)                           \
   X(A, top_2_transport_newton, page, top_k<2, score::sparse_transport<score::solver::newton>>)                         \

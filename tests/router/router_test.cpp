@@ -173,6 +173,8 @@ TEST_CASE("derivatives of one routed row: noise, temperature, clean scores, seco
         check_row_vjp(top_k<2, score::logit_dropout<>>{}, noise_scale, inverse_temperature, clean);
         check_row_vjp(mixture<score::logit_dropout<>>{}, noise_scale, inverse_temperature, clean);
         check_row_vjp(as_coded{}, noise_scale, inverse_temperature, clean);
+        check_row_vjp(top_k<2, score::logit_dropout<score::noisy_learned<score::sinkhorn<score::by_clean_score>>>>{},
+                      noise_scale, inverse_temperature, clean);
       }
 }
 

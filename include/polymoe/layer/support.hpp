@@ -46,6 +46,7 @@ enum class verdict {
   M036_thresholds_of_rows = 36,
   M037_prices_of_backend = 37,
   M038_gradient_of_plan = 38,
+  M039_clean_scores_of_plan = 39,
   M040_exchange = 40,
 };
 
@@ -177,6 +178,13 @@ inline constexpr bool plan_has_gradient = [] {
   else return true;
 }();
 
+/// False for a router whose plan is made of the row scores, so that those cannot be the clean ones.
+template <class R>
+inline constexpr bool plan_has_clean_scores = [] {
+  if constexpr (requires { R::plan_reads_logits; }) return !weighs_clean_scores<R> || bool(R::plan_reads_logits);
+  else return true;
+}();
+
 /// The verdict on a layer of slots (Soft MoE): the plan is fixed, so most axes are.
 template <class Spec, class Backend>
 consteval verdict support_of_slots() {
@@ -227,6 +235,7 @@ consteval verdict support() {
     if (detail::assigns_another_number<R>) return verdict::M035_assignment_of_one;
     if (carries_prices<R> && !detail::has_prices<Backend>) return verdict::M037_prices_of_backend;
     if (!detail::plan_has_gradient<R>) return verdict::M038_gradient_of_plan;
+    if (!detail::plan_has_clean_scores<R>) return verdict::M039_clean_scores_of_plan;
     if (!detail::router_has_select<R>()) return verdict::M004_router_select;
     if (!detail::router_noise_complete<R>()) return verdict::M018_noise_vjp;
   }
@@ -334,6 +343,8 @@ consteval bool explain() {
                 "polymoe M037: this backend keeps no prices of a transport plan from step to step; use score::start::cold, or polymoe::cpu. See docs/errors.md#M037");
   static_assert(v != verdict::M038_gradient_of_plan,
                 "polymoe M038: score::by_plan needs a plan with a gradient: sparse_transport has one with score::solver::newton and score::softmax inside. Use those, or score::by_score. See docs/errors.md#M038");
+  static_assert(v != verdict::M039_clean_scores_of_plan,
+                "polymoe M039: score::by_clean_score keeps noise out of the row scores, of which sparse_transport makes its plan: the noise would do nothing. Use it with score::sinkhorn, or score::by_score. See docs/errors.md#M039");
   static_assert(v != verdict::M040_exchange,
                 "polymoe M040: Spec::exchange must be polymoe::exchange::none: all experts live in this process, no layer moves rows between processes. See docs/errors.md#M040");
   return true;

@@ -3,6 +3,7 @@
 // Such a score has, beside the row scores (which balance losses and statistics see, and gates unless `weighs_plan`):
 //   using group_plan = void;
 //   static constexpr bool weighs_plan          gates are made of the plan, and gradients flow through it
+//   static constexpr bool weighs_clean_scores  optional: row scores are of the clean logits, the plan of the noisy ones
 //   index kept(units, experts) const           numbers of one group kept for the backward
 //   plan_group(block, cells) const             fills cells.plan; rows of bad units with zeros
 //   plan_group_vjp(block, cells) const         d_plan to d_logits (of the scaled logits), in place; with weighs_plan

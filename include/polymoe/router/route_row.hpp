@@ -51,7 +51,8 @@ template <class Row, int K>
 struct routed_row {
   Row logits;  ///< after prepare
   Row noisy;   ///< after noise and dropout
-  Row noise_std, scaled, scores;
+  Row noise_std, scaled;
+  Row scores;  ///< of `scaled`; of the clean logits for routers that weigh those
   choice<K> chosen;
   bool finite = true;
 };
@@ -61,6 +62,13 @@ template <class Router, class Row>
 POLYMOE_HD Row prepared_logits(const Router& router, const Row& logits) {
   if constexpr (prepares_logits<Router, Row>) return router.prepare(logits);
   else return logits;
+}
+/// The clean logits over the temperature.
+template <class Row>
+POLYMOE_HD Row clean_scaled(const route_values& v, const Row& clean) {
+  using S = typename Row::scalar;
+  const S inverse_tau(v.inverse_temperature);
+  return clean.map([=](S z, int) { return z * inverse_tau; });
 }
 /// The row of `unit` with each element 0 or times 1 / (1 - p).  Noise counts its draws from 0, dropout from 2^63.
 template <class Router, class Row>
@@ -105,7 +113,13 @@ POLYMOE_HD routed_row<Row, choices_of<Router>> route_row(const Router& router, c
     if (v.noise != 0) r.noisy = detail::dropped(router, v, r.noisy, unit);
   const S inverse_tau(v.inverse_temperature);
   r.scaled = v.inverse_temperature == 1.0f ? r.noisy : r.noisy.map([=](S z, int) { return z * inverse_tau; });
-  r.scores = router.scores(r.scaled);
+  if constexpr (weighs_clean_scores<Router>) {
+    // The plan reads the noisy logits, which no score vouches for.
+    r.finite = r.finite && r.scaled.finite();
+    r.scores = router.scores(detail::clean_scaled(v, r.logits));
+  } else {
+    r.scores = router.scores(r.scaled);
+  }
   if constexpr (chooses_in_rows<Router>) {
     if (v.bias) {
       const float* b = v.bias;
@@ -142,13 +156,8 @@ POLYMOE_HD row_info<Row, K> make_row_info(const routed_row<Row, K>& r, const Row
 /// Scores of the clean logits: the same row when nothing was added.
 template <class Router, class Row, int K>
 POLYMOE_HD Row clean_scores_of(const Router& router, const route_values& v, const routed_row<Row, K>& r) {
-  if constexpr (perturbs_logits<Router, Row>) {
-    if (v.noise != 0) {
-      using S = typename Row::scalar;
-      const S inverse_tau(v.inverse_temperature);
-      return router.scores(r.logits.map([=](S z, int) { return z * inverse_tau; }));
-    }
-  }
+  if constexpr (perturbs_logits<Router, Row> && !weighs_clean_scores<Router>)
+    if (v.noise != 0) return router.scores(detail::clean_scaled(v, r.logits));
   return r.scores;
 }
 
@@ -191,15 +200,17 @@ POLYMOE_HD row_vjp<Row> route_row_vjp(const Router& router, const route_values& 
   out.logits = g.logits;
   if (use_clean_scores) {
     bool noisy = false;
-    if constexpr (perturbs_logits<Router, Row>) noisy = v.noise != 0;
+    if constexpr (perturbs_logits<Router, Row> && !weighs_clean_scores<Router>) noisy = v.noise != 0;
     if (noisy)
-      out.logits.add_scaled(inverse_tau,
-                            router.vjp(r.logits.map([=](S z, int) { return z * inverse_tau; }), g.clean_scores));
+      out.logits.add_scaled(inverse_tau, router.vjp(detail::clean_scaled(v, r.logits), g.clean_scores));
     else
       d_scores.add(g.clean_scores);
   }
   Row d_noisy = g.noisy;
-  d_noisy.add_scaled(inverse_tau, router.vjp(r.scaled, d_scores));
+  if constexpr (weighs_clean_scores<Router>)
+    out.logits.add_scaled(inverse_tau, router.vjp(detail::clean_scaled(v, r.logits), d_scores));
+  else
+    d_noisy.add_scaled(inverse_tau, router.vjp(r.scaled, d_scores));
   if constexpr (drops_logits<Router>)
     if (v.noise != 0) d_noisy = detail::dropped(router, v, d_noisy, unit);
   out.logits.add(d_noisy);

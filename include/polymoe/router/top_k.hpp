@@ -29,6 +29,14 @@ inline constexpr bool weighs_plan = [] {
   if constexpr (plans_groups<Router>) return bool(Router::weighs_plan);
   else return false;
 }();
+/// ... or of the scores of the clean logits: noise and dropout move the choice alone.
+template <class Router>
+inline constexpr bool weighs_clean_scores = [] {
+  if constexpr (requires { Router::weighs_clean_scores; })
+    return plans_groups<Router> && bool(Router::weighs_clean_scores);
+  else
+    return false;
+}();
 /// ... and begins with what the last step found, one price for each expert: state of the routing.
 template <class Router>
 inline constexpr bool carries_prices = [] {

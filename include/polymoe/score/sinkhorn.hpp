@@ -10,7 +10,10 @@
 // Where they do not, cells that were too small to be held may come to matter: that iteration works on the potentials f
 // and g, in the log domain, and makes P of them again.
 //
-//   by_score (default)  gates are the inner score, softmax(A); P carries no gradient       (paper C, V-MoE's code)
+//   by_score (default)  gates are the inner score, softmax(A); P carries no gradient       (paper C; V-MoE's code of
+//                       Sinkhorn Expert Choice)
+//   by_clean_score      the same of the logits without noise, which moves the choice alone (V-MoE's code of Sinkhorn
+//                       Token Choice)
 //   by_plan             gates are P; the gradient goes through every iteration that was made (figure 3 of paper C)
 //
 // Use: top_k<K, score::sinkhorn<>> (Sinkhorn Token Choice), expert_choice<score::sinkhorn<>> (Sinkhorn Expert Choice),
@@ -27,12 +30,17 @@ namespace polymoe::inline v0::score {
 
 template <class Weights = by_score, class Inner = softmax>
 struct sinkhorn : Inner {
-  static constexpr const char* name = Weights::weighs_plan ? "sinkhorn<by_plan>" : "sinkhorn";
+  static constexpr const char* name = Weights::weighs_plan    ? "sinkhorn<by_plan>"
+                                      : Weights::weighs_clean ? "sinkhorn<by_clean_score>"
+                                                              : "sinkhorn";
   using group_plan = void;
   static constexpr bool weighs_plan = Weights::weighs_plan;
+  static constexpr bool weighs_clean_scores = Weights::weighs_clean;
 
   int iterations = 20;  ///< at most; 0 gives the row softmax
   float tolerance = 0;  ///< > 0: stop when no column sum differs by more than this share from n / E
+  /// In evaluation no iterations: P is the row softmax, a unit takes its largest logits whatever its group (Megatron).
+  bool greedy_evaluation = false;
 
   static constexpr int most_iterations = 1000;
   void validate() const {
@@ -59,9 +67,10 @@ struct sinkhorn : Inner {
 
     phase::each(b, E, [&](index e) { at.set_g(0, e, S(0)); });
     make_plan(b, at, 0);
+    const int most = a.training || !greedy_evaluation ? iterations : 0;
     int done = 0;
     R spent(0);  // bounds the logarithm of any product of factors since P was made of potentials
-    for (int i = 1; i <= iterations && present > 0; ++i) {
+    for (int i = 1; i <= most && present > 0; ++i) {
       const int from = weighs_plan ? i - 1 : 0, to = weighs_plan ? i : 0;
       // Column row 0: the factor of the column, row 1: its logarithm.
       phase::short_lines(b, E, [&](const auto& team, index e) {

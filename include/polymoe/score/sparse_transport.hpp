@@ -43,6 +43,8 @@ struct sparse_transport : Inner, Solver {
   static constexpr const char* name = Weights::weighs_plan ? "sparse_transport<by_plan>" : "sparse_transport";
   using group_plan = void;
   static constexpr bool weighs_plan = Weights::weighs_plan;
+  static constexpr bool weighs_clean_scores = Weights::weighs_clean;
+  static constexpr bool plan_reads_logits = false;  ///< but the row scores
   static constexpr bool carries_prices = Start::carried;
   /// Whether gradients can flow where gates are made of the plan.
   static constexpr bool plan_has_gradient = Solver::differentiable && std::is_same_v<Inner, softmax>;
