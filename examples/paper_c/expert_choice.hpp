@@ -35,7 +35,7 @@ template <class T, class B>
 typename layer<T, B>::config soft(int capacity, const layer_sizes& z) {
   return with<soft_spec<T>, B>(z, [&](auto& c) {
     c.group_size = z.tokens;  // one image mixes with itself only
-    c.router.slots = std::max<index>(1, (capacity * z.tokens + c.experts / 2) / c.experts);
+    c.router.slots = 0, c.router.factor = static_cast<float>(capacity);
   });
 }
 

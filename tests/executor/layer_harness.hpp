@@ -36,6 +36,7 @@ struct setup {
   index max_units = 0;  ///< units memory is bound for; 0: as many as there are
   index slots = 1;      ///< of an expert, Soft MoE
   double dropout = 0;   ///< of the experts' hidden rows
+  float logit_noise = 0;  ///< its deviation, Soft MoE
   bool may_tie = false; ///< large cases may hold scores that are equal to rounding, and then choices that differ
 };
 
@@ -125,7 +126,7 @@ class both {
     c.dim = s.dim, c.hidden = s.hidden, c.experts = s.experts, c.classes = s.classes, c.unit_rows = s.unit_rows;
     c.group_size = s.group_size, c.padded = s.padded, c.expert_dropout = s.dropout;
     if constexpr (requires { c.capacity.factor; }) c.capacity.factor = s.factor;
-    if constexpr (mixes) c.router.slots = s.slots;
+    if constexpr (mixes) c.router.slots = s.slots, c.router.noise_std = s.logit_noise;
     return c;
   }
 

@@ -24,6 +24,8 @@ struct soft_grouped : soft_spec<float> {
 TEST_CASE("images without lengths") {
   check<soft_spec<double, axis::image, false>>(
       {.units = 34, .experts = 4, .dim = 10, .group_size = 17, .with_bad = true, .seed = 6});
+  check<soft_spec<double, axis::image, false>>(
+      {.units = 34, .experts = 4, .dim = 10, .group_size = 17, .with_bad = true, .seed = 8, .logit_noise = 0.6f});
   check<soft_spec<bf16, axis::image, false>>(
       {.units = 32, .experts = 5, .dim = 16, .group_size = 8, .with_bad = true, .seed = 7});
 }

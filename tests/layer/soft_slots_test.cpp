@@ -51,6 +51,10 @@ want by_hand(Case& c, index group_size, int unit_rows = 1) {
   const index D = c.x.cols, S = static_cast<index>(phi.size()) / D, T = c.x.rows / unit_rows, p = config.router.slots;
   const double factor =
       (normalised ? params.at("router.scale")[0] : 1) * static_cast<double>(1.0f / c.w.step().temperature);
+  const double spread = c.w.ctx().training() ? static_cast<double>(config.router.noise_std * c.w.step().noise) *
+                                                   static_cast<double>(1.0f / c.w.step().temperature)
+                                             : 0;
+  const auto draw = c.w.ctx().draw(polymoe::stream_id("router.noise"));
   want o;
   matrix logit(static_cast<std::size_t>(T), std::vector<double>(static_cast<std::size_t>(S)));
   for (index t = 0; t < T; ++t)
@@ -62,7 +66,8 @@ want by_hand(Case& c, index group_size, int unit_rows = 1) {
         const double m = phi[static_cast<std::size_t>(s * D + j)];
         dot += x * m, xx += x * x, mm += m * m;
       }
-      logit[t][s] = factor * (normalised ? dot / std::sqrt(xx + 1e-6f) / std::sqrt(mm + 1e-6f) : dot);
+      if (spread != 0) logit[t][s] = spread * static_cast<double>(draw.normal(static_cast<std::uint64_t>(t * S + s)));
+      logit[t][s] += factor * (normalised ? dot / std::sqrt(xx + 1e-6f) / std::sqrt(mm + 1e-6f) : dot);
     }
   o.combine = softmax_rows(logit);
   o.dispatch = logit;
@@ -143,6 +148,48 @@ TEST_CASE("Soft MoE: every gradient") {
   layer_case<head_layer> h(head, 10, 6);
   check_by_hand(h, 5);
   CHECK(check_gradients(h).worst < 1e-6);
+}
+
+TEST_CASE("slots = 0: round(n factor / E) slots of an expert, at least one") {
+  const auto slots_of = [](int experts, index tokens, float factor) {
+    auto config = config_of(experts, 0, tokens);
+    config.router.factor = factor;
+    layer_case<soft_layer> c(config, tokens, 17);
+    return static_cast<index>(values_of(c.w).at("router.phi").size()) / 5 / experts;
+  };
+  CHECK(slots_of(4, 10, 1) == 3);  // 2.5 goes up
+  CHECK(slots_of(4, 9, 1) == 2);
+  CHECK(slots_of(4, 9, 2) == 5);
+  CHECK(slots_of(4, 9, 0.1f) == 1);
+  CHECK(slots_of(196, 196, 1) == 1);
+  auto config = config_of(3, 0, 6);
+  config.router.factor = 2;
+  layer_case<soft_layer> some(config, 12, 18), same(config_of(3, 4, 6), 12, 18);
+  some.forward(), same.forward();
+  for (index t = 0; t < 12; ++t) CHECK(some.y.row_same_bits(t, same.y, t));
+}
+
+TEST_CASE("noise on the logits: the definition with the drawn numbers, every gradient, none in evaluation") {
+  const auto check = [&]<class Layer>(index tokens, index units) {
+    auto config = config_of<Layer>(3, 2, tokens);
+    config.router.noise_std = 0.7f;
+    layer_case<Layer> c(config, units, 19, 2);
+    c.w.step().temperature = 1.25f, c.w.step().noise = 0.5f, c.w.step().step = 3;
+    const index group = tokens ? tokens : units;
+    check_by_hand(c, group);
+    const tensor<double> first = c.y;
+    const auto r = check_gradients(c);
+    CHECK(r.worst < 1e-6);
+    CHECK(r.checked > 200);
+    c.w.step().step = 4;
+    check_by_hand(c, group);
+    CHECK_FALSE(c.y.row_same_bits(0, first, 0));
+    c.w.ctx().mode = polymoe::run_mode::eval;
+    check_by_hand(c, group);
+  };
+  check.operator()<soft_layer>(6, 18);
+  check.operator()<plain_layer>(6, 18);
+  check.operator()<batch_layer>(0, 18);
 }
 
 TEST_CASE("whole images as units over the batch: payload blocks are mixed row by row") {
@@ -301,7 +348,15 @@ TEST_CASE("no units, fewer units, and what is refused") {
   c.w.backward(c.dy.get().rows_at(0, 6), c.dx.get().rows_at(0, 6));
   check_by_hand(c, 6);
   CHECK(refuses([&] { c.w.forward(c.x.get().rows_at(0, 7), c.y.get().rows_at(0, 7)); }, {"7 units", "6 tokens"}));
-  CHECK(refuses([] { soft_layer{config_of(3, 0, 6)}; }, {"slots is 0"}));
+  CHECK(refuses([] { soft_layer{config_of(3, -1, 6)}; }, {"slots is -1"}));
+  CHECK(refuses([] { batch_layer{config_of<batch_layer>(3, 0, 0)}; }, {"slots is 0 over the batch"}));
+  auto config = config_of(3, 0, 6);
+  config.router.factor = 0;
+  CHECK(refuses([&] { soft_layer{config}; }, {"factor 0"}));
+  config.router.factor = 1e6f, config.group_size = 2000;
+  CHECK(refuses([&] { soft_layer{config}; }, {"666666667 slots", "1048576"}));
+  config.router.factor = 1, config.router.noise_std = -2;
+  CHECK(refuses([&] { soft_layer{config}; }, {"noise_std is -2"}));
   CHECK(refuses([] { soft_layer{config_of(3, 1, 0)}; }, {"need group_size", "axis::batch"}));
   CHECK(refuses([] { batch_layer{config_of<batch_layer>(3, 1, 4)}; }, {"take group_size 0, it is 4"}));
 }

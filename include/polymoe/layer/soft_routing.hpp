@@ -20,6 +20,7 @@ namespace polymoe::inline v0 {
 template <class M>
 struct slot_parameters {
   param<M> phi, scale;
+  std::uint64_t noise_stream = 0;  ///< id of the stream of the noise on logits
 };
 
 /// What every backend keeps of a call from forward to backward.
@@ -67,6 +68,7 @@ requires(Spec::router::k == mixed_into_slots) class routing<Spec, Backend> : pub
       v.add(own_.scale, "scale", {1, 1}, init_rule::constant(static_cast<double>(config_.router.first_scale)),
             decay::no);
     kernel_.visit(v);
+    v.add_stream(own_.noise_stream, "noise");
   }
 
   index max_slots(index units) const {
@@ -147,20 +149,22 @@ requires(Spec::router::k == mixed_into_slots) class routing<Spec, Backend> : pub
     require(!dr.ptr[0] || (dr.rows == s.plan.tokens && dr.cols == config_.dim), "routing: dr is ", shape_text(dr),
             ", the router input was ", shape_text(s.input));
   }
-  static constexpr index slots_of(const config& c) { return c.experts * c.router.slots; }
+  static constexpr index slots_of(const config& c) {
+    return c.experts * c.router.slots_of_expert(c.group_size, c.experts);
+  }
   static const config& checked(const config& c) {
     require(c.dim >= 1, "routing: dim is ", c.dim, ", it must be at least 1");
     require(c.experts >= 1, "routing: experts is ", c.experts, ", it must be at least 1");
     require(c.experts <= max_experts, "routing: experts is ", c.experts, ", the largest supported number is ",
             max_experts);
     c.router.validate();
-    require(checked_mul(c.experts, c.router.slots, "routing: slots") <= (index{1} << 20), "routing: ", c.experts,
-            " experts of ", c.router.slots, " slots are ", c.experts * c.router.slots, " slots a group, at most ",
-            index{1} << 20, " are supported");
     require(!per_image || c.group_size >= 1, "routing: soft_slots over the tokens of an image need group_size, it is ",
             c.group_size, "; to mix over the batch write axis::batch");
     require(per_image || c.group_size == 0, "routing: soft_slots over the batch take group_size 0, it is ",
             c.group_size, "; to mix over the tokens of an image write axis::image");
+    const index slots = c.router.slots_of_expert(c.group_size, c.experts);
+    require(checked_mul(c.experts, slots, "routing: slots") <= (index{1} << 20), "routing: ", c.experts, " experts of ",
+            slots, " slots are ", c.experts * slots, " slots a group, at most ", index{1} << 20, " are supported");
     return c;
   }
   index group_of(index units) const { return config_.group_size ? config_.group_size : std::max<index>(units, 1); }

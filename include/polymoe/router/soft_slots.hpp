@@ -3,7 +3,8 @@
 //
 //   U_ts     = <x_t, phi_s>                                      plain
 //            = <x_t, phi_s> / (|x_t| |phi_s|), |v| = sqrt(v.v + 1e-6)   normalised (the default, as in V-MoE's code)
-//   L        = scale U / temperature                             scale is learned, only where normalised
+//   L        = (scale U + noise_std eps) / temperature           scale is learned, only where normalised; eps is
+//                                                                normal, in training, by (seed, step, unit, slot)
 //   dispatch = softmax over the units of a group, for each slot
 //   combine  = softmax over all slots, for each unit
 //   input of slot s = sum_t dispatch_ts x_t;   y_t = sum_s combine_ts output_s
@@ -37,10 +38,24 @@ struct soft_slots {
   static constexpr int k = mixed_into_slots;
   static constexpr bool normalised = Normalised;
   using axis = Axis;
-  index slots = 1;           ///< of each expert, in each group
+  index slots = 1;           ///< of each expert, in each group; 0: as many as `factor` says, which needs a group_size
+  float factor = 1.0f;       ///< with slots = 0: slots of all experts over units of a group, as a capacity factor
   float first_scale = 1.0f;  ///< first value of the learned scale
+  float noise_std = 0.0f;    ///< deviation of the noise on the logits, multiplied by step_state::noise
 
-  void validate() const { require(slots >= 1, "soft_slots: slots is ", slots, ", it must be at least 1"); }
+  void validate() const {
+    require(slots >= 0, "soft_slots: slots is ", slots, ", it must not be negative");
+    require(slots > 0 || (factor > 0 && factor <= 1e6f), "soft_slots: factor ", factor, " is outside (0, ", 1e6f, "]");
+    require(slots > 0 || std::is_same_v<Axis, polymoe::axis::image>, "soft_slots: slots is ", slots,
+            " over the batch, whose size is no setting; write their number");
+    require(noise_std >= 0, "soft_slots: noise_std is ", noise_std, ", it must not be negative");
+  }
+  /// Slots of an expert: round(n factor / E), at least 1, where `slots` does not say   (V-MoE's code).
+  constexpr index slots_of_expert(index group_size, index experts) const {
+    if (slots > 0) return slots;
+    const double exact = static_cast<double>(factor) * static_cast<double>(group_size) / static_cast<double>(experts);
+    return exact < 1.5 ? 1 : static_cast<index>(exact + 0.5);
+  }
 };
 
 }  // namespace polymoe

@@ -76,6 +76,8 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with
     s.inverse_temperature = inverse_temperature_of(step);
     plan_type& p = s.plan;
     p.input = r, p.products = &products_, p.phi = packed_, p.phi_back = packed_back_, p.factor = factor_of(own, s);
+    p.spread = c.training() ? R(g.router.noise_std * step.noise) * R(s.inverse_temperature) : R(0);
+    p.draw = c.draw(own.noise_stream);
     p.pieces = static_cast<int>(g.group_size ? 1 : plan_type::pieces_of(r.rows));
     if constexpr (normalised)
       parallel_rows(c.stream, slots_, 64, [&](index first, index n, worker&) {
@@ -183,9 +185,8 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with
   /// The softmax of a unit over all slots: whether the unit is bad, what the plan keeps, its share of the statistics.
   /// Its row of U becomes logits.
   void unit_softmax(const plan_type& p, index unit, view<C> row, view<C> weight, double* stats) const {
-    const C factor = p.factor;
     const index S = slots_;
-    simd::each(S, [&](index i) { row.set(0, i, factor * row.get(0, i)); });
+    p.with_logits(unit, [&](auto logit) { simd::each(S, [&](index i) { row.set(0, i, logit(row.get(0, i), i)); }); });
     // x - x is zero for numbers and NaN for everything else.
     const C spread = simd::sum<C>(S, [&](index i) { return row.get(0, i) - row.get(0, i); });
     p.bad[unit] = !math::is_finite(spread);

@@ -3,8 +3,9 @@
 // The matrices themselves are formed where they are used, a tile of units at a time, in the private memory of a worker:
 //
 //   U_ts        = <x_t, phi_s> / (|x_t| |phi_s|)                (without the lengths where the router is plain)
-//   combine_ts  = exp(factor U_ts - unit_top_t) unit_share_t    share: one over the sum of the exponentials
-//   dispatch_ts = exp(factor U_ts - slot_top_s) slot_share_s
+//   L_ts        = factor U_ts + spread eps_ts                   the noise is drawn anew wherever L is needed
+//   combine_ts  = exp(L_ts - unit_top_t) unit_share_t           share: one over the sum of the exponentials
+//   dispatch_ts = exp(L_ts - slot_top_s) slot_share_s
 //
 // so that no call holds more of them than `tile` units times S slots a worker.  Forming U costs one product each time.
 // Every user cuts units into the same tiles, so all see the same bits.
@@ -54,6 +55,8 @@ struct slot_plan : slot_layout {
   const std::byte* phi = nullptr;  ///< packed
   const std::byte* phi_back = nullptr;
   C factor{};           ///< scale / temperature
+  R spread{};           ///< deviation of the noise on logits, 0: none
+  random_stream draw{};
   view<C> unit_length;  ///< [1, T] 1 / |x_t|, without memory where the router is plain
   view<C> slot_length;  ///< [1, S] 1 / |phi_s|, likewise
   view<R> unit_top;     ///< [1, T]
@@ -109,21 +112,34 @@ struct slot_plan : slot_layout {
       simd::each(u.cols, [&](index i) { row.set(0, i, row.get(0, i) * length * of_slot.get(0, i)); });
     }
   }
+  /// f(logit) where logit(u, i) is L of unit t and slot i from their U.
+  template <class F>
+  void with_logits(index t, F f) const {
+    const C scale = factor;
+    if (spread == R(0)) return f([scale](const C& u, index) { return scale * u; });
+    const auto first = static_cast<std::uint64_t>(t) * static_cast<std::uint64_t>(group_slots());
+    f([scale, first, deviation = spread, stream = draw](const C& u, index i) {
+      return scale * u + C(deviation * static_cast<R>(stream.normal(first + static_cast<std::uint64_t>(i))));
+    });
+  }
   /// Row t of the combine matrix from U's.
   template <class W>
   void combine_row(index t, view<const C> u, view<W> to) const {
-    const C scale = factor, share = unit_share.get(0, t);
+    const C share = unit_share.get(0, t);
     const R top = unit_top.get(0, t);
-    simd::each(u.cols, [&](index i) { to.set(0, i, shifted_exp(scale * u.get(0, i), top) * share); });
+    with_logits(t, [&](auto logit) {
+      simd::each(u.cols, [&](index i) { to.set(0, i, shifted_exp(logit(u.get(0, i), i), top) * share); });
+    });
   }
   /// Row t of the dispatch matrix from U's.
   template <class W>
   void dispatch_row(index t, view<const C> u, view<W> to) const {
-    const C scale = factor;
     const view<R> top = slot_top.rows_at(t / group_size, 1);
     const view<C> share = slot_share.rows_at(t / group_size, 1);
-    simd::each(u.cols,
-               [&](index i) { to.set(0, i, shifted_exp(scale * u.get(0, i), top.get(0, i)) * share.get(0, i)); });
+    with_logits(t, [&](auto logit) {
+      simd::each(u.cols,
+                 [&](index i) { to.set(0, i, shifted_exp(logit(u.get(0, i), i), top.get(0, i)) * share.get(0, i)); });
+    });
   }
 
   /// Both matrices; allocates.  Uses the call's scratch, as the router's forward does.

@@ -209,12 +209,14 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cuda_dev
                      rounds ? reinterpret_cast<T*>(parts_) : nullptr, index{products_type::parts});
   }
 
-  void forward(context<cuda_device>& c, const config&, const parameters& own, view<const T> r, memory& s) const {
+  void forward(context<cuda_device>& c, const config& g, const parameters& own, view<const T> r, memory& s) const {
     plan_type& p = s.plan;
     p.input = r;
     for (view<T>* v : {&p.finite, &p.dispatch, &p.combine}) v->rows = r.rows;
     for (view<C>* v : {&s.u, &s.d_dispatch, &s.d_combine}) v->rows = r.rows;
     s.softmax.u = s.u, s.softmax.step = c.step;
+    s.softmax.noise_std = c.training() ? g.router.noise_std : 0.0f;
+    s.softmax.random = c.random, s.softmax.noise_stream = own.noise_stream;
     if constexpr (normalised)
       s.softmax.scale = own.scale.value.ptr[0], s.softmax.slot_length = reinterpret_cast<const C*>(lengths_);
     if (r.rows == 0) return count(c, s, 0);

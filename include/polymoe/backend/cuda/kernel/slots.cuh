@@ -2,6 +2,7 @@
 //
 //   U          = r phi^T                      a product before (dispatch/slots.cuh)
 //   L_ts       = factor U_ts |r_t|^-1 |phi_s|^-1        factor = scale / temperature; plain routers have no lengths
+//              + spread eps_ts                          noise of the call, drawn anew wherever L is formed
 //   dispatch   = softmax of L over the units of a group, combine = softmax of L over all slots
 //
 // A block owns the units of a group, or one piece of them where groups are long.  Warps first take rows: length of the
@@ -18,6 +19,17 @@
 namespace polymoe::inline v0 {
 namespace backend {
 
+/// Noise on the logits of a call: none, or normal numbers by (unit, slot).
+template <class C>
+struct slot_noise {
+  C spread = C(0);
+  random_stream draw{};
+  index slots = 0;
+  POLYMOE_DEVICE C added_to(C logit, index t, index s) const {
+    return spread == C(0) ? logit : logit + spread * C(draw.normal(static_cast<std::uint64_t>(t * slots + s)));
+  }
+};
+
 /// What dispatch and combine are made of, in the backend's memory.
 template <class C>
 struct slot_softmax {
@@ -30,12 +42,22 @@ struct slot_softmax {
   C* unit_share = nullptr;         ///< [T] 1 / sum of exp(L - top)
   C* slot_top = nullptr;           ///< [G, S] the same over a group's units
   C* slot_share = nullptr;         ///< [G, S]
+  float noise_std = 0;             ///< of the logits; 0 in evaluation
+  random_root random{};
+  std::uint64_t noise_stream = 0;
 
   POLYMOE_DEVICE C inverse_temperature() const { return C(step ? 1.0f / step->temperature : 1.0f); }
   POLYMOE_DEVICE C factor() const { return scale ? *scale * inverse_temperature() : inverse_temperature(); }
   POLYMOE_DEVICE C cosine(index t, index s) const {
     const C x = u.row(t)[s];
     return unit_length ? x * unit_length[t] * slot_length[s] : x;
+  }
+  POLYMOE_DEVICE slot_noise<C> noise(index slots) const {
+    if (noise_std == 0) return {};
+    const step_state s = step ? *step : step_state{};
+    return {C(noise_std * s.noise) * inverse_temperature(),
+            random.stream(noise_stream, static_cast<std::uint64_t>(s.step) << 20 | static_cast<std::uint64_t>(s.micro)),
+            slots};
   }
 };
 
@@ -95,6 +117,7 @@ struct slot_block {
   const slot_softmax_args<T>& a;
   index group, first, count, slots;
   C factor;
+  slot_noise<C> noise;
   C* held;    ///< [count, S] or null
   C* shared;  ///< [2, threads]
 
@@ -107,12 +130,14 @@ struct slot_block {
     first = begin + at, count = n - at < 0 ? 0 : n - at < each ? n - at : each;
     slots = a.plan.group_slots();
     factor = a.softmax.factor();
+    noise = a.softmax.noise(slots);
     held = a.held ? device::shared<C>() : nullptr;
     shared = device::shared<C>() + (a.held ? each * slots : 0);
   }
-  POLYMOE_DEVICE C logit(index r, index s) const {
-    return held ? held[r * slots + s] : factor * a.softmax.cosine(first + r, s);
+  POLYMOE_DEVICE C formed_logit(index t, index s) const {
+    return noise.added_to(factor * a.softmax.cosine(t, s), t, s);
   }
+  POLYMOE_DEVICE C logit(index r, index s) const { return held ? held[r * slots + s] : formed_logit(first + r, s); }
 
   // ---- rows -------------------------------------------------------------------------------------------------------
 
@@ -149,7 +174,7 @@ struct slot_block {
     C weighted(0), second = -C(__builtin_inff());  // sum of exp(L - top) (L - top)
     bool finite = true;
     for (index s = device::lane(); s < slots; s += 32) {
-      const C x = factor * a.softmax.cosine(t, s);
+      const C x = formed_logit(t, s);
       if (held) held[r * slots + s] = x;
       finite = finite && math::is_finite(x);
       const C before = mine.top, sum = mine.sum;
@@ -333,6 +358,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
   const slot_softmax<C>& m = a.softmax;
   const index S = a.plan.group_slots(), begin = index{device::block_index().x} * slot_tile_units;
   const C factor = m.factor();
+  const slot_noise<C> noise = m.noise(S);
   C total(0);
   for (index t = begin + device::warp(); t < begin + slot_tile_units && t < a.plan.tokens; t += move_warps) {
     if (a.plan.bad[t]) {
@@ -344,10 +370,10 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
     const index at = t / a.plan.group_size * S;
     C dot(0), with_u(0);
     for (index s = device::lane(); s < S; s += 32)
-      dot += math::exp(factor * m.cosine(t, s) - unit_top) * unit_share * a.d_combine.row(t)[s];
+      dot += math::exp(noise.added_to(factor * m.cosine(t, s), t, s) - unit_top) * unit_share * a.d_combine.row(t)[s];
     dot = warp_group{}.sum(dot);
     for (index s = device::lane(); s < S; s += 32) {
-      const C u = m.cosine(t, s), x = factor * u;
+      const C u = m.cosine(t, s), x = noise.added_to(factor * u, t, s);
       const C d =
           math::exp(x - unit_top) * unit_share * (a.d_combine.row(t)[s] - dot) +
           math::exp(x - m.slot_top[at + s]) * m.slot_share[at + s] * (a.d_dispatch.row(t)[s] - a.slot_dot[at + s]);
