@@ -47,12 +47,14 @@ inline std::vector<double> numbers(const std::string& name, index n, double scal
 /// Overwrites the parameters with those of the case.
 template <class Workspace>
 void fill_parameters(Workspace& w, const std::string& name_of_case) {
+  std::vector<double> values = w.values_on_host();
   for (const param_entry& e : w.entries()) {
     const bool bias = e.name.size() >= 4 && e.name.compare(e.name.size() - 4, 4, "bias") == 0;
     const bool norm = e.name.find("norm") != std::string::npos, router = e.name.find("router") != std::string::npos;
     const double scale = bias || norm ? 0.25 : (router ? 1.0 : 0.5);
-    numbers(name_of_case + "/" + e.name, w.values().ptr[0] + e.offset, e.size, scale, norm && !bias ? 1.0 : 0.0);
+    numbers(name_of_case + "/" + e.name, values.data() + e.offset, e.size, scale, norm && !bias ? 1.0 : 0.0);
   }
+  w.set_values(values);
   w.refresh();
 }
 
@@ -113,8 +115,8 @@ class golden {
   }
   /// All parameters, or all their gradients.
   template <class Workspace>
-  void check_all(const std::string& what, const Workspace& w, const double* flat) {
-    for (const param_entry& e : w.entries()) check_tensor(what + ":" + e.name, flat + e.offset, e.size);
+  void check_all(const std::string& what, const Workspace& w, const std::vector<double>& flat) {
+    for (const param_entry& e : w.entries()) check_tensor(what + ":" + e.name, flat.data() + e.offset, e.size);
   }
   /// Nothing PyTorch has is missing here.
   void check_complete() const {
@@ -125,6 +127,28 @@ class golden {
   static constexpr int samples = 6;
   std::map<std::string, std::vector<double>> lines_;
   std::set<std::string> used_;
+};
+
+/// Numbers in the memory of backend B, at first those of a vector.
+template <class B, class N>
+class numbers_on {
+ public:
+  using stream = typename B::stream;
+  numbers_on(const stream& s, const std::vector<N>& from) : size_(static_cast<index>(from.size())), block_(from.size() * sizeof(N)) {
+    put(s, from);
+  }
+  void put(const stream& s, const std::vector<N>& from) { B::memory::write(s, block_.data(), from.data(), block_.size()); }
+  std::vector<N> host(const stream& s) const {
+    std::vector<N> to(static_cast<std::size_t>(size_));
+    B::memory::read(s, to.data(), block_.data(), block_.size());
+    return to;
+  }
+  N* data() const { return static_cast<N*>(block_.data()); }
+  view<N> rows(index n) const { return {data(), n, size_ / n}; }
+
+ private:
+  index size_;
+  owned_block<typename B::memory> block_;
 };
 
 }  // namespace polymoe
