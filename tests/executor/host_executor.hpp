@@ -43,6 +43,8 @@ class scope {
   settings before_;
 };
 
+/// How many kernels have run on this thread.
+inline index launches() { return detail::machine::of_this_thread().launches; }
 /// What the last launch of this thread did.
 inline const statistics& last_launch() { return detail::machine::of_this_thread().last; }
 

@@ -34,6 +34,9 @@ struct noisy_head : small_spec<float> {
 };
 }  // namespace
 TEST_CASE("mixtures and heads on CUDA") {
+#if !defined(__CUDACC__)
+  compare_launches<mixture_spec<float>>();
+#endif
   both<mixture_spec<float>>({.units = 33, .experts = 5, .with_bad = true, .seed = 7});
   both<mixture_spec<bf16>>({.units = 33, .experts = 3, .dim = 32, .seed = 8});
   both<mixture_head>({.units = 21, .experts = 4, .classes = 7, .seed = 9});

@@ -263,4 +263,40 @@ class both {
   }
 };
 
+#if !defined(__CUDACC__)  // only the executor counts launches
+/// What describe() says of the router's launches, and of `sorts` sorts, against the launches of a training call: with
+/// grid barriers, and on a device without cooperative launches.
+template <class Spec>
+void compare_launches(const std::string& sorts = "", index group_size = 0) {
+  using Layer = polymoe::layer<Spec, cuda>;
+  using T = typename Spec::scalar;
+  constexpr index units = 70, dim = 16;
+  typename Layer::config c;
+  c.dim = dim, c.hidden = 8, c.experts = 6, c.group_size = group_size;
+  std::string forward[2], backward, text;
+  for (const bool cooperative : {true, false}) {
+    polymoe::executor::settings limits;
+    if (!cooperative) limits.blocks_per_multiprocessor = 0;
+    const polymoe::executor::scope with(limits);
+    polymoe::workspace<Layer> w(Layer(c), {.max_rows = units});
+    const tensor<T> x(units, dim, 1);
+    tensor<T> dx(units, dim);
+    auto& saved = w.saved().routing;
+    const auto launches = [](auto call) {
+      const index before = polymoe::executor::launches();
+      call();
+      return std::to_string(polymoe::executor::launches() - before);
+    };
+    forward[cooperative] = launches([&] { w.module().router().forward(w.ctx(), x, saved); });
+    w.module().router().open_backward(w.ctx(), saved);
+    backward = launches([&] { w.module().router().backward(w.ctx(), dx, saved); });
+    text = w.module().describe();
+  }
+  const std::string want = "router launches " + forward[1] + sorts + " forward (" + forward[0] + sorts +
+                           " without grid barriers), " + backward + " backward";
+  INFO(text);
+  CHECK_MESSAGE(text.find(want) != text.npos, want);
+}
+#endif
+
 }  // namespace layer_test

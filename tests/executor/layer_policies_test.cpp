@@ -67,3 +67,40 @@ TEST_CASE("a custom router on CUDA learns the example's task as on the CPU") {
   for (std::size_t i = 0; i < host.size(); ++i) CHECK(device[i] == doctest::Approx(host[i]).epsilon(1e-4));
   CHECK(device.back() < 0.9 * device.front());
 }
+
+#if !defined(__CUDACC__)
+TEST_CASE("describe() counts the router's launches: by position, by sorted priorities, with rerouting") {
+  compare_launches<bounded_spec<float, overflow::fallback>>();
+  compare_launches<bounded_spec<float, overflow::drop, priority::gate>>(" + 1 sort", 32);
+  compare_launches<bounded_spec<double, overflow::drop, priority::probability>>(" + 1 sort");
+  compare_launches<bounded_spec<double, overflow::drop, priority::probability>>(" + 2 sorts", 32);
+  compare_launches<bounded_spec<float, overflow::reroute<2>>>();
+}
+TEST_CASE("a launch that is refused names kernel, grid and the layer's recipe") {
+  using Layer = polymoe::layer<bounded_spec<float, overflow::fallback>, cuda>;
+  polymoe::workspace<Layer> w(Layer({.dim = 16, .hidden = 8, .experts = 6, .group_size = 16}), {.max_rows = 80});
+  const tensor<float> x(80, 16, 1);
+  tensor<float> y(80, 16);
+  const auto refused = [&](const polymoe::executor::settings& limits, auto call, const std::string& why) {
+    const polymoe::executor::scope with(limits);
+    std::string text;
+    try {
+      call();
+    } catch (const polymoe::error& e) {
+      text = e.what();
+    }
+    INFO(text);
+    CHECK(text.find(why) != text.npos);
+    CHECK(text.find("; in layer: D=16 H=8 E=6 K=2, unit ") != text.npos);
+    CHECK(text.find("overflow fallback") != text.npos);
+  };
+  polymoe::executor::settings limits;
+  limits.multiprocessors = limits.blocks_per_multiprocessor = 1;
+  refused(limits, [&] { w.forward(x, y); }, "route_forward: a cooperative grid of 5 blocks, the device holds 1");
+  w.forward(x, y);
+  limits.shared_limit = 0;
+  refused(limits, [&] { w.backward(y, {}); }, ": launch of grid ");
+  CHECK_THROWS_WITH_AS(w.forward(tensor<float>(80, 12), y), "layer: x is [80, 12], the layer was built for dim 16",
+                       polymoe::error);
+}
+#endif

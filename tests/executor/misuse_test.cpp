@@ -107,7 +107,7 @@ TEST_CASE("executor: misuse is found and named") {
     CHECK(holds(report(-1), "misuse: block 1025 x 1 x 1"));
     shape.block = 32;
     shape.shared = 300000;
-    CHECK(holds(report(-1), "misuse: 300000 bytes of shared memory, the device has 232448"));
+    CHECK(holds(report(-1), "misuse: launch of grid 1 x 1 x 1, 300000 bytes of shared memory, the device has 232448"));
     shape.grid = -1;
     CHECK(holds(report(-1), "misuse: grid -1 x 1 x 1"));
   }

@@ -152,6 +152,15 @@ class working_layer {
     require(Unit::block || c.unit_rows == 1, "layer: unit_rows is ", c.unit_rows, ", a token unit has 1 row");
     return c;
   }
+  /// work(); what it throws then names this layer's recipe, as a refused launch knows its kernel and its grid alone.
+  template <class Work>
+  void named(Work work) const {
+    try {
+      work();
+    } catch (const error& e) {
+      throw error(std::string(e.what()) + "; in " + describe());
+    }
+  }
 
   config config_;
   routing_type routing_;
@@ -188,26 +197,30 @@ void working_layer<Spec, Backend>::forward(context<Backend>& c, view<const T> x,
   require(x.rows <= s.routing.max_units * config_.unit_rows, "layer: x is ", shape_text(x), ", memory was bound for ",
           s.routing.max_units * config_.unit_rows, " rows");
   require(y.rows == x.rows && y.cols == out_cols(), "layer: y is ", shape_text(y), ", it should be [", x.rows, ", ", out_cols(), "]");
-  if constexpr (Unit::block) {
-    const view<T> pooled = s.pooled.rows_at(0, x.rows / config_.unit_rows);
-    pool_units<Unit>(c, x, config_.unit_rows, pooled);
-    routing_.forward(c, pooled, s.routing);
-  } else {
-    routing_.forward(c, x, s.routing);
-  }
-  apply_.forward(c, x, s.routing.plan, y, s.apply);
+  named([&] {
+    if constexpr (Unit::block) {
+      const view<T> pooled = s.pooled.rows_at(0, x.rows / config_.unit_rows);
+      pool_units<Unit>(c, x, config_.unit_rows, pooled);
+      routing_.forward(c, pooled, s.routing);
+    } else {
+      routing_.forward(c, x, s.routing);
+    }
+    apply_.forward(c, x, s.routing.plan, y, s.apply);
+  });
 }
 
 template <class Spec, class Backend>
 void working_layer<Spec, Backend>::backward(context<Backend>& c, view<const T> dy, view<T> dx, saved& s) const {
-  view<T> dr = dx;
-  if constexpr (Unit::block) dr = dx.ptr[0] ? s.d_pooled.rows_at(0, s.routing.plan.tokens) : view<T>{};
-  routing_.open_backward(c, s.routing, dr, !Unit::block);
-  apply_.backward(c, dy, s.routing.plan, s.routing.d_plan(), dx, s.apply);
-  routing_.backward(c, dr, s.routing, !Unit::block);
-  if constexpr (Unit::block) {
-    if (dx.ptr[0]) spread_units<Unit, T>(c, dr, config_.unit_rows, dx);
-  }
+  named([&] {
+    view<T> dr = dx;
+    if constexpr (Unit::block) dr = dx.ptr[0] ? s.d_pooled.rows_at(0, s.routing.plan.tokens) : view<T>{};
+    routing_.open_backward(c, s.routing, dr, !Unit::block);
+    apply_.backward(c, dy, s.routing.plan, s.routing.d_plan(), dx, s.apply);
+    routing_.backward(c, dr, s.routing, !Unit::block);
+    if constexpr (Unit::block) {
+      if (dx.ptr[0]) spread_units<Unit, T>(c, dr, config_.unit_rows, dx);
+    }
+  });
 }
 
 template <class Spec, class Backend>
@@ -236,6 +249,8 @@ std::string working_layer<Spec, Backend>::describe() const {
   for (int i = 0; i < B::terms; ++i) s << (i ? " + " : " ") << config_.balance.weight_of(i) << " " << B::name_of(i);
   if (B::terms == 0) s << " none";
   s << "; " << routing_type::plan_text(config_.padded) << ", products " << routing_type::Kernel::products() << " on backend " << Backend::name << ", exchange " << Spec::exchange::name;
+  if constexpr (requires { routing_type::Kernel::launches(routing_.settings()); })
+    s << ", router launches " << routing_type::Kernel::launches(routing_.settings());
   s << ", saved " << Spec::save::name << (apply_type::keeps_output ? "" : " without outputs");
   if (const std::string how = apply_.describe_products(); !how.empty()) s << ", experts by " << how;
   return s.str();

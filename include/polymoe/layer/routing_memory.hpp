@@ -109,6 +109,7 @@ namespace backend {
 ///   commit(c, parameters, rate)
 ///   adapt(c, parameters, config), commit_prices(c, parameters)   with balance losses that adapt, with prices
 ///   products()                         name of the library or engine of dense products
+///   launches(config)                   optional: kernels a training call launches, in words
 ///   stats(c, memory), values(c, memory), plan(c, memory)   what a call did, readable by the host
 template <class Spec, class Backend>
 class router_kernel;

@@ -380,10 +380,14 @@ inline int multiprocessors() {
   detail::check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "multiprocessor count");
   return count;
 }
-/// Largest grid of a cooperative launch of `kernel`.  For use at bind: it asks the driver.
+/// Largest grid of a cooperative launch of `kernel`; 0 where the device has no such launches.  For use at bind: it asks
+/// the driver.
 template <class... Params>
 int max_cooperative_blocks(void (*kernel)(Params...), int threads, std::size_t shared_bytes) {
-  int each = 0;
+  int device = 0, each = 0;
+  detail::check(cudaGetDevice(&device), "cudaGetDevice");
+  detail::check(cudaDeviceGetAttribute(&each, cudaDevAttrCooperativeLaunch, device), "cooperative launches");
+  if (each == 0) return 0;
   const void* entry = reinterpret_cast<const void*>(kernel);
   if (shared_bytes > 48 * 1024)
     detail::check(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize,

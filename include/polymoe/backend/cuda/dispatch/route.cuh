@@ -94,15 +94,20 @@ std::size_t route_workspace_bytes(const sparse_plan<C>& plan, const route_sort& 
   return dry.used() + detail::route_sort_bytes<Router, Capacity, Balance>(plan, sort);
 }
 
+/// Sorts of a forward call.  Keys of double scores leave no room for the group, which then takes a second sort.
+template <class Router, class Capacity, class C = float>
+constexpr int route_sorts(bool several_groups = true) {
+  if (!route_schedule<Router, Capacity>::ordered) return 0;
+  return !group_in_key<C> && several_groups ? 2 : 1;
+}
 /// Launches of a forward call, without those inside a sort: cooperative, or one per step.
 template <class Router, class Capacity, class C = float>
-constexpr int route_launches(bool cooperative) {
+constexpr int route_launches(bool cooperative, bool several_groups = true) {
   using schedule = route_schedule<Router, Capacity>;
-  // Double scores of several groups take a second key.
-  const int sorting = schedule::ordered && !group_in_key<C> ? 1 : 0;
+  const int keys = route_sorts<Router, Capacity, C>(several_groups) == 2;  // of the second sort
   // The launches that the cooperative one is cut into by what stands between its steps.
   const int parts = 1 + (schedule::plans || schedule::picked) + schedule::ordered;
-  return (cooperative ? parts : schedule::steps) + sorting + schedule::plans + schedule::picked;
+  return (cooperative ? parts : schedule::steps) + keys + schedule::plans + schedule::picked;
 }
 /// Launches of a backward call: rows, products, sum of the pieces; before them the gates and the way back of a plan
 /// that gates are made of.

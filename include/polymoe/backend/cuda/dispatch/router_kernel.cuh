@@ -53,8 +53,20 @@ class router_kernel<Spec, cuda_device> {
     int cooperative_blocks = 0, plan_blocks = 0;
     std::shared_ptr<host_copy> host;
   };
+  /// The router's own; those of experts are the experts' to tell.
   static const char* products() {
-    return std::is_same_v<T, bf16> ? "grouped kernel (bf16 matrix instructions)" : "grouped kernel (multiply-adds)";
+    return sizeof(C) == 4 ? "of the router by multiply-adds in float" : "of the router by multiply-adds in double";
+  }
+  /// Kernels that a training call launches; a sort is the library's and counted by itself.
+  static std::string launches(const config& g) {
+    const bool groups = g.group_size > 0;
+    const auto forward = [&](bool cooperative) {
+      std::string text = std::to_string(route_launches<Router, Capacity, C>(cooperative, groups) + carries_prices<Router>);
+      if (const int sorts = route_sorts<Router, Capacity, C>(groups)) text += " + " + std::to_string(sorts) + (sorts == 1 ? " sort" : " sorts");
+      return text;
+    };
+    return forward(true) + " forward (" + forward(false) + " without grid barriers), " +
+           std::to_string(route_backward_launches<Router>()) + " backward";
   }
 
   router_kernel() = default;
@@ -65,6 +77,7 @@ class router_kernel<Spec, cuda_device> {
   template <class V>
   void visit(V&) {}  // logits read the parameters themselves
   void bind(binder<cuda_device>& b, memory& s, index max_units, [[maybe_unused]] const config& g) const {
+    device::require_image();  // for callers with a stream of their own, who make no runtime
     if constexpr (!schedule::picked) {
       const index choices = max_units * (schedule::mixture ? 1 : schedule::K);
       s.wish = b.saved.template take_raw<int>(choices), s.position = b.saved.template take_raw<int>(choices);
