@@ -12,12 +12,13 @@ inline void look_up_labels(context<cuda_device>& c, std::span<const std::int32_t
                            int* to) {
   const index units = static_cast<index>(labels.size()) * per_row;
   if (units == 0) return;
+  constexpr int threads = 128;
   device::launch({.kernel = "look up labels",
-                  .grid = static_cast<int>(std::min<index>(ceil_div(units, 128), index{c.stream.blocks} * 8)),
-                  .block = 128,
+                  .grid = static_cast<int>(std::min<index>(ceil_div(units, threads), index{c.stream.blocks} * 8)),
+                  .block = threads,
                   .shared = 0,
                   .stream = c.stream.handle},
-                 kernel::look_up_labels_kernel, labels.data(), units, table, per_row, to);
+                 kernel::look_up_labels_kernel<threads>, labels.data(), units, table, per_row, to);
 }
 
 /// Measures the scratch of softmax_cross_entropy: a loss and a hit per row.

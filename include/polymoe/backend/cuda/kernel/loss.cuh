@@ -8,9 +8,10 @@ namespace polymoe::inline v0 {
 namespace backend::kernel {
 
 /// to[u] = table[labels[u / per_row]] for units * per_row numbers.
-POLYMOE_KERNEL inline void POLYMOE_LAUNCH_BOUNDS(128)
+template <int Threads>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
     look_up_labels_kernel(const std::int32_t* labels, index units, const int* table, index per_row, int* to) {
-  for (index u = device::block_rank() * 128 + device::thread_rank(); u < units; u += device::grid_size().volume() * 128)
+  for (index u = device::block_rank() * Threads + device::thread_rank(); u < units; u += device::grid_size().volume() * Threads)
     to[u] = table[labels[u / per_row]];
 }
 
