@@ -176,6 +176,12 @@ function(polymoe_quick_cuda target)
   endif()
 endfunction()
 
+# polymoe_warn_spills(<target>): a kernel of its CUDA sources that spills registers is a warning of the assembler, so where
+# warnings are errors an error (tests/cuda/planted/spill.cu is one).  Nothing where only PTX is made.
+function(polymoe_warn_spills target)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANG_AND_ID:CUDA,NVIDIA>:-Xptxas=-warn-spills>)
+endfunction()
+
 # polymoe_marker(<out> <file> <word>): the rest of the first line "// <word>: <rest>" of a source file, or "".
 function(polymoe_marker out file word)
   file(STRINGS "${file}" lines REGEX "^// ${word}: " LIMIT_COUNT 1)

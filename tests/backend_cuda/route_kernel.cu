@@ -1,3 +1,4 @@
+// arch: sm_80
 // Compiles the router for the GPU: every row tier of a plain router, noise with balance losses, a mixture.
 #include <polymoe/cuda.cuh>
 

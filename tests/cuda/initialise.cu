@@ -1,5 +1,6 @@
-// Compiles first values of parameters for the GPU: Thrust's tabulate on the caller's stream.
-#include <polymoe/backend/cuda/dispatch/initialise.cuh>
+// Compiles first values of parameters for the GPU: Thrust's tabulate on the caller's stream.  And a layer that
+// route_sorted.cu has too (linked.cuh).
+#include "linked.cuh"
 
 namespace polymoe {
 
@@ -7,5 +8,7 @@ template void first_values_on_device<float>(const cuda::stream&, const std::vect
                                             std::uint64_t);
 template void first_values_on_device<double>(const cuda::stream&, const std::vector<param_entry>&, view<double>,
                                              std::uint64_t);
+
+linked::answer linked::of_initialise() { return run_layer(); }
 
 }  // namespace polymoe

@@ -1,8 +1,8 @@
-// Compiles the router with an ordered priority, and with it the only file of the router that includes CUB.
+// Compiles the router with an ordered priority, and with it the only file of the router that includes CUB.  And a layer
+// that initialise.cu has too (linked.cuh).
 // arch: sm_80
 // spills: yes
-#include <polymoe/backend/cuda/dispatch/sort.cuh>
-#include <polymoe/cuda.cuh>
+#include "linked.cuh"
 
 namespace polymoe {
 using router = top_k<2, score::softmax>;
@@ -17,4 +17,6 @@ std::size_t launch_sorted(device::stream_handle s, const route_args<bf16>& a, co
   route_forward_cuda<router, by_probability, none, combine::renormalised<>, 32>(s, {}, {}, {}, d, sort);
   return route_workspace_bytes<limited, by_gate, none>(a.plan, sort);
 }
+
+linked::answer linked::of_sorted() { return run_layer(); }
 }  // namespace polymoe
