@@ -34,10 +34,10 @@ struct options {
 
 constexpr const char* help =
     "gpu_bench [--rows R1,R2,...] [--capacities LIST] [--routings LIST] [--seconds S] [--soft yes|no] [--json FILE]\n"
-    "  --rows        R1 R2 R3 R4 (general) V1 V2 V3 (vision), or TxDxHxExK with K 1, 2 or 4; default: all seven\n"
+    "  --rows        R1 to R4 (general), V1 to V7 (vision), or TxDxHxExK with K 1, 2 or 4; default: all eleven\n"
     "  --capacities  of unlimited,1.0,padded (1.0 with products by cuBLASLt); default: all\n"
     "  --routings    of uniform,zipf; default: both\n"
-    "  --soft        also Soft MoE, rows S1 to S3; default: yes\n"
+    "  --soft        also Soft MoE, rows S1 to S7; default: yes\n"
     "  --seconds     GPU time per row, capacity and routing, at least 5 rounds; default 1\n"
     "  --json        file for all figures, written after every block\n";
 

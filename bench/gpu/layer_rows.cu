@@ -24,6 +24,7 @@ class timed_layer : public layer_case<Spec> {
     b.row = this->r_, b.routing = routing, b.capacity = this->padded_ ? "padded" : Spec::capacity::limited ? "1.0" : "unlimited";
     b.fullest_over_mean = stats.load_max_over_mean(), b.placed = static_cast<double>(stats.placed);
     b.drop_rate = stats.drop_rate(), b.dead = stats.dead_experts();
+    b.recipe = this->w_.module().describe();
     std::vector<timed_case> cases;
     std::vector<work> passes[2];
     const auto add = [&](stage s, std::vector<work>* pass) {

@@ -16,15 +16,19 @@ struct figure {
   work need;  ///< flop and bytes of the floors, summed over the stages
   double floor_us = 0;
   bool by_bytes = false;  ///< which of the two made the floor (of a pass: most of it)
+  double target_us = 0;   ///< what the call should take; 0: nothing was set
 };
 
 /// One layer under one capacity and one routing.
 struct block {
   row_shape row;
   std::string capacity, routing;
+  std::string recipe;  ///< the layer's describe(): which products, which of their epilogues are fused
   double fullest_over_mean = 0, placed = 0, drop_rate = 0;
   int dead = 0;
   std::vector<figure> figures;
+  /// False: the library had no kernel for something, and one of ours or another way of products took its place.
+  bool fused() const { return recipe.find("NOT ") == recipe.npos; }
 };
 
 struct machine {
@@ -57,6 +61,7 @@ inline void print(const block& b) {
               b.row.name.c_str(), static_cast<long long>(b.row.tokens), static_cast<long long>(b.row.dim),
               static_cast<long long>(b.row.hidden), static_cast<long long>(b.row.experts), b.row.k, b.capacity.c_str(),
               b.routing.c_str(), b.fullest_over_mean, b.dead, 100 * b.drop_rate);
+  if (!b.recipe.empty()) std::printf("# %s%s\n", b.fused() ? "" : "NOT FUSED: ", b.recipe.c_str());
   for (const figure& f : b.figures)
     std::printf("%-6s %-9s %-7s %-28s %11.1f %11.1f %5s %7.2f %9.1f %7.2f\n", b.row.name.c_str(), b.capacity.c_str(),
                 b.routing.c_str(), f.name.c_str(), f.us, f.floor_us, f.by_bytes ? "bytes" : "flop", f.us / f.floor_us,
@@ -83,6 +88,7 @@ inline std::string json(const report& r) {
       w.begin_object().field("stage", f.name).field("us", f.us).field("least_us", f.least).field("batches", f.batches);
       w.field("calls_per_batch", f.calls).field("flop", f.need.flop).field("bytes", f.need.bytes);
       w.field("floor_us", f.floor_us).field("bound", f.by_bytes ? "bytes" : "flop").field("ratio", f.us / f.floor_us);
+      if (f.target_us > 0) w.field("target_us", f.target_us);
       w.end_object();
     }
     w.end_array();
@@ -92,7 +98,7 @@ inline std::string json(const report& r) {
     w.begin_object().field("row", b.row.name).field("T", b.row.tokens).field("D", b.row.dim).field("H", b.row.hidden);
     w.field("E", b.row.experts).field("K", b.row.k).field("capacity", b.capacity).field("routing", b.routing);
     w.field("fullest_over_mean", b.fullest_over_mean).field("placed", b.placed).field("drop_rate", b.drop_rate);
-    w.field("experts_without_rows", b.dead);
+    w.field("experts_without_rows", b.dead).field("recipe", b.recipe).field("fused", b.fused());
     put_figures(b);
     w.end_object();
   }

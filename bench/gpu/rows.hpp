@@ -36,14 +36,18 @@ struct row_shape {
   std::string name;
   index tokens = 0, dim = 0, hidden = 0, experts = 0;
   int k = 0;
+  index image = 0;  ///< units of a group, Soft MoE
 };
 
-/// The rows of a full run: four general shapes, then three of vision (128 images of 196 tokens).
+/// The rows of a full run: four general shapes, then vision: three of 128 images of 196 tokens, and four whose targets are
+/// rates of a forward and backward (table.py).
 inline const std::vector<row_shape>& all_rows() {
   static const std::vector<row_shape> rows{{"R1", 65536, 768, 3072, 16, 2}, {"R2", 65536, 384, 1536, 16, 2},
                                            {"R3", 16384, 192, 768, 8, 1},   {"R4", 65536, 768, 384, 64, 4},
                                            {"V1", 25088, 192, 768, 8, 2},   {"V2", 25088, 384, 1536, 8, 1},
-                                           {"V3", 25088, 384, 1536, 32, 2}};
+                                           {"V3", 25088, 384, 1536, 32, 2}, {"V4", 65536, 192, 768, 8, 1},
+                                           {"V5", 8192, 384, 1536, 8, 1},   {"V6", 65536, 384, 1536, 8, 2},
+                                           {"V7", 65536, 768, 3072, 8, 2}};
   return rows;
 }
 
@@ -60,7 +64,7 @@ inline row_shape find_row(const std::string& text) {
   char* end = nullptr;
   for (index* f : fields) {
     *f = std::strtoll(at, &end, 10);
-    polymoe::require(end != at && *end == 'x' && *f >= 1, "'", text, "' is no row: R1 to R4, V1 to V3, or TxDxHxExK");
+    polymoe::require(end != at && *end == 'x' && *f >= 1, "'", text, "' is no row: R1 to R4, V1 to V7, or TxDxHxExK");
     at = end + 1;
   }
   r.k = static_cast<int>(std::strtol(at, &end, 10));

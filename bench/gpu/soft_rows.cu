@@ -1,4 +1,4 @@
-// Soft MoE layers in bf16: 256 images of 196 tokens, one slot an expert, forward and backward, captured and eager.
+// Soft MoE layers in bf16: images of 196 to 576 tokens, one slot an expert, forward and backward, captured and eager.
 //
 // G images, T tokens of all, S slots of an image, N = G S rows of experts.  The floor of a pass is the sum of those of
 // its steps, each with the bytes of its tensors once; norms and copies of rows are not counted.
@@ -26,11 +26,9 @@ struct soft_spec : polymoe::spec {
 };
 
 namespace {
-constexpr index image_tokens = 196;
-
 std::vector<work> forward_work(const row_shape& r) {
   const auto T = static_cast<double>(r.tokens), D = static_cast<double>(r.dim), S = static_cast<double>(r.experts);
-  const double N = T / image_tokens * S, e = 2 * T * S * D;
+  const double N = T / static_cast<double>(r.image) * S, e = 2 * T * S * D;
   return {{3 * e, 2 * T * D + 6 * S * D + 4 * T * S, true},
           {0, 8 * T * S},
           {e, 2 * T * S + 2 * T * D + 2 * N * D, true},
@@ -40,7 +38,7 @@ std::vector<work> forward_work(const row_shape& r) {
 }
 std::vector<work> backward_work(const row_shape& r) {
   const auto T = static_cast<double>(r.tokens), D = static_cast<double>(r.dim), S = static_cast<double>(r.experts);
-  const double N = T / image_tokens * S, e = 2 * T * S * D;
+  const double N = T / static_cast<double>(r.image) * S, e = 2 * T * S * D;
   const work weights{e, 2 * T * D + 2 * N * D + 4 * T * S, true}, rows{e, 2 * T * S + 2 * T * D + 2 * N * D, true};
   return {weights,
           rows,
@@ -56,17 +54,21 @@ std::vector<work> backward_work(const row_shape& r) {
 }
 }  // namespace
 
-/// The rows: widths of ViT-Ti, S and B, as many slots as tokens or fewer.
+/// The rows: images, their tokens and the width, H and slots of an image.  256 images at the widths of ViT-Ti, S and B, with
+/// as many slots as tokens or fewer; images of 256 tokens; 64 images of 576, at the widths of ViT-B and L.
 std::vector<row_shape> soft_rows() {
-  return {{"S1", 256 * image_tokens, 192, 768, 196, 1},
-          {"S2", 256 * image_tokens, 384, 1536, 196, 1},
-          {"S3", 256 * image_tokens, 768, 3072, 128, 1}};
+  const auto row = [](const char* name, index images, index image, index dim, index hidden, index slots) {
+    return row_shape{name, images * image, dim, hidden, slots, 1, image};
+  };
+  return {row("S1", 256, 196, 192, 768, 196),  row("S2", 256, 196, 384, 1536, 196), row("S3", 256, 196, 768, 3072, 128),
+          row("S4", 256, 196, 768, 3072, 196), row("S5", 256, 256, 768, 3072, 256), row("S6", 64, 576, 768, 3072, 576),
+          row("S7", 64, 576, 1024, 4096, 576)};
 }
 
 block measure_soft(const row_shape& r, const ceilings& top, double seconds) {
   using layer = polymoe::layer<soft_spec, polymoe::cuda>;
   layer::config c;
-  c.dim = r.dim, c.hidden = r.hidden, c.experts = r.experts, c.group_size = image_tokens;
+  c.dim = r.dim, c.hidden = r.hidden, c.experts = r.experts, c.group_size = r.image;
   polymoe::workspace<layer> w(layer(c), {.max_rows = r.tokens, .threads = 1, .seed = 1});
   const auto stream = w.ctx().stream.handle;
   const auto bytes = static_cast<std::size_t>(r.tokens * r.dim) * sizeof(polymoe::bf16);
@@ -95,8 +97,8 @@ block measure_soft(const row_shape& r, const ceilings& top, double seconds) {
   add("forward + backward", both, [&] { forward(), backward(); });
   const auto stats = w.module().stats(w.ctx(), w.saved());
   block b;
-  b.row = r, b.routing = "slots", b.capacity = "soft";
-  b.fullest_over_mean = stats.load_max_over_mean(), b.placed = static_cast<double>(r.tokens / image_tokens * r.experts);
+  b.row = r, b.routing = "slots", b.capacity = "soft", b.recipe = w.module().describe();
+  b.fullest_over_mean = stats.load_max_over_mean(), b.placed = static_cast<double>(r.tokens / r.image * r.experts);
   b.figures = take_turns(stream, cases, top, seconds);
   return b;
 }

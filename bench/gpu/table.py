@@ -6,7 +6,12 @@
 import json
 import sys
 
-PEERS = ["loop", "loop_compiled", "grouped", "scattermoe", "megablocks", "sonicmoe"]
+PEERS = ["loop", "loop_compiled", "grouped", "grouped_compiled", "scattermoe", "megablocks", "sonicmoe"]
+# Microseconds on an H200 with capacity 1.0, forward and backward: the first stage of the design's plan.
+TARGETS = {"R1": (2150, 4350), "R2": (620, 1230), "R3": (45, 85), "R4": (850, 1600)}
+# Forward and backward together of the vision rows: TFLOP/s of the experts' products, or microseconds.
+RATES = {"V4": 230, "V6": 400, "V7": 520}
+LIMITS = {"V5": 160}
 FORWARD = ["router forward", "gather (not in the layer)", "fc1 product", "fc2 product", "combine"]
 BACKWARD = ["combine backward", "fc2 data gradient", "fc1 data gradient", "fc1 weight gradient", "fc2 weight gradient",
             "gather backward", "router backward"]
@@ -37,26 +42,47 @@ def number(x):
     return "-" if x is None else "%.1f" % x
 
 
+def target(b, name):
+    """Microseconds that a pass of a block should take, or None.  Those of R1 to R4 are for capacity 1.0."""
+    if b["row"] in TARGETS and b["capacity"] != "unlimited":
+        forward, backward = TARGETS[b["row"]]
+        return {"forward": forward, "backward": backward, "forward + backward": forward + backward}[name]
+    if name != "forward + backward":
+        return None
+    if b["row"] in RATES:
+        return 12e-6 * b["T"] * b["K"] * b["D"] * b["H"] / RATES[b["row"]]
+    return LIMITS.get(b["row"])
+
+
+def verdict(us, wanted):
+    return "-" if us is None or wanted is None else "yes" if us <= wanted else "NO"
+
+
 def layers(blocks, peers):
+    """A padded layer computes what a layer with capacity 1.0 does: its peers are those of that capacity."""
     used = [p for p in PEERS if any(p in b["figures"] for b in peers.values())]
     lines = []
     for k in dict.fromkeys([*blocks, *peers]):
         b = blocks.get(k)
         figures = {f["stage"]: f for f in b["figures"]} if b else {}
-        them = peers.get(k, {"figures": {}})["figures"]
-        for name, theirs in (("forward", "forward_us"), ("forward + backward", "both_us")):
+        same = (k[0], "1.0" if k[1] == "padded" else k[1], k[2])
+        them = peers.get(same, {"figures": {}})["figures"]
+        for name, theirs in (("forward", "forward_us"), ("backward", None), ("forward + backward", "both_us")):
+            if not theirs and not figures:
+                continue
             graph, eager = figures.get(name + ", graph"), figures.get(name + ", eager")
             line = [k[0], "%s, %s" % k[1:], name]
+            wanted = target(b, name) if b else None
             line += ["%.2f" % b["fullest_over_mean"] if b else "-", number(graph and graph["floor_us"]),
-                     number(graph and graph["us"]), "%.2f" % graph["ratio"] if graph else "-",
-                     number(eager and eager["us"])]
+                     number(graph and graph["us"]), "%.2f" % graph["ratio"] if graph else "-", number(wanted),
+                     verdict(graph and graph["us"], wanted), number(eager and eager["us"])]
             times = [them.get(p, {}).get(theirs) for p in used]
             line += [number(t) for t in times]
             known = [t for t in times if t is not None]
             line.append("%.2f" % (min(known) / graph["us"]) if known and graph else "-")
             lines.append(line)
-    table(["row", "capacity, routing", "pass", "fullest/mean", "floor us", "ours us (graph)", "ours/floor",
-           "ours us (eager)", *("%s us" % p for p in used), "best peer/ours"], lines)
+    table(["row", "capacity, routing", "pass", "fullest/mean", "floor us", "ours us (graph)", "ours/floor", "target us",
+           "met", "ours us (eager)", *("%s us" % p for p in used), "best peer/ours"], lines)
 
 
 def stages(blocks, names, title):
@@ -80,8 +106,33 @@ def libraries(blocks):
     lines = []
     for b in blocks:
         for f in b["figures"]:
-            lines.append([b["row"], f["stage"], "", "%.1f" % f["floor_us"], "%.1f" % f["us"], "%.2f" % f["ratio"]])
-    table(["row", "what", "", "floor us", "us", "us/floor"], lines)
+            wanted = f.get("target_us")
+            lines.append([b["row"], f["stage"], "", "%.1f" % f["floor_us"], "%.1f" % f["us"], "%.2f" % f["ratio"],
+                          number(wanted), verdict(f["us"], wanted)])
+    table(["row", "what", "", "floor us", "us", "us/floor", "target us", "met"], lines)
+
+
+def routing(blocks):
+    """The router's forward alone: at most twice its floor, and 10 us at R3."""
+    lines = []
+    for k, b in blocks.items():
+        f = {f["stage"]: f for f in b["figures"]}.get("router forward")
+        if f and b["row"] in TARGETS:
+            wanted = 10 if b["row"] == "R3" else 2 * f["floor_us"]
+            lines.append([k[0], "%s, %s" % k[1:], "", number(f["floor_us"]), number(f["us"]), "%.2f" % f["ratio"],
+                          number(wanted), verdict(f["us"], wanted)])
+    table(["row", "capacity, routing", "", "floor us", "us", "us/floor", "target us", "met"], lines)
+
+
+def recipes(blocks):
+    """What the layers say of their products, those with a fallback first and by name."""
+    where = {}
+    for b in blocks:
+        if b.get("recipe"):
+            where.setdefault((b.get("fused", True), b["recipe"]), []).append("%s/%s" % (b["row"], b["capacity"]))
+    for (fused, text), rows in sorted(where.items()):
+        print("- %s%s: %s" % ("" if fused else "**NOT FUSED** ", ", ".join(dict.fromkeys(rows)), text))
+    print()
 
 
 def training(ours, theirs):
@@ -96,6 +147,9 @@ def training(ours, theirs):
                       "%.2f" % (min(known) / mine["graph"]["ms"]) if known and "graph" in mine else "-"])
     table(["arm", "ours us (graph)", "ours us (eager)", "PyTorch us (eager)", "PyTorch us (compiled)", "ours images/s",
            "PyTorch/ours"], lines)
+    for r in ours.get("results", []):
+        if r["how"] == "graph" and not r.get("fused", True):
+            print("- **NOT FUSED** %s: %s\n" % (r["arm"], "; ".join(l for l in r["recipe"].splitlines() if "NOT " in l)))
     for f in theirs.get("failed", []):
         print("- PyTorch, %s\n" % f)
 
@@ -115,11 +169,16 @@ def main():
     blocks, peers = {key(b): b for b in ours["blocks"]}, {key(b): b for b in theirs["blocks"]}
     if blocks or peers:
         print("## Layers\n")
+        print("Targets: microseconds on an H200, see bench/README.md; met: by the graph.\n")
         layers(blocks, peers)
     if blocks:
         print("## Stages\n")
         stages(blocks, FORWARD, "Forward")
         stages(blocks, BACKWARD, "Backward")
+        print("## The router's forward\n")
+        routing(blocks)
+        print("## Recipes\n")
+        recipes(ours["blocks"])
     if ours.get("routers"):
         print("## Routers that look at columns\n")
         print("Routing alone (bench/gpu/router_rows.cu); the floor is that of rows and plan, without iterations.\n")

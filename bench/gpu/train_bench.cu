@@ -35,6 +35,8 @@ using mlp = polymoe::nn::named<"mlp", polymoe::nn::mlp_block<bf16, polymoe::act:
 
 struct result {
   std::string arm, how;
+  std::string recipe;  ///< how products run, line by line; "NOT" where the library lacks a fused kernel or any
+  bool fused() const { return recipe.find("NOT ") == recipe.npos; }
   index images_per_step = 0, params = 0, macs = 0;
   double milliseconds = 0, least = 0;  ///< of a step: median and least over rounds
   int rounds = 0;
@@ -44,6 +46,26 @@ polymoe::nn::vit_sizes sizes(const options& o) {
   polymoe::nn::vit_sizes s;
   s.channels = 3, s.height = s.width = 32, s.patch = 4, s.dim = o.dim, s.heads = o.heads, s.depth = o.depth;
   return s;
+}
+
+/// describe() of the layers of experts and of dense products, each text once.
+template <class Model>
+std::string recipe_of(polymoe::workspace<Model>& w) {
+  std::string all;
+  const auto add = [&](const std::string& text) {
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t end = std::min(text.find('\n', at), text.size());
+      const std::string line = text.substr(at, end - at) + "\n";
+      if (all.find(line) == all.npos) all += line;
+      at = end + 1;
+    }
+  };
+  polymoe::nn::each_module(w.module(), w.saved(), [&](auto& m, auto&) {
+    if constexpr (requires { m.describe(); }) add(m.describe());
+    else if constexpr (requires { m.kernel().describe(); }) add(m.kernel().describe());
+    else if constexpr (requires { m.up().kernel().describe(); }) add(m.up().kernel().describe() + m.down().kernel().describe());
+  });
+  return all;
 }
 
 template <class Model>
@@ -64,6 +86,8 @@ result measure(const char* arm, const typename Model::config& config, const opti
   steps(5);
   result r;
   r.arm = arm, r.how = graph ? "graph" : "eager", r.images_per_step = o.batch;
+  r.recipe = recipe_of(run.work());
+  if (graph) std::printf("# %s%s, products:\n%s", r.fused() ? "" : "NOT FUSED: ", arm, r.recipe.c_str());
   const auto cost = Model::count(config, 1);
   r.params = cost.params, r.macs = cost.macs;
   const index each = 20;
@@ -131,7 +155,7 @@ int main_of(int argc, char** argv) {
     for (const result& r : all)
       w.begin_object().key("arm").value(r.arm).key("how").value(r.how).key("ms").value(r.milliseconds).key("least_ms").value(r.least)
           .key("images_per_second").value(1e3 * static_cast<double>(r.images_per_step) / r.milliseconds).key("params").value(r.params)
-          .key("macs").value(r.macs).end_object();
+          .key("macs").value(r.macs).key("recipe").value(r.recipe).key("fused").value(r.fused()).end_object();
     w.end_array().end_object();
     polymoe::write_text(o.json, w.str());
   }

@@ -7,13 +7,14 @@ column 0 of x is 1 and the router's column 0 is log(1 / rank) for "zipf".
 
   loop             choices sorted by expert, two addmm per expert, rows moved by gathers in both directions
   loop_compiled    the same through torch.compile (graph breaks where it reads counts)
-  grouped          torch's grouped product (F.grouped_mm, or torch._grouped_mm in older versions); dropless it reads no
-                   counts on the host
+  grouped          torch's grouped product (F.grouped_mm, or torch._grouped_mm in older versions) on groups padded to 8
+                   rows, which its weight gradient asks for; dropless it reads no counts on the host
+  grouped_compiled the same through torch.compile
   scattermoe, megablocks, sonicmoe   those libraries, dropless, where they can be imported; what differs is noted
   liger            asked for and left out: its experts are gated, which is another layer
 
-Timed with CUDA events around batches of calls, variants of a row in turns (loop_compiled by itself, after all rows),
-medians.  "forward" is a training forward: what backward needs is kept.  Gradients are None before every backward, which
+Each variant has a process of its own (what one allocates, compiles or breaks, no other meets), the compiled ones last.  Timed
+with CUDA events around batches of calls, medians.  "forward" is a training forward: what backward needs is kept.  Gradients are None before every backward, which
 saves PyTorch one addition per parameter.
 Status 77: no GPU or no PyTorch; 1: a variant failed that should run.
 """
@@ -22,7 +23,9 @@ import json
 import math
 import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 
 try:
@@ -34,9 +37,12 @@ except ImportError as e:
 
 ROWS = {"R1": (65536, 768, 3072, 16, 2), "R2": (65536, 384, 1536, 16, 2), "R3": (16384, 192, 768, 8, 1),
         "R4": (65536, 768, 384, 64, 4), "V1": (25088, 192, 768, 8, 2), "V2": (25088, 384, 1536, 8, 1),
-        "V3": (25088, 384, 1536, 32, 2)}
-VARIANTS = ["loop", "grouped", "loop_compiled", "scattermoe", "megablocks", "sonicmoe", "liger"]
-OWN = ("loop", "grouped", "loop_compiled")
+        "V3": (25088, 384, 1536, 32, 2), "V4": (65536, 192, 768, 8, 1), "V5": (8192, 384, 1536, 8, 1),
+        "V6": (65536, 384, 1536, 8, 2), "V7": (65536, 768, 3072, 8, 2)}
+# Compilations take minutes in all: last, as far as time goes.
+VARIANTS = ["loop", "grouped", "scattermoe", "megablocks", "sonicmoe", "liger", "grouped_compiled", "loop_compiled"]
+OWN = ("loop", "grouped", "loop_compiled", "grouped_compiled")
+GROUP_ROWS = 8  # 16 bytes of bf16: what the grouped product's weight gradient wants of every group
 
 
 class LeftOut(Exception):
@@ -68,7 +74,7 @@ class Gather(torch.autograd.Function):
 
 
 class Combine(torch.autograd.Function):
-    """y[t] = sum over j of gates[t, j] * out[slot_of[t, j]]; choice[s] is the choice in slot s."""
+    """y[t] = sum over j of gates[t, j] * out[slot_of[t, j]]; choice[s] is the choice in slot s, T * k: none."""
 
     @staticmethod
     def forward(ctx, out, gates, token, slot_of, choice):
@@ -80,7 +86,8 @@ class Combine(torch.autograd.Function):
     def backward(ctx, dy):
         rows, gates, token, choice = ctx.saved_tensors
         d_gates = torch.bmm(rows, dy.unsqueeze(2)).squeeze(2)
-        d_out = dy.index_select(0, token) * gates.reshape(-1).index_select(0, choice).unsqueeze(1)
+        weight = F.pad(gates.reshape(-1), (0, 1))  # of no choice: 0
+        d_out = dy.index_select(0, token) * weight.index_select(0, choice).unsqueeze(1)
         return d_out, d_gates, None, None, None
 
 
@@ -165,9 +172,21 @@ class Moe:
 
     def grouped(self):
         gates, token, choice, slot_of, keep, counts = self.route()
+        n, device = token.numel(), token.device
+        # Groups of whole GROUP_ROWS rows; the last one takes all rows that are left, so that every row belongs to one.
+        # Rows in between read token 0 and have no choice: their gradient is 0.
+        rows_in_all = -(-n // GROUP_ROWS) * GROUP_ROWS + GROUP_ROWS * self.experts
+        ends = torch.cumsum((counts + GROUP_ROWS - 1) // GROUP_ROWS * GROUP_ROWS, 0)
+        starts = F.pad(ends, (1, 0))[:-1]
+        wanted = torch.bucketize(torch.arange(n, device=device), torch.cumsum(counts, 0), right=True)
+        moved = torch.arange(n, device=device) + (starts - (torch.cumsum(counts, 0) - counts)).index_select(0, wanted)
+        token = torch.zeros(rows_in_all, dtype=torch.int64, device=device).scatter_(0, moved, token)
+        none = torch.full((rows_in_all,), self.tokens * self.k, dtype=torch.int64, device=device)
+        choice = none.scatter_(0, moved, choice)
+        slot_of = moved.index_select(0, slot_of)
+        ends = torch.cat([ends[:-1], ends.new_full((1,), rows_in_all)]).to(torch.int32)
         rows = Gather.apply(self.x, token, slot_of, keep, self.k)
-        ends = torch.cumsum(counts, 0).to(torch.int32)
-        expert = torch.bucketize(torch.arange(token.numel(), device=ends.device, dtype=torch.int32), ends, right=True)
+        expert = torch.bucketize(torch.arange(rows_in_all, device=device, dtype=torch.int32), ends, right=True)
         product = grouped_product()
         # Its bias argument is not supported: the rows of b1 and b2 are added.
         h = product(rows, self.w1.transpose(1, 2), offs=ends) + self.b1.index_select(0, expert)
@@ -247,10 +266,13 @@ def prepare(name, moe):
     if name == "grouped":
         grouped_product()
         return moe.grouped, moe.parameters(), ["one more pass for each bias"]
-    if name == "loop_compiled":
+    if name in ("loop_compiled", "grouped_compiled"):
         if not hasattr(torch, "compile"):
             raise LeftOut("PyTorch %s has no torch.compile" % torch.__version__)
-        return torch.compile(moe.loop), moe.parameters(), []
+        if name == "loop_compiled":
+            return torch.compile(moe.loop), moe.parameters(), []
+        grouped_product()
+        return torch.compile(moe.grouped), moe.parameters(), []
     return library(name, moe)
 
 
@@ -284,7 +306,7 @@ def time_row(row, zipf, capacity, variants, seconds, over):
     for v in variants:
         try:
             call, parameters, note = prepare(v, moe)
-            if v == "loop_compiled":  # what it has to agree with
+            if v in OWN and v != "loop" and not first:  # what it has to agree with
                 y = moe.loop()
                 y.backward(moe.dy)
                 got = {"the output": y.detach().float(), "the input's gradient": moe.x.grad.float()}
@@ -328,6 +350,29 @@ def time_row(row, zipf, capacity, variants, seconds, over):
     return figures, left_out, failed
 
 
+def separate(a, variants, blocks, left, write):
+    """Each variant by a process of its own; what they measured goes to the blocks."""
+    for v in variants:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "one.json")
+            command = [sys.executable, os.path.abspath(__file__), "--variants", v, "--rows", a.rows, "--json", path,
+                       "--capacities", a.capacities, "--routings", a.routings, "--seconds", str(a.seconds),
+                       "--limit", str(max(left(), 0))]
+            status = subprocess.call(command)
+            try:
+                with open(path) as f:
+                    measured = {(b["row"], b["capacity"], b["routing"]): b for b in json.load(f)["blocks"]}
+            except (OSError, ValueError):
+                measured = {}
+        for k, block in blocks.items():
+            for kind in ("figures", "left_out", "failed"):
+                block[kind].update(measured.get(k, {}).get(kind, {}))
+            if not any(v in block[kind] for kind in ("figures", "left_out", "failed")):
+                (block["failed"] if v in ("loop", "grouped") else block["left_out"])[v] = \
+                    "its process ended with status %d" % status
+        write()
+
+
 def main():
     p = argparse.ArgumentParser(description="Times Mixture-of-Experts layers of PyTorch and other libraries on a GPU")
     p.add_argument("--rows", default=",".join(ROWS), help="of %s, or TxDxHxExK" % ",".join(ROWS))
@@ -337,6 +382,7 @@ def main():
     p.add_argument("--seconds", type=float, default=0.5, help="per row, capacity and routing")
     p.add_argument("--limit", type=float, default=1e9, help="seconds after which no row or compilation is begun")
     p.add_argument("--json", default="")
+    p.add_argument("--one-process", action="store_true", help="all variants here, in turns")
     a = p.parse_args()
     rows = {}
     for r in a.rows.split(","):
@@ -360,6 +406,12 @@ def main():
     def over():
         return time.perf_counter() - begin > a.limit
 
+    def write():
+        if a.json:
+            with open(a.json + ".part", "w") as f:
+                json.dump(result, f, indent=1)
+            os.replace(a.json + ".part", a.json)
+
     result = {"program": "moe_torch_gpu", "torch": torch.__version__, "cuda": torch.version.cuda,
               "gpu": torch.cuda.get_device_name(0), "blocks": []}
     print("# %s, PyTorch %s, CUDA %s" % (result["gpu"], result["torch"], result["cuda"]))
@@ -367,16 +419,15 @@ def main():
     blocks = {(name, c, r): {"row": name, "capacity": c, "routing": r, "figures": {}, "left_out": {}, "failed": {}}
               for name in rows for c in capacities for r in routings}
     result["blocks"] = list(blocks.values())
-    # Compilations take minutes in all: last, as far as time goes.
-    for chosen in ([v for v in variants if v != "loop_compiled"], [v for v in variants if v == "loop_compiled"]):
-        if not chosen:
-            continue
+    if len(variants) > 1 and not a.one_process:
+        separate(a, variants, blocks, lambda: a.limit - (time.perf_counter() - begin), write)
+    else:
         for (name, capacity, routing), block in blocks.items():
             factor = None if capacity == "unlimited" else float(capacity)
             try:
-                got = time_row(rows[name], routing == "zipf", factor, chosen, a.seconds, over)
+                got = time_row(rows[name], routing == "zipf", factor, variants, a.seconds, over)
             except Exception as e:
-                got = {}, {}, {",".join(chosen): short(e)}
+                got = {}, {}, {",".join(variants): short(e)}
             if hasattr(torch, "compiler") and hasattr(torch.compiler, "reset"):
                 torch.compiler.reset()  # otherwise the limit of recompilations is met after a few rows
             torch.cuda.empty_cache()
@@ -390,10 +441,7 @@ def main():
             for v, why in got[2].items():
                 print("# %s %s %s: %s FAILED: %s" % (*head, v, why))
             sys.stdout.flush()
-            if a.json:
-                with open(a.json + ".part", "w") as f:
-                    json.dump(result, f, indent=1)
-                os.replace(a.json + ".part", a.json)
+            write()
     return 1 if any(b["failed"] for b in blocks.values()) else 0
 
 

@@ -33,6 +33,9 @@ class mlp_block {
   const config& settings() const { return config_; }
   index in_cols() const { return config_.dim; }
   index out_cols() const { return config_.dim; }
+  /// Its two maps, for who asks how their products run.
+  const linear<T, B>& up() const { return up_; }
+  const linear<T, B>& down() const { return down_; }
 
   void visit(visitor<M>& v) {
     v.child("fc1", up_);
