@@ -181,7 +181,7 @@ TEST_CASE("report: a full page is well-formed and needs nothing but itself") {
 
 TEST_CASE("report: any text is shown as text") {
   report r(nasty, nasty);
-  r.section(nasty).text(nasty).facts({{nasty, nasty}}).table(nasty, {nasty}, {{nasty}});
+  r.section(nasty).text(nasty).code(nasty).facts({{nasty, nasty}}).table(nasty, {nasty}, {{nasty}});
   const chart_options o{.title = nasty, .x_label = nasty, .y_label = nasty};
   r.lines(o, {{nasty, {1, 2}}, {nasty, {2, 1}}}).stacked(o, {{nasty, {1, 2}}, {nasty, {2, 1}}}).bars(o, {nasty}, {1});
   r.heatmap(o, {{nasty}, {nasty}, {1}}).confusion(nasty, {nasty}, std::vector<index>{1});
@@ -204,6 +204,7 @@ TEST_CASE("report: missing, infinite, constant and empty data draw something or 
     for (const bool flag : {false, true}) {
       const chart_options o{.title = "t", .log_y = flag, .share = flag};
       r.lines(o, {{"a", y}}).lines(o, {{"a", y}, {"b", {1, 2}}}).stacked(o, {{"a", y}, {"b", y}}).bars(o, names, y, y);
+      r.lines(o, {{.name = "a", .y = y, .errors = y}});
       r.heatmap(o, {names, {"c"}, y});
     }
     r.stacked({}, {{"a", {1, 2, 3}, {0, nan, 2}}})
@@ -231,8 +232,8 @@ TEST_CASE("report: long curves are thinned but keep their spikes") {
   CHECK(page.size() < 40000);
   const auto points = detail::thinned({"a", y});
   CHECK(points.size() <= 800);
-  CHECK(std::any_of(points.begin(), points.end(), [](auto p) { return p == std::pair(54321.0, 50.0); }));
-  CHECK(std::is_sorted(points.begin(), points.end(), [](auto p, auto q) { return p.first < q.first; }));
+  CHECK(std::any_of(points.begin(), points.end(), [](auto p) { return p.x == 54321 && p.y == 50; }));
+  CHECK(std::is_sorted(points.begin(), points.end(), [](auto p, auto q) { return p.x < q.x; }));
 }
 
 TEST_CASE("report: patches of one expert in a row share a rectangle, dropped ones are named") {
@@ -283,8 +284,26 @@ TEST_CASE("report: shares are per cents, a colour key says the scale, epochs are
   CHECK_FALSE(has(bands, ">thin one</text>"));
 }
 
+TEST_CASE("report: whiskers are as long as the errors, inside the axes, and said on hover") {
+  const auto chart = [](const chart_options& o, std::vector<double> errors) {
+    return report("r").lines(o, {{.name = "a", .y = {1, 2}, .x = {0.1, 0.4}, .errors = std::move(errors)}}).html();
+  };
+  const std::string page = chart({.title = "t"}, {3, nan});
+  CHECK(malformed(page) == "");
+  CHECK(has(page, "a: 1 \u00b1 3 at 0.1</title>"));
+  CHECK(has(page, "a: 2 at 0.4</title>"));
+  // The scale goes from 1 - 3 to 1 + 3 and 5 % more; the chart is 270 high, 10 and 42 of it margins.
+  const auto px_of = [](double y) { return detail::px(228 - (y + 2.3) / 6.6 * 218); };
+  CHECK(has(page, "class=\"whisker\" stroke=\"" + expert_color(0) + "\" d=\"M59 " + px_of(4) + "h6m-3 0V" + px_of(-2) + "m-3 0h6\"/>"));
+  CHECK_FALSE(has(chart({.title = "t"}, {0, nan}), "class=\"whisker\""));
+  CHECK(has(chart({.title = "t", .share = true}, {0.25, 0}), "a: 100% \u00b1 25% at 0.1</title>"));
+  // On a logarithmic scale the lower end of a long one is that of the axis.
+  CHECK(malformed(chart({.title = "t", .log_y = true}, {3, 0.1})) == "");
+}
+
 TEST_CASE("report: sizes that do not fit are refused") {
   report r("r");
+  CHECK_THROWS_AS(r.lines({}, {{.name = "a", .y = {1, 2}, .errors = {1}}}), error);
   CHECK_THROWS_AS(r.table("t", {"a", "b"}, {{"1"}}), error);
   CHECK_THROWS_AS(r.lines({}, {{"a", {1, 2}, {1}}}), error);
   CHECK_THROWS_AS(r.stacked({}, {{"a", {1, 2}}, {"b", {1}}}), error);

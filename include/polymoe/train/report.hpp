@@ -58,6 +58,12 @@ class report {
     body_ += "<p>" + detail::html(paragraph) + "</p>\n";
     return *this;
   }
+  /// Lines as they are: a command, a file.
+  report& code(const std::string& lines) {
+    close_grid();
+    body_ += "<pre class=\"code\">" + detail::html(lines) + "</pre>\n";
+    return *this;
+  }
   /// Tiles of a name and a large value.
   report& facts(const std::vector<std::pair<std::string, std::string>>& name_and_value) {
     close_grid();
@@ -200,8 +206,9 @@ class report {
   }
   static void check(const chart_options& o, const std::vector<series>& all) {
     for (const auto& s : all)
-      require(s.x.empty() || s.x.size() == s.y.size(), "report: ", o.title, ": the series ", s.name, " has ",
-              s.x.size(), " x and ", s.y.size(), " y");
+      require((s.x.empty() || s.x.size() == s.y.size()) && (s.errors.empty() || s.errors.size() == s.y.size()),
+              "report: ", o.title, ": the series ", s.name, " has ", s.x.size(), " x, ", s.y.size(), " y and ",
+              s.errors.size(), " errors");
   }
   static void check(const chart_options& o, const matrix& m) {
     require(m.values.size() == m.rows.size() * m.cols.size(), "report: ", o.title, ": ", m.values.size(),

@@ -17,6 +17,7 @@ struct series {
   std::vector<double> x = {};  ///< as long as y; empty: 0, 1, 2, ...
   index color = -1;            ///< index of its colour; -1: its place among the series
   bool dashed = false;         ///< lines only
+  std::vector<double> errors = {};  ///< lines only: a whisker from y - error to y + error; empty: none
 };
 
 /// What is written around a chart.
@@ -97,19 +98,27 @@ inline std::string legend(const std::vector<series>& all, bool strokes = false) 
 
 inline std::string no_data() { return "<p class=\"soft\">no data</p>"; }
 
+/// A point of a curve and half the length of its whisker; 0: it has none.
+struct chart_point {
+  double x = 0, y = 0, error = 0;
+};
+inline double error_at(const series& s, std::size_t i) {
+  return !s.errors.empty() && plottable(s.errors[i]) && s.errors[i] > 0 ? s.errors[i] : 0;
+}
+
 /// Curves of more than 800 points keep the smallest and the largest of every bucket, so spikes stay visible.
-inline std::vector<std::pair<double, double>> thinned(const series& s) {
-  std::vector<std::pair<double, double>> all;
-  for (std::size_t i = 0; i < s.y.size(); ++i) all.emplace_back(at_x(s, i), s.y[i]);
+inline std::vector<chart_point> thinned(const series& s) {
+  std::vector<chart_point> all;
+  for (std::size_t i = 0; i < s.y.size(); ++i) all.push_back({at_x(s, i), s.y[i], error_at(s, i)});
   if (all.size() <= 800) return all;
-  std::vector<std::pair<double, double>> out;
+  std::vector<chart_point> out;
   const std::size_t buckets = 400;
   for (std::size_t b = 0; b < buckets; ++b) {
     const auto first = all.begin() + static_cast<std::ptrdiff_t>(b * all.size() / buckets);
     const auto last = all.begin() + static_cast<std::ptrdiff_t>((b + 1) * all.size() / buckets);
     const auto less = [](const auto& p, const auto& q) {
-      return (std::isnan(p.second) ? std::numeric_limits<double>::infinity() : p.second) <
-             (std::isnan(q.second) ? std::numeric_limits<double>::infinity() : q.second);
+      return (std::isnan(p.y) ? std::numeric_limits<double>::infinity() : p.y) <
+             (std::isnan(q.y) ? std::numeric_limits<double>::infinity() : q.y);
     };
     auto [low, high] = std::minmax_element(first, last, less);
     if (low > high) std::swap(low, high);
@@ -128,9 +137,11 @@ inline std::string line_chart(const chart_options& o, const std::vector<series>&
   f.whole_x = true;
   for (const auto& s : all)
     for (std::size_t i = 0; i < s.y.size(); ++i)
-      if (const double x = at_x(s, i), y = s.y[i]; shown(x, y))
-        x0 = std::min(x0, x), x1 = std::max(x1, x), y0 = std::min(y0, y), y1 = std::max(y1, y),
+      if (const double x = at_x(s, i), y = s.y[i], e = error_at(s, i); shown(x, y)) {
+        x0 = std::min(x0, x), x1 = std::max(x1, x), y0 = std::min(y0, y), y1 = std::max(y1, y + e);
+        if (shown(x, y - e)) y0 = std::min(y0, y - e);  // on a log scale a whisker may have no lower end
         f.whole_x = f.whole_x && x == std::round(x);
+      }
   if (!(x0 <= x1)) return no_data();
   // A range that the precision of its ends cannot resolve is drawn as one value.
   const auto flat = [](double low, double high) {
@@ -146,15 +157,16 @@ inline std::string line_chart(const chart_options& o, const std::vector<series>&
     y1 += room;
   }
   f.x0 = x0, f.x1 = x1, f.y0 = y0, f.y1 = y1;
+  const auto number = [&](double v) { return o.share ? short_number(100 * v) + "%" : short_number(v); };
   std::string out = frame::begin(o.title) + f.axes(o, o.share);
   for (std::size_t k = 0; k < all.size(); ++k) {
     const std::string color = expert_color(color_index(all, k));
     const auto points = thinned(all[k]);
-    std::string d, dots;
+    std::string d, dots, whiskers;
     bool pen = false;
     std::size_t run = 0;
     for (std::size_t i = 0; i < points.size(); ++i) {
-      const auto [x, y] = points[i];
+      const auto [x, y, error] = points[i];
       if (!shown(x, y)) {
         pen = false;
         continue;
@@ -162,15 +174,20 @@ inline std::string line_chart(const chart_options& o, const std::vector<series>&
       ((((d += pen ? 'L' : 'M') += px(f.x(x))) += ' ') += px(f.y(y)));
       run = pen ? run + 1 : 1;
       pen = true;
-      const bool alone = run == 1 && (i + 1 == points.size() || !shown(points[i + 1].first, points[i + 1].second));
+      const bool alone = run == 1 && (i + 1 == points.size() || !shown(points[i + 1].x, points[i + 1].y));
+      if (error > 0) {
+        const double up = f.y(y + error), down = f.y(shown(x, y - error) ? y - error : y0), at = f.x(x);
+        whiskers += "M" + px(at - 3) + " " + px(up) + "h6m-3 0V" + px(down) + "m-3 0h6";
+      }
       if (points.size() <= 60 || alone)
         dots += "<circle cx=\"" + px(f.x(x)) + "\" cy=\"" + px(f.y(y)) + "\" r=\"2.6\" fill=\"" + color + "\"><title>" +
-                html(all[k].name) + ": " + (o.share ? short_number(100 * y) + "%" : short_number(y)) + " at " +
+                html(all[k].name) + ": " + number(y) + (error > 0 ? " \u00b1 " + number(error) : "") + " at " +
                 short_number(x) + "</title></circle>";
     }
     if (!d.empty())
       out += "<path class=\"curve\" stroke=\"" + color + "\"" + (all[k].dashed ? " stroke-dasharray=\"7 5\"" : "") +
-             " d=\"" + d + "\"><title>" + html(all[k].name) + "</title></path>" + dots;
+             " d=\"" + d + "\"><title>" + html(all[k].name) + "</title></path>" +
+             (whiskers.empty() ? "" : "<path class=\"whisker\" stroke=\"" + color + "\" d=\"" + whiskers + "\"/>") + dots;
   }
   return out + "</svg>" + legend(all, true);
 }

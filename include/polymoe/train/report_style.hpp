@@ -191,6 +191,9 @@ svg .patch{fill:#fff;stroke:#000;stroke-opacity:.75;paint-order:stroke;stroke-li
 .axis{stroke:var(--line);fill:none}
 .rule{stroke:var(--grid);fill:none}
 .curve{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+.whisker{fill:none;stroke-width:1.4}
+.code{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:10px 14px;font-size:.82rem;
+overflow-x:auto;margin:.5em 0}
 .legend{display:flex;flex-wrap:wrap;gap:2px 12px;margin:8px 0 0;font-size:.8rem;color:var(--soft)}
 .legend i{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:5px}
 .legend .stroke{width:22px;height:0;border-radius:0;border-top:3px solid;vertical-align:middle}
