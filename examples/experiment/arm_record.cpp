@@ -2,6 +2,8 @@
 #include <cstdio>
 #include <filesystem>
 
+#include <polymoe/analysis/calibration.hpp>
+
 #include "program.hpp"
 #include "train_arm.hpp"
 
@@ -16,7 +18,7 @@ polymoe::train_options options_of(const settings& s, std::uint64_t seed) {
     for (const double share : s.milestones) o.milestones.push_back(share * static_cast<double>(s.epochs));
   }
   if (s.augment == "crop") o.augment.pad = 4, o.augment.mirror = polymoe::flip::random;
-  o.augment.mixup = s.mixup, o.augment.cutmix = s.cutmix;
+  o.augment.mixup = s.mixup, o.augment.cutmix = s.cutmix, o.augment.cutout = s.cutout, o.smoothing = s.smoothing;
   if (!s.rand_augment.empty()) {
     o.augment.rand_operations = static_cast<int>(s.rand_augment.at(0)), o.augment.rand_strength = s.rand_augment.at(1);
     polymoe::require(o.augment.rand_operations == s.rand_augment[0], "--rand-augment: ", s.rand_augment[0],
@@ -37,7 +39,7 @@ arm_record::arm_record(const std::string& name, std::uint64_t seed, const settin
       identity_(identity_of(s)),
       label_(name + ", seed " + std::to_string(seed)) {
   program::make_folder(folder_);
-  result_.arm = name, result_.seed = seed;
+  result_.arm = name, result_.seed = seed, result_.commit = s.commit;
 }
 
 bool arm_record::resumes() const { return settings_.resume && std::filesystem::exists(checkpoint_); }
@@ -47,7 +49,7 @@ void arm_record::resume(const std::map<std::string, std::string>& meta, index ep
   polymoe::require(it != meta.end() && it->second == identity_, checkpoint_, ": belongs to another run, this one is ",
                    identity_);
   const std::string part = folder_ + "/part.json";
-  if (std::filesystem::exists(part)) result_ = read_result(part, identity_);
+  if (std::filesystem::exists(part)) result_ = read_result(part, identity_), result_.commit = settings_.commit;
   const auto shorten = [epoch](auto& list) {
     list.resize(static_cast<std::size_t>(std::min<index>(epoch, static_cast<index>(list.size()))));
   };
@@ -121,8 +123,16 @@ result arm_record::stopped() {
   return result_;
 }
 
-void arm_record::test(const polymoe::train_summary& test) {
+void arm_record::test(const polymoe::train_summary& test, const images& data, const std::vector<float>& logits) {
   result& r = result_;
+  const auto calibration = polymoe::analysis::calibrate<float>({logits.data(), data.test.size(), data.test.classes()},
+                                                               data.test.labels);
+  r.figures["nll"] = calibration.nll, r.figures["brier"] = calibration.brier, r.figures["ece"] = calibration.ece;
+  for (const auto& bin : calibration.bins) {
+    r.lists["reliability_count"].push_back(static_cast<double>(bin.count));
+    r.lists["reliability_confidence"].push_back(bin.confidence), r.lists["reliability_accuracy"].push_back(bin.accuracy);
+  }
+  if (!data.skipped.empty()) r.figures["skipped_images"] = static_cast<double>(data.skipped.size());
   double best = 0, best_train = 0, seconds = 0;
   for (const epoch_figures& e : r.epochs)
     best = std::max(best, e.validation_accuracy), best_train = std::max(best_train, e.train_accuracy),

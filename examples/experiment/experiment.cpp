@@ -1,14 +1,10 @@
-// Options, data, and the run through arms and seeds.
+// Options, and the run through arms and seeds.
 #include "experiment.hpp"
 
 #include <algorithm>
 #include <filesystem>
-#include <numeric>
 
-#include <polymoe/train/cifar.hpp>
 #include <polymoe/train/file.hpp>
-#include <polymoe/train/idx.hpp>
-#include <polymoe/train/synthetic.hpp>
 
 #include "device.hpp"
 #include "program.hpp"
@@ -20,34 +16,16 @@ using polymoe::require;
 
 namespace {
 
-polymoe::train_test read_any(const settings& s, std::string& name) {
-  if (s.data == "synthetic") {
-    name = "made-up images";
-    polymoe::synthetic_options o{.per_class = 500};
-    polymoe::train_test t;
-    t.train = polymoe::synthetic_images(o);
-    o.part = 1, o.per_class = 100;
-    t.test = polymoe::synthetic_images(o);
-    t.train.measure();
-    return t;
-  }
-  if (s.data == "fashion") {
-    name = "Fashion-MNIST";
-    return polymoe::read_fashion_mnist();
-  }
-  const bool hundred = fs::exists(s.data + "/cifar-100-binary") || fs::exists(s.data + "/train.bin");
-  const bool ten = fs::exists(s.data + "/cifar-10-batches-bin") || fs::exists(s.data + "/data_batch_1.bin");
-  require(ten != hundred, s.data, ten ? ": it holds CIFAR-10 and CIFAR-100; name the folder of one of them"
-                                      : ": no binary files of CIFAR-10 or CIFAR-100 there (data_batch_1.bin or train.bin)");
-  name = ten ? "CIFAR-10" : "CIFAR-100";
-  return ten ? polymoe::read_cifar10(s.data) : polymoe::read_cifar100(s.data);
-}
-
 void add_options(CLI::App& app, settings& s) {
   app.option_defaults()->always_capture_default();
   app.set_config("--config", "", "TOML file with any of these options; flags win");
   app.allow_config_extras(CLI::config_extras_mode::error);
-  app.add_option("--data", s.data, "folder with CIFAR-10's or CIFAR-100's binary files, 'fashion' or 'synthetic'");
+  app.add_option("--data", s.data,
+                 "folder with CIFAR's binary files, MNIST's IDX files, Tiny-ImageNet, or train/ and val/ with a folder of "
+                 "pictures a class; 'fashion' or 'synthetic'");
+  app.add_option("--image-size", s.image_size, "side of what pictures of a folder become, pixels")->check(CLI::Range(1, 4096));
+  app.add_flag("--skip-bad", s.skip_bad, "leave unreadable pictures out, and count them");
+  app.add_option("--split-seed", s.split_seed, "draws the validation images");
   app.add_option("--out", s.out, "folder for checkpoints, logs, results and report.html");
   app.add_option("--seeds", s.seeds, "seeds; every arm is trained once under each")->delimiter(',');
   app.add_option("--arms", s.arms, "arms to run; default: all")->delimiter(',');
@@ -70,8 +48,13 @@ void add_options(CLI::App& app, settings& s) {
                  "N,M: RandAugment's operations of an image (to 16) and their strength (to 30)")
       ->delimiter(',')
       ->expected(2);
+  app.add_option("--cutout", s.cutout, "side of the square that is cut out of an image, pixels; 0: off")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--smoothing", s.smoothing, "label smoothing")->check(CLI::Range(0.0, 0.999));
   app.add_option("--threads", s.threads, "threads; results do not depend on it")->check(CLI::Range(1, 1024));
   app.add_flag("--resume", s.resume, "continue the run in --out")->configurable(false);
+  app.add_flag("--plan", s.plan, "time a few steps of every arm, say how long the run would take, and write nothing")
+      ->configurable(false);
 }
 
 /// CLI11 quotes the lists that are defaults, and cannot read that back, nor an empty list.
@@ -94,28 +77,6 @@ std::string readable(const std::string& config) {
 
 }  // namespace
 
-images read_images(const settings& s) {
-  images all;
-  polymoe::train_test raw = read_any(s, all.name);
-  // A fixed order of the training images: the last of it are for validation, whatever the seed of a run.
-  const polymoe::random_stream draw = polymoe::random_root{42}.stream(polymoe::stream_id("experiment.split"), 0);
-  std::vector<index> order(static_cast<std::size_t>(raw.train.size()));
-  std::iota(order.begin(), order.end(), index{0});
-  for (std::size_t i = order.size(); i > 1; --i)
-    std::swap(order[i - 1], order[draw.below(i, static_cast<std::uint32_t>(i))]);
-  const index n = raw.train.size(), held = s.validation > 0 ? s.validation : n / 10;
-  require(held > 0 && held < n, "--validation ", s.validation, ": ", n, " training images are to be split");
-  const index used = s.images > 0 ? s.images : n - held;
-  require(used <= n - held, "--images ", s.images, ": ", n - held, " are left beside ", held, " for validation");
-  const std::span<const index> which(order);
-  all.fit.train = raw.train.subset(which.first(static_cast<std::size_t>(used)));
-  all.fit.test = raw.train.subset(which.last(static_cast<std::size_t>(held)));
-  all.test = s.test_images > 0 ? raw.test.slice(0, s.test_images) : std::move(raw.test);
-  for (polymoe::dataset* d : {&all.fit.train, &all.fit.test, &all.test})
-    d->mean = raw.train.mean, d->stddev = raw.train.stddev;
-  return all;
-}
-
 int main_of(int argc, char** argv, settings s, const char* about, const std::function<void(CLI::App&)>& own,
             const std::function<int(settings&, const images&)>& run) {
   return program::main_of(s.program.c_str(), [&] {
@@ -131,14 +92,50 @@ int main_of(int argc, char** argv, settings s, const char* about, const std::fun
     s.device = program::chosen_device(device, gpu + ", " + numbers_on_gpu, missing);
     if (s.out.empty()) s.out = s.program + "-out";
     require(!s.seeds.empty(), "--seeds: at least one is needed");
-    program::make_folder(s.out);
-    polymoe::write_text(s.out + "/config.toml", readable(app.config_to_str(true, true)));
+    require(!s.on_gpu() || (s.mixup == 0 && s.cutmix == 0 && s.rand_augment.empty()), "--mixup ", s.mixup, ", --cutmix ",
+            s.cutmix, " and --rand-augment are for --device cpu, the device is ", s.device);
+    s.config = readable(app.config_to_str(true, true)), s.commit = built_from_commit;
+    if (!s.plan) {
+      program::make_folder(s.out);
+      polymoe::write_text(s.out + "/config.toml", s.config);
+    }
     program::watch_interrupts();
     return run(s, read_images(s));
   });
 }
 
-bool run_all(const settings& s, const std::string& model, const std::vector<arm>& arms, const images& data,
+namespace {
+
+/// Seconds as "12 s", "3.4 min" or "56.7 h".
+std::string duration(double seconds) {
+  char text[40];
+  const auto [scale, unit] = seconds < 120    ? std::pair{1.0, "s"}
+                             : seconds < 7200 ? std::pair{60.0, "min"}
+                                              : std::pair{3600.0, "h"};
+  std::snprintf(text, sizeof text, "%.1f %s", seconds / scale, unit);
+  return text;
+}
+/// Of a run of all seeds, by the rates that --plan measured.
+void print_plan(const settings& s, const images& data, const std::vector<result>& measured) {
+  const auto seeds = static_cast<double>(s.seeds.size()), epochs = static_cast<double>(s.epochs);
+  const double trained = static_cast<double>(data.fit.train.size() / s.batch * s.batch),
+               validated = static_cast<double>(data.fit.test.size()), tested = static_cast<double>(data.test.size());
+  std::printf("\n%-24s %18s %20s %12s\n", "arm", "images/s, training", "images/s, evaluation", "time");
+  double all = 0;
+  for (const result& r : measured) {
+    const double train = r.figures.at("plan_train"), evaluate = r.figures.at("plan_evaluate");
+    const double seconds = seeds * (epochs * (trained / train + validated / evaluate) + tested / evaluate);
+    std::printf("%-24s %18.1f %20.1f %12s\n", r.arm.c_str(), train, evaluate, duration(seconds).c_str());
+    all += seconds;
+  }
+  std::printf("Predicted: %s for %zu arms x %zu seeds x %lld epochs of %.0f images, with validation and test; what follows "
+              "a training is not in it (probes, Hessians).  Nothing was written.\n",
+              duration(all).c_str(), measured.size(), s.seeds.size(), static_cast<long long>(s.epochs), trained);
+}
+
+}  // namespace
+
+int run_all(const settings& s, const std::string& model, const std::vector<arm>& arms, const images& data,
              std::vector<result>& out) {
   std::printf("%s: %s, %lld training, %lld validation, %lld test images; %s; %zu seeds, %s, %d threads\n", s.program.c_str(),
               data.name.c_str(), static_cast<long long>(data.fit.train.size()), static_cast<long long>(data.fit.test.size()),
@@ -149,9 +146,13 @@ bool run_all(const settings& s, const std::string& model, const std::vector<arm>
     require(std::any_of(arms.begin(), arms.end(), [&](const arm& a) { return a.name == wish; }), "--arms: there is no arm '",
             wish, "'; there are ", known);
   }
-  for (const std::uint64_t seed : s.seeds)
+  for (const std::uint64_t seed : s.plan ? std::vector{s.seeds.front()} : s.seeds)
     for (const arm& a : arms) {
       if (!s.arms.empty() && std::find(s.arms.begin(), s.arms.end(), a.name) == s.arms.end()) continue;
+      if (s.plan) {
+        out.push_back(a.run(s, seed, data));
+        continue;
+      }
       const std::string kept = folder_of(s, a.name, seed) + "/result.json";
       if (s.resume && fs::exists(kept)) {
         out.push_back(read_result(kept, identity_of(s)));
@@ -164,9 +165,10 @@ bool run_all(const settings& s, const std::string& model, const std::vector<arm>
           fs::remove(folder_of(s, a.name, seed) + file, ignored);
       }
       out.push_back(a.run(s, seed, data));
-      if (out.back().interrupted) return false;
+      if (out.back().interrupted) return program::stopped();
     }
-  return true;
+  if (s.plan) return print_plan(s, data, out), 0;
+  return -1;
 }
 
 }  // namespace experiment

@@ -44,9 +44,17 @@ struct settings {
   std::string augment = "none";      ///< none; crop: pad 4, crop, flip
   double mixup = 0, cutmix = 0;      ///< alpha of each; 0: off
   std::vector<double> rand_augment{};  ///< N,M; empty: off
+  index cutout = 0;                    ///< side of the square, pixels; 0: off
+  double smoothing = 0;                ///< of labels
+  std::uint64_t split_seed = 42;       ///< draws the validation images
+  index image_size = 64;               ///< side of the images that pictures of a folder become
+  bool skip_bad = false;               ///< leave unreadable pictures out
   int threads = polymoe::hardware_threads();
   bool resume = false;
+  bool plan = false;      ///< time a few steps of every arm instead of running it
   std::string command{};  ///< how the program was called
+  std::string config{};   ///< the effective configuration, as --config reads it
+  std::string commit{};   ///< that the program was built from
   std::string variant{};  ///< the program's own options that change a result, in words
 
   /// The name of the GPU that the program's CUDA arms would train on, or "" and in `missing` what is missing.  Null: this
@@ -66,9 +74,12 @@ struct images {
   polymoe::train_test fit;  ///< train and validation
   polymoe::dataset test;
   std::string name;
+  std::vector<std::string> skipped{};  ///< pictures that --skip-bad left out, and why
 };
-/// CIFAR-10 or CIFAR-100 from a folder with their binary files, Fashion-MNIST ("fashion"), or made-up images
-/// ("synthetic").  Validation images are drawn from the training images, the same for every arm and seed.
+/// What --data names: "synthetic" (made up), "fashion" (Debian's Fashion-MNIST), or a folder with the binary files of
+/// CIFAR-10 or CIFAR-100, the four IDX files of MNIST's kind, Tiny-ImageNet, or train/ and val/ with a folder of pictures
+/// for every class; pictures become `image_size` pixels wide and high.  Validation images are drawn from the training
+/// images by `split_seed`, the same for every arm and seed.
 images read_images(const settings&);
 
 struct epoch_figures {
@@ -84,11 +95,14 @@ struct result {
   std::map<std::string, double> figures;                      ///< by name, as the tables show them
   std::map<std::string, std::vector<double>> lists;           ///< curves, spectra, [classes, E] counts
   std::string description;
+  std::string commit{};  ///< that it was made with
   bool interrupted = false;
 };
 struct arm {
   std::string name, about;
   std::function<result(const settings&, std::uint64_t seed, const images&)> run;
+  /// What the paper reports, as it says it, by the names of figures; "difference": test accuracy less the first arm's.
+  std::map<std::string, std::string> paper{};
 };
 
 /// main() of a program: the shared options and those that `own` adds, --config FILE.toml (an unknown key is an error),
@@ -108,8 +122,11 @@ int main_of(int argc, char** argv, const settings& s, const char* about, void (*
         return run(chosen, o, data);
       });
 }
-/// Trains all arms under all seeds; false when it was stopped.  `model` is what the first line says of it.
-bool run_all(const settings&, const std::string& model, const std::vector<arm>&, const images&, std::vector<result>&);
+/// Trains all arms under all seeds: -1 to go on, else the program's exit status, as it was stopped or only --plan was
+/// asked for.  `model` is what the first line says of it.
+int run_all(const settings&, const std::string& model, const std::vector<arm>&, const images&, std::vector<result>&);
+/// What the sources were when the program was built: `git describe --always --dirty`, or "unknown".
+extern const char* const built_from_commit;
 
 /// Where an arm's files are.
 std::string folder_of(const settings&, const std::string& arm, std::uint64_t seed);
@@ -131,7 +148,8 @@ struct figure_row {
   const char* format = "%.4f";
   double scale = 1;
 };
-/// One row a figure, one column an arm: mean, standard error and number of seeds.  Printed, and added to the report.
+/// One row a figure, one column an arm: mean, standard error and number of seeds; beside it what the paper reports.
+/// Printed, and added to the report.
 void add_figures(polymoe::report&, const std::vector<arm>&, const std::vector<result>&, const std::vector<figure_row>&);
 /// The same, then the paired differences of the test accuracy to the first arm with bootstrap interval and sign test.
 void add_tables(polymoe::report&, const std::vector<arm>&, const std::vector<result>&, const std::vector<figure_row>&);
@@ -140,9 +158,13 @@ void add_curves(polymoe::report&, const std::vector<arm>&, const std::vector<res
 /// How experts are used: load, switching between epochs, co-activation, who serves which class.
 void add_routing(polymoe::report&, const std::vector<arm>&, const std::vector<result>&,
                  const std::vector<std::string>& class_names);
+/// Whether probabilities of the test images mean what they say, and which classes are taken for which.
+void add_calibration(polymoe::report&, const std::vector<arm>&, const std::vector<result>&,
+                     const std::vector<std::string>& class_names);
 /// What each arm's layers are, in a line each.
 void add_descriptions(polymoe::report&, const std::vector<arm>&, const std::vector<result>&);
-/// The last section (data, options, command); writes <out>/report.html and says so.  The program's exit status.
-int finish(polymoe::report&, const settings&, const images&);
+/// The last section (command, commit, data, configuration); writes <out>/report.html and says so.  The program's exit
+/// status.
+int finish(polymoe::report&, const settings&, const images&, const std::vector<result>&);
 
 }  // namespace experiment

@@ -23,6 +23,12 @@ std::string identity_of(const settings& s) {
   for (const double m : s.milestones) t << ' ' << m;
   if (s.mixup > 0 || s.cutmix > 0) t << ", mixup " << s.mixup << ", cutmix " << s.cutmix;
   if (!s.rand_augment.empty()) t << ", rand augment " << s.rand_augment.at(0) << ' ' << s.rand_augment.at(1);
+  // Those that were not always there say nothing where they are off: what was kept before still counts.
+  if (s.cutout > 0) t << ", cutout " << s.cutout;
+  if (s.smoothing > 0) t << ", smoothing " << s.smoothing;
+  if (s.split_seed != 42) t << ", split " << s.split_seed;
+  if (s.image_size != 64) t << ", image size " << s.image_size;
+  if (s.skip_bad) t << ", bad pictures left out";
   // The GPU by name: times of arms are compared as well.
   if (s.on_gpu()) t << ", " << s.device;
   return t.str();
@@ -30,7 +36,7 @@ std::string identity_of(const settings& s) {
 
 void write_result(const std::string& path, const result& r, const std::string& identity) {
   polymoe::json_writer w;
-  w.begin_object().field("identity", identity).field("arm", r.arm).field("seed", r.seed).field("description", r.description);
+  w.begin_object().field("identity", identity).field("arm", r.arm).field("seed", r.seed).field("commit", r.commit).field("description", r.description);
   w.key("epochs").begin_array();
   for (const epoch_figures& e : r.epochs) {
     w.begin_array();
@@ -72,6 +78,8 @@ result read_result(const std::string& path, const std::string& identity) {
       r.arm = in.string();
     } else if (key == "seed") {
       r.seed = in.unsigned_integer();
+    } else if (key == "commit") {
+      r.commit = in.string();
     } else if (key == "description") {
       r.description = in.string();
     } else if (key == "epochs") {

@@ -54,12 +54,21 @@ std::string text_of(const std::vector<double>& v, const char* format, double sca
 void add_figures(polymoe::report& page, const std::vector<arm>& arms, const std::vector<result>& all,
                  const std::vector<figure_row>& rows) {
   const std::vector<const arm*> ran = arms_of(arms, all);
+  const auto published = [&](const arm* a) {
+    return std::any_of(rows.begin(), rows.end(), [&](const figure_row& f) { return a->paper.count(f.figure); });
+  };
   std::vector<std::string> header{"figure"};
-  for (const arm* a : ran) header.push_back(a->name);
+  for (const arm* a : ran) {
+    header.push_back(a->name);
+    if (published(a)) header.push_back(a->name + ", paper");
+  }
   std::vector<std::vector<std::string>> cells;
   for (const figure_row& f : rows) {
     std::vector<std::string> row{f.title};
-    for (const arm* a : ran) row.push_back(text_of(values_of(all, a->name, f.figure), f.format, f.scale));
+    for (const arm* a : ran) {
+      row.push_back(text_of(values_of(all, a->name, f.figure), f.format, f.scale));
+      if (const auto it = a->paper.find(f.figure); published(a)) row.push_back(it == a->paper.end() ? "" : it->second);
+    }
     cells.push_back(row);
   }
   std::printf("\n");
@@ -78,6 +87,8 @@ void add_tables(polymoe::report& page, const std::vector<arm>& arms, const std::
   add_figures(page, arms, all, rows);
   const std::vector<const arm*> ran = arms_of(arms, all);
   if (ran.size() < 2) return;
+  const bool published =
+      std::any_of(ran.begin() + 1, ran.end(), [](const arm* a) { return a->paper.count("difference"); });
   std::vector<std::vector<std::string>> pairs;
   for (std::size_t i = 1; i < ran.size(); ++i) {
     std::vector<double> a, b;
@@ -97,9 +108,12 @@ void add_tables(polymoe::report& page, const std::vector<arm>& arms, const std::
     }
     pairs.push_back({ran[i]->name + " - " + ran[0]->name, formatted("%+.2f", 100 * d.mean),
                      a.size() > 1 ? formatted("%.2f", 100 * d.standard_error) : "-", range, sign});
+    if (const auto it = ran[i]->paper.find("difference"); published)
+      pairs.back().push_back(it == ran[i]->paper.end() ? "" : it->second);
   }
-  page.table("Test accuracy, paired over seeds, in percentage points", {"pair", "difference", "standard error", "95 % bootstrap", "signs"},
-             pairs);
+  std::vector<std::string> header{"pair", "difference", "standard error", "95 % bootstrap", "signs"};
+  if (published) header.push_back("paper");
+  page.table("Test accuracy, paired over seeds, in percentage points", header, pairs);
   for (const auto& p : pairs)
     std::printf("%s: %s pp (standard error %s, 95 %% %s, %s)\n", p[0].c_str(), p[1].c_str(), p[2].c_str(), p[3].c_str(), p[4].c_str());
 }
@@ -138,13 +152,22 @@ void add_descriptions(polymoe::report& page, const std::vector<arm>& arms, const
       }
 }
 
-int finish(polymoe::report& page, const settings& s, const images& data) {
+int finish(polymoe::report& page, const settings& s, const images& data, const std::vector<result>& all) {
   page.section("How this was made");
-  page.text("Command: " + s.command);
+  page.text("Command:").code(s.command);
+  page.text("Commit: " + s.commit);
+  for (const result& r : all)
+    if (r.commit != s.commit)
+      page.text("Kept from an earlier run: " + r.arm + ", seed " + std::to_string(r.seed) + ", of commit " +
+                (r.commit.empty() ? "unknown" : r.commit));
   page.text("Data: " + data.name + ", " + std::to_string(data.fit.train.size()) + " training, " +
             std::to_string(data.fit.test.size()) + " validation and " + std::to_string(data.test.size()) +
             " test images. Options: " + identity_of(s));
-  page.text("The effective configuration is config.toml beside this page; --config reads it back.");
+  if (!data.skipped.empty()) {
+    page.text(std::to_string(data.skipped.size()) + " pictures could not be read and were left out. The first:");
+    page.code(data.skipped.front());
+  }
+  page.text("The effective configuration; --config reads it back, and so config.toml beside this page.").code(s.config);
   const std::string path = s.out + "/report.html";
   page.write(path);
   std::printf("\nResults of every run: %s/<arm>/seed-<n>/result.json\nWritten: %s\n", s.out.c_str(), path.c_str());

@@ -2,6 +2,7 @@
 // type; what it writes and says is arm_record's.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <string>
@@ -49,8 +50,8 @@ class arm_record {
   /// Of a run that was stopped, inside an epoch after step `step`, or between epochs.
   result stopped_after(index step);
   result stopped();
-  /// Adds the figures of the test images, with their choices().
-  void test(const polymoe::train_summary&);
+  /// Adds the figures of the test images, with their choices() and `logits` [images, classes].
+  void test(const polymoe::train_summary&, const images&, const std::vector<float>& logits);
   result& so_far() { return result_; }
   /// Writes result.json.
   result finish() const;
@@ -66,10 +67,37 @@ class arm_record {
   std::unique_ptr<polymoe::progress> bar_;
 };
 
-/// `finish(trainer, result)` adds the arm's own figures after training; it is not called for a stopped run.
+/// A few steps and calls of an arm instead of its run: figures "plan_train" and "plan_evaluate", images per second.
+template <class Trainer>
+result time_arm(const std::string& name, std::uint64_t seed, const images& data, Trainer& t) {
+  using clock = std::chrono::steady_clock;
+  const auto since = [](clock::time_point begin) {
+    return std::chrono::duration<double>(clock::now() - begin).count();
+  };
+  constexpr index stride = Trainer::memory::on_host ? 1 : 10;
+  // The first steps set things up: on a GPU a graph is captured and the second one is the first to be replayed.
+  for (index i = 0; i < 3 && t.total_steps() - t.step_count() > 1; ++i) t.advance(1);
+  const index first = t.step_count();
+  const auto begin = clock::now();
+  while (!t.finished() && (t.step_count() == first || (since(begin) < 5 && t.step_count() - first < 200)))
+    t.advance(stride);
+  result r;
+  r.arm = name, r.seed = seed;
+  r.figures["plan_train"] = static_cast<double>((t.step_count() - first) * t.options().batch * t.options().accumulate) / since(begin);
+  const polymoe::dataset some = data.test.slice(0, std::min(data.test.size(), 2 * t.options().batch));
+  t.evaluate_on(some);
+  const auto then = clock::now();
+  t.evaluate_on(some);
+  r.figures["plan_evaluate"] = static_cast<double>(some.size()) / since(then);
+  return r;
+}
+
+/// `finish(trainer, result)` adds the arm's own figures after training; it is not called for a stopped run, nor for one
+/// that is only planned.
 template <class Trainer, class Finish>
 result train_arm(const std::string& name, std::uint64_t seed, const settings& s, const images& data, Trainer& t,
                  Finish finish) {
+  if (s.plan) return time_arm(name, seed, data, t);
   arm_record record(name, seed, s);
   if (record.resumes()) {
     const auto meta = t.load(record.checkpoint());
@@ -108,7 +136,15 @@ result train_arm(const std::string& name, std::uint64_t seed, const settings& s,
     if (*s.stop_requested && !t.finished()) return record.stopped();
   }
   record.begin_choices();
-  record.test(t.evaluate_on(data.test, 0, note_choices));
+  std::vector<float> logits;
+  const auto note_all = [&](index batch, index n) {
+    note_choices(batch, n);
+    std::vector<typename Trainer::T> rows(static_cast<std::size_t>(n * data.test.classes()));
+    Trainer::memory::read(t.work().ctx().stream, rows.data(), t.logits().ptr[0], rows.size() * sizeof rows[0]);
+    for (const auto x : rows) logits.push_back(static_cast<float>(x));
+  };
+  const polymoe::train_summary tested = t.evaluate_on(data.test, 0, note_all);
+  record.test(tested, data, logits);
   finish(t, record.so_far());
   return record.finish();
 }

@@ -11,7 +11,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include "../experiment/interrupt.hpp"
 #include "paper_a.hpp"
 
 namespace {
@@ -175,7 +174,7 @@ int run(experiment::settings& s, const paper_a::options& asked, const experiment
       wanted.push_back(wish);
   s.arms = wanted;
   std::vector<result> all;
-  if (!experiment::run_all(s, s.variant, arms, data, all)) return program::stopped();
+  if (const int status = experiment::run_all(s, s.variant, arms, data, all); status >= 0) return status;
   polymoe::report page("Sparse against dense over the routed share", "After arXiv 2605.15484 (paper A); " + s.variant);
   page.section("Result");
   add_gaps(page, all, o.hidden);
@@ -205,7 +204,8 @@ int run(experiment::settings& s, const paper_a::options& asked, const experiment
   // Of the largest width: the others' pictures would be dozens more.
   const std::vector<experiment::arm> widest(arms.end() - static_cast<std::ptrdiff_t>(std::size(kinds)), arms.end());
   experiment::add_routing(page, widest, all, data.test.class_names);
-  return experiment::finish(page, s, data);
+  experiment::add_calibration(page, widest, all, data.test.class_names);
+  return experiment::finish(page, s, data, all);
 }
 
 }  // namespace

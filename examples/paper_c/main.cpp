@@ -8,7 +8,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include "../experiment/interrupt.hpp"
 #include "paper_c.hpp"
 
 namespace {
@@ -104,7 +103,7 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
 
   const std::vector<experiment::arm> arms = arms_of(o, probe);
   std::vector<result> all;
-  if (!experiment::run_all(s, s.variant, arms, data, all)) return program::stopped();
+  if (const int status = experiment::run_all(s, s.variant, arms, data, all); status >= 0) return status;
 
   // Equal time: as long as the quickest arm took.
   std::vector<polymoe::series> time;
@@ -153,7 +152,8 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
   page.section("Routers");
   experiment::add_descriptions(page, arms, all);
   experiment::add_routing(page, arms, all, data.test.class_names);
-  return experiment::finish(page, s, data);
+  experiment::add_calibration(page, arms, all, data.test.class_names);
+  return experiment::finish(page, s, data, all);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ std::vector<int> clusters_of(routing how, const settings& s, const options& o, s
       of[static_cast<std::size_t>(data.fit.train.labels[i])] = data.fit.train.coarse[i] % E;
     return of;
   }
+  if (s.plan) return analysis::at_random(classes, E, seed);  // no arm is trained: any clusters take as long
   const std::string file = experiment::folder_of(s, "dense", seed) + "/result.json";
   require(std::filesystem::exists(file), file,
           ": super-classes come from the dense arm's confusions; run the arm dense first");

@@ -1,12 +1,17 @@
 // timeout: 600
-// A paper program from the outside: killed or stopped in the middle of a seed it goes on bit for bit; tables of several
-// seeds; a disk that is full keeps the last checkpoint.
+// Paper programs from the outside: killed or stopped in the middle of a seed they go on bit for bit; tables of several
+// seeds; pages that say how they were made; pairs of arms that start alike; pictures and IDX files; a disk that is full
+// keeps the last checkpoint.
 //
-// The program is looked for beside this one's build folder (../examples/paper_d), or where POLYMOE_PAPER_D says.
+// The programs are looked for beside this one's build folder (../examples/paper_d), or where POLYMOE_PAPER_D and
+// POLYMOE_PAPER_B say.
 #include <doctest/doctest.h>
 
 #include <cstdio>
+#include <cstring>
 #include <polymoe/train/json_reader.hpp>
+#include <polymoe/train/png.hpp>
+#include <polymoe/train/report_style.hpp>
 #include <polymoe/train/safetensors.hpp>
 
 #include "run_program.hpp"
@@ -14,8 +19,8 @@
 namespace polymoe {
 namespace {
 
-/// Options of a run on 160 training and 32 test images in the format of CIFAR-10, which are put into the folder.
-std::vector<std::string> small(const temp_folder& t) {
+/// 160 training and 32 test images in the format of CIFAR-10, put into the folder.
+std::string cifar_in(const temp_folder& t) {
   const auto images = [](index from) {
     std::string bytes;
     for (index i = from; i < from + 32; ++i) {
@@ -27,14 +32,23 @@ std::vector<std::string> small(const temp_folder& t) {
   std::filesystem::create_directory(t.file("data"));
   for (index i = 1; i <= 5; ++i) t.put("data/data_batch_" + std::to_string(i) + ".bin", images(32 * i));
   t.put("data/test_batch.bin", images(0));
-  return {"--data",  t.file("data"), "--validation", "32", "--batch", "16", "--dim",     "24", "--depth",  "3",
-          "--patch", "16",           "--experts",    "4",  "--k",     "2",  "--threads", "1",  "--epochs", "4"};
+  return t.file("data");
+}
+/// Options of a run of paper_d on them.
+std::vector<std::string> small(const temp_folder& t) {
+  return {"--data",  cifar_in(t), "--validation", "32", "--batch", "16", "--dim",     "24", "--depth",  "3",
+          "--patch", "16",        "--experts",    "4",  "--k",     "2",  "--threads", "1",  "--epochs", "4"};
 }
 
 std::string paper_program() { return program_path("paper_d", "POLYMOE_PAPER_D"); }
+std::string resnet_program() { return program_path("paper_b", "POLYMOE_PAPER_B"); }
 bool paper_is_here() {
-  const bool here = ::access(paper_program().c_str(), X_OK) == 0;
-  if (!here) std::printf("SKIPPED: %s is not built\n", paper_program().c_str());
+  bool here = true;
+  for (const std::string& program : {paper_program(), resnet_program()})
+    if (::access(program.c_str(), X_OK) != 0) {
+      std::printf("SKIPPED: %s is not built\n", program.c_str());
+      here = false;
+    }
   return here;
 }
 outcome run_paper(const std::vector<std::string>& arguments) {
@@ -63,9 +77,9 @@ std::string result_without_time(const std::string& path) {
             keep();
         }
       }
-    } else if (key == "figures") {
+    } else if (key == "figures" || key == "lists") {
       for (r.begin_object(); r.next_key(figure);) {
-        if (has(figure, "second"))
+        if (has(figure, "second") || figure == "inference_ms")
           r.skip();
         else
           kept += figure + " ", keep();
@@ -77,6 +91,22 @@ std::string result_without_time(const std::string& path) {
   r.end();
   return kept;
 }
+/// The value of a key at the top of a result.json, as it stands there.
+std::string value_of_key(const std::string& path, const std::string& wanted) {
+  const std::string text = read_text(path);
+  json_reader r(text, path);
+  std::string key, found;
+  for (r.begin_object(); r.next_key(key);) {
+    const std::size_t from = r.offset();
+    r.skip();
+    if (key == wanted) found = text.substr(from, r.offset() - from);
+  }
+  r.end();
+  return found;
+}
+/// As a page shows it.
+std::string escaped(const std::string& text) { return detail::html(text); }
+
 index step_of(const std::string& checkpoint) {
   return std::stoi(safetensors_file(checkpoint).metadata().at("polymoe.step"));
 }
@@ -94,8 +124,23 @@ TEST_CASE("paper: killed or stopped in the middle of a seed, a run goes on bit f
     CHECK_MESSAGE(has(whole.out, text), text);
   const std::string page = t.get("whole/report.html");
   for (const char* text :
-       {"Mean, standard error and number of seeds", "paired over seeds", "95 % bootstrap", "<h2>Experts"})
+       {"Mean, standard error and number of seeds", "paired over seeds", "95 % bootstrap", "<h2>Experts",
+        "<th>paper</th>", "+3.15 (ablation)", "<h2>Calibration and mistakes", "Reliability: right answers",
+        "dense, seed 1: test images by class and answer"})
     CHECK_MESSAGE(has(page, text), text);
+  // How it was made: the command, the commit, the whole configuration.
+  std::string command = "paper_d";
+  for (const std::string& a : in("whole")) command += " " + a;
+  CHECK(has(page, "<pre class=\"code\">" + escaped(command) + "</pre>"));
+  const std::string commit = value_of_key(t.file("whole/dense/seed-1/result.json"), "commit");
+  REQUIRE(commit.size() > 2);
+  CHECK(has(page, "<p>Commit: " + commit.substr(1, commit.size() - 2) + "</p>"));
+  CHECK_FALSE(has(page, "Kept from an earlier run"));
+  const std::string config = t.get("whole/config.toml");
+  CHECK(has(config, "\nseeds=[1, 2]\n"));
+  CHECK(has(page, "<pre class=\"code\">" + escaped(config) + "</pre>"));
+  const std::string figures = value_of_key(t.file("whole/learned_token/seed-2/result.json"), "figures");
+  for (const char* figure : {"\"ece\":", "\"nll\":", "\"brier\":"}) CHECK_MESSAGE(has(figures, figure), figure);
 
   // Killed after two epochs of the second arm, then stopped by Ctrl-C in the second seed, then to the end.
   const std::string first = t.file("parts/learned_token/seed-1"), second = t.file("parts/learned_token/seed-2");
@@ -125,6 +170,158 @@ TEST_CASE("paper: killed or stopped in the middle of a seed, a run goes on bit f
     }
   CHECK(result_without_time(t.file("whole/learned_token/seed-1/result.json")) !=
         result_without_time(t.file("whole/learned_token/seed-2/result.json")));
+}
+
+TEST_CASE("paper: a wrong key is named; a configuration that was written is read back; --plan writes nothing") {
+  if (!paper_is_here()) return;
+  temp_folder t;
+  const outcome wrong = run_paper({"--config", t.put("wrong.toml", "epochs=1\nlearning-rat=0.1\n"), "--out", t.file("no")});
+  CHECK(wrong.status == 2);
+  CHECK_MESSAGE(has(wrong.err, "learning-rat"), wrong.err);
+  CHECK_FALSE(file_exists(t.file("no")));
+
+  // More images than there are: it ends after it has written its configuration.
+  const std::vector<std::string> ends{"--images", "1000000"};
+  const outcome first = run_paper(with(
+      small(t), with({"--out", t.file("first"), "--seeds", "3,5", "--milestones", "0.25,0.5", "--rand-augment", "2,9.5",
+                      "--smoothing", "0.1", "--cutout", "8", "--learning-rate", "0.0123456789", "--skip-bad", "--split-seed",
+                      "7", "--arms", "dense,oracle", "--lambda", "0.7"},
+                     ends)));
+  CHECK(first.status == 1);
+  CHECK(has(first.err, "--images 1000000: 128 are left beside 32 for validation"));
+  const outcome second = run_paper({"--config", t.file("first/config.toml"), "--out", t.file("second")});
+  CHECK(second.status == 1);
+  CHECK_MESSAGE(has(second.err, "--images 1000000: 128 are left beside 32 for validation"), second.err);
+  std::string config = t.get("first/config.toml");
+  for (const char* line : {"rand-augment=[2, 9.5]", "milestones=[0.25, 0.5]", "seeds=[3, 5]", "cutout=8", "skip-bad=true",
+                           "split-seed=7", "learning-rate=0.0123456789"})
+    CHECK_MESSAGE(has(config, line), config);
+  config.replace(config.find(t.file("first")), t.file("first").size(), t.file("second"));
+  CHECK(t.get("second/config.toml") == config);
+
+  const outcome plan = run_paper(with(small(t), {"--plan", "--out", t.file("planned"), "--seeds", "1,2,3"}));
+  CAPTURE(plan.err);
+  CHECK(plan.status == 0);
+  CHECK(has(plan.out, "Predicted: "));
+  CHECK_MESSAGE(has(plan.out, "for 6 arms x 3 seeds x 4 epochs of 128 images"), plan.out);
+  CHECK_FALSE(file_exists(t.file("planned")));
+}
+
+TEST_CASE("paper: arms of one seed start from the same numbers and see the same images in the same order") {
+  if (!paper_is_here()) return;
+  temp_folder t;
+  // The rate is nothing as a float. So parameters stay what they were drawn as, and the running statistics of the batch norms are
+  // those of the images, in their order: without experts before the head they depend on nothing else.
+  const outcome run = run_program(resnet_program(),
+                                  {"--data", cifar_in(t), "--validation", "32", "--batch", "16", "--base", "4", "--epochs",
+                                   "1", "--threads", "1", "--learning-rate", "1e-60", "--weight-decay", "0", "--seeds",
+                                   "1,2", "--arms", "dense,sparse", "--augment", "crop", "--out", t.file("out")},
+                                  [] { return false; });
+  CAPTURE(run.err);
+  REQUIRE(run.status == 0);
+  const auto file = [&](const char* arm, const char* seed) {
+    return safetensors_file(t.file("out/") + arm + "/seed-" + seed + "/checkpoint.safetensors");
+  };
+  const safetensors_file dense = file("dense", "1"), sparse = file("sparse", "1"), other = file("sparse", "2");
+  index parameters = 0, statistics = 0, unlike_other = 0;
+  for (const tensor_ref& a : dense.tensors()) {
+    if (has(a.name, "optimizer.") || has(a.name, "trainer.") || has(a.name, "head")) continue;
+    CAPTURE(a.name);
+    const tensor_ref &b = sparse.at(a.name), &c = other.at(a.name);
+    REQUIRE(a.bytes() == b.bytes());
+    const auto n = static_cast<std::size_t>(a.bytes());
+    CHECK(std::memcmp(a.data, b.data, n) == 0);
+    (has(a.name, "state.") ? statistics : parameters) += 1;
+    unlike_other += std::memcmp(a.data, c.data, n) != 0;
+  }
+  CHECK(parameters > 40);
+  CHECK(statistics >= 20);
+  CHECK(unlike_other == 20 + 40);  // kernels, means and variances; norms begin alike, and as many images were counted
+}
+
+TEST_CASE("paper_b: killed in the middle of a run it goes on bit for bit") {
+  if (!paper_is_here()) return;
+  temp_folder t;
+  const std::string data = cifar_in(t);
+  const auto in = [&](const char* folder) {
+    return std::vector<std::string>{"--data", data, "--validation", "32", "--batch", "16", "--base", "4",
+                                    "--epochs", "4", "--threads", "1", "--arms", "sparse", "--learning-rate", "0.05",
+                                    "--hessian-images", "16", "--hessian-products", "6", "--hessian-pairs", "1",
+                                    "--trace-probes", "2", "--out", t.file(folder)};
+  };
+  const outcome whole = run_program(resnet_program(), in("whole"), [] { return false; });
+  CAPTURE(whole.err);
+  REQUIRE(whole.status == 0);
+  const std::string page = t.get("whole/report.html");
+  for (const char* text : {"<th>sparse, paper</th>", "<td>0.722</td>", "sparse, paper: 4.206 at -0.3", "sparse, paper: 0.786 at 2"})
+    CHECK_MESSAGE(has(page, text), text);
+  const std::string arm = t.file("parts/sparse/seed-1");
+  const outcome killed = run_program(
+      resnet_program(), in("parts"), [&] { return lines_in(arm + "/epochs.csv") >= 3; }, SIGKILL);
+  CHECK(killed.status == 1000 + SIGKILL);
+  CHECK_FALSE(file_exists(arm + "/result.json"));
+  const index at = step_of(arm + "/checkpoint.safetensors");
+  CHECK((at > 0 && at < 32 && at % 8 == 0));
+  const outcome resumed =
+      run_program(resnet_program(), with(in("parts"), {"--resume"}), [] { return false; });
+  CAPTURE(resumed.err);
+  CHECK(resumed.status == 0);
+  CHECK(result_without_time(arm + "/result.json") ==
+        result_without_time(t.file("whole/sparse/seed-1/result.json")));
+  CHECK(lines_in(arm + "/epochs.csv") == 5);
+}
+
+TEST_CASE("paper: folders of pictures, one of them bad, and IDX files are data sets too") {
+  if (!paper_is_here()) return;
+  temp_folder t;
+  const auto picture = [](index kind, index i) {
+    std::vector<std::uint8_t> p(20 * 24 * 3);
+    for (std::size_t k = 0; k < p.size(); ++k) p[k] = static_cast<std::uint8_t>(90 * kind + static_cast<index>(k) * (i + 3) % 61);
+    return encode_png(p, 20, 24, 3);
+  };
+  for (const std::string part : {"train", "val"})
+    for (index c = 0; c < 2; ++c) {
+      const std::string folder = "pictures/" + part + "/class" + std::to_string(c);
+      std::filesystem::create_directories(t.file(folder));
+      for (index i = 0; i < (part == "train" ? 20 : 8); ++i) t.put(folder + "/" + std::to_string(i) + ".png", picture(c, i));
+    }
+  const std::string bad = t.put("pictures/train/class1/bad.png", picture(1, 1).substr(0, 200));
+  const std::vector<std::string> options{"--data", t.file("pictures"), "--image-size", "16", "--validation", "8", "--batch",
+                                         "8", "--dim", "24", "--depth", "3", "--patch", "8", "--experts", "2", "--threads",
+                                         "2", "--epochs", "1", "--arms", "dense"};
+  const outcome refused = run_paper(with(options, {"--out", t.file("refused")}));
+  CHECK(refused.status == 1);
+  CHECK_MESSAGE(has(refused.err, "paper_d: " + bad + ": "), refused.err);
+  const outcome skipped = run_paper(with(options, {"--skip-bad", "--out", t.file("skipped")}));
+  CAPTURE(skipped.err);
+  REQUIRE(skipped.status == 0);
+  CHECK_MESSAGE(has(skipped.out, "32 training, 8 validation, 16 test images"), skipped.out);
+  CHECK(has(value_of_key(t.file("skipped/dense/seed-1/result.json"), "figures"), "\"skipped_images\":1"));
+  const std::string page = t.get("skipped/report.html");
+  CHECK(has(page, "1 pictures could not be read and were left out"));
+  CHECK(has(page, escaped(bad)));
+  CHECK(has(value_of_key(t.file("skipped/dense/seed-1/result.json"), "identity"), "image size 16, bad pictures left out"));
+  std::filesystem::rename(t.file("pictures/val/class1"), t.file("pictures/val/other"));
+  const outcome unlike = run_paper(with(options, {"--skip-bad", "--plan"}));
+  CHECK(unlike.status == 1);
+  CHECK_MESSAGE(has(unlike.err, ": class 1 of train/ is class1, of val/ other"), unlike.err);
+
+  const auto idx = [](std::initializer_list<int> sizes, int step) {
+    std::string bytes{0, 0, 8, static_cast<char>(sizes.size())};
+    index values = 1;
+    for (const int n : sizes) bytes += std::string(2, '\0') + static_cast<char>(n >> 8) + static_cast<char>(n & 255), values *= n;
+    for (index i = 0; i < values; ++i) bytes += static_cast<char>(sizes.size() == 1 ? i % 3 : i * step % 251);
+    return bytes;
+  };
+  std::filesystem::create_directory(t.file("idx"));
+  t.put("idx/train-images-idx3-ubyte", idx({40, 16, 16}, 7)), t.put("idx/train-labels-idx1-ubyte", idx({40}, 1));
+  t.put("idx/t10k-images-idx3-ubyte", idx({16, 16, 16}, 5)), t.put("idx/t10k-labels-idx1-ubyte", idx({16}, 1));
+  std::vector<std::string> of_idx = with(options, {"--plan"});
+  of_idx[1] = t.file("idx");
+  const outcome planned = run_paper(of_idx);
+  CAPTURE(planned.err);
+  CHECK(planned.status == 0);
+  CHECK_MESSAGE(has(planned.out, "IDX files of " + t.file("idx") + ", 32 training, 8 validation, 16 test images"), planned.out);
 }
 
 TEST_CASE("paper: a full disk is an error that names the file, and the last checkpoint stays") {

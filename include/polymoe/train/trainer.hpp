@@ -328,6 +328,8 @@ class trainer {
     return s.str();
   }
   view<const T> images() const { return x_; }
+  /// Of the last call's images, in the backend's memory: for the visitors of an evaluation.
+  view<const T> logits() const { return logits_; }
   /// [batch * units_per_image] experts that the images of the current call are meant for, in the backend's memory; null
   /// without train_options::expert_of_class.
   const int* targets() const { return static_cast<const int*>(targets_.data()); }
