@@ -68,7 +68,8 @@ result run_arm(router which, int capacity, const std::string& name, const settin
   if (which == router::dense)
     return train<nn::vit<mlp_type>>(name, nn::vit_config<mlp_type>(z, mlp), s, o, seed, data, probe);
   const layer_sizes sizes{o.dim, o.mlp, o.experts, o.group_images, z.tokens()};
-  const bool token = which == router::softmax_tc || which == router::sinkhorn_tc;
+  const bool token =
+      which == router::softmax_tc || which == router::sinkhorn_tc || which == router::sinkhorn_plan_tc;
   const typename layer<T, B>::config experts = token                   ? token_choice<T, B>(which, capacity, sizes)
                                                : which == router::soft ? soft<T, B>(capacity, sizes)
                                                                        : expert_choice<T, B>(which, capacity, sizes);

@@ -1,4 +1,4 @@
-// paper_c: six routers at two capacities in one vision transformer, after "Routers in Vision Mixture of Experts: An
+// paper_c: six routers, and one of them with other weights, at two capacities in one vision transformer, after "Routers in Vision Mixture of Experts: An
 // Empirical Study" (arXiv 2401.15969): accuracy against cost, at equal steps and at equal time, and few-shot probes.
 //
 // The paper pre-trains on JFT-300M, which is private: orderings can be compared, numbers cannot.
@@ -59,9 +59,34 @@ void add_options(CLI::App& app, paper_c::options& o) {
 
 /// The program's own options that change a result.
 std::string variant_of(const paper_c::options& o) {
+  std::string shots = ", shots";
+  for (const index n : o.shots) shots += ' ' + std::to_string(n);
   return "ViT " + std::to_string(o.depth) + "x" + std::to_string(o.dim) + "/" + std::to_string(o.patch) + ", heads " +
          std::to_string(o.heads) + ", mlp " + std::to_string(o.mlp) + ", E " + std::to_string(o.experts) + ", last " +
-         std::to_string(o.moe_blocks) + ", group " + std::to_string(o.group_images) + ", probe " + o.probe_data;
+         std::to_string(o.moe_blocks) + ", group " + std::to_string(o.group_images) + ", probe " + o.probe_data +
+         shots;
+}
+
+/// A router's capacities as points that are joined: what it costs, and the test accuracy.
+void add_costs(polymoe::report& page, const std::vector<experiment::arm>& arms, const std::vector<result>& all,
+               const char* title, const char* figure, double scale, const char* label) {
+  std::vector<polymoe::series> routers;
+  for (const experiment::arm& a : arms) {
+    const auto cost = experiment::values_of(all, a.name, figure), right = experiment::values_of(all, a.name, "test_accuracy");
+    if (cost.empty() || right.empty()) continue;
+    const std::string name = a.name == "dense" ? a.name : a.name.substr(0, a.name.rfind('_'));
+    if (routers.empty() || routers.back().name != name)
+      routers.push_back({.name = name, .y = {}, .color = static_cast<index>(routers.size())});
+    const auto accuracy = polymoe::analysis::summarise(right);
+    routers.back().x.push_back(scale * polymoe::analysis::summarise(cost).mean);
+    routers.back().y.push_back(accuracy.mean), routers.back().errors.push_back(accuracy.standard_error);
+  }
+  page.lines({.title = title,
+              .x_label = label,
+              .y_label = "right answers",
+              .share = true,
+              .note = "A line joins the capacities of one router. Whiskers: the standard error over seeds."},
+             routers);
 }
 
 /// Every router at both capacities, and the dense model.
@@ -78,15 +103,16 @@ std::vector<experiment::arm> arms_of(const paper_c::options& o, const experiment
                     }});
   };
   add(router::dense, 0, "dense", "no experts");
-  for (const int c : {1, 2}) {
-    const std::string n = std::to_string(c), at = "_" + n;
-    add(router::softmax_tc, c, "softmax_tc" + at, "token choice, K = " + n);
-    add(router::sinkhorn_tc, c, "sinkhorn_tc" + at, "token choice, K = " + n);
-    add(router::softmax_ec, c, "softmax_ec" + at, "expert choice, capacity factor " + n);
-    add(router::sinkhorn_ec, c, "sinkhorn_ec" + at, "expert choice, capacity factor " + n);
-    add(router::sparse_ec, c, "sparse_ec" + at, "expert choice, capacity factor " + n);
-    add(router::soft, c, "soft" + at, "Soft MoE, slots for " + n + " x the tokens");
-  }
+  const auto twice = [&](router which, const std::string& name, const std::string& about) {
+    for (const int c : {1, 2}) add(which, c, name + "_" + std::to_string(c), about + std::to_string(c));
+  };
+  twice(router::softmax_tc, "softmax_tc", "token choice, K = ");
+  twice(router::sinkhorn_tc, "sinkhorn_tc", "token choice, K = ");
+  twice(router::sinkhorn_plan_tc, "sinkhorn_plan_tc", "token choice with the plan as weights, K = ");
+  twice(router::softmax_ec, "softmax_ec", "expert choice, capacity factor ");
+  twice(router::sinkhorn_ec, "sinkhorn_ec", "expert choice, capacity factor ");
+  twice(router::sparse_ec, "sparse_ec", "expert choice, capacity factor ");
+  twice(router::soft, "soft", "Soft MoE, slots over tokens = ");
   return arms;
 }
 
@@ -141,7 +167,13 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
       "The paper finds: expert choice above token choice whatever the affinity; Soft MoE best at equal cost; Sinkhorn "
       "a fair balance of "
       "throughput and accuracy; the sparse plan the slow one. Its numbers are of JFT-300M and are not comparable.");
+  page.text(
+      "Equal time is as long as the quickest arm's training took. The accuracy there is read from the arm's curve of "
+      "validation accuracy, between epochs on a straight line: no arm was trained for that time, and its learning rate had "
+      "not come to its end. The first row, at equal steps, is of test images.");
   page.section("Cost against accuracy");
+  add_costs(page, arms, all, "Test accuracy over compute", "macs", 1e-6, "MMACs of an image, forward");
+  add_costs(page, arms, all, "Test accuracy over training time", "train_seconds", 1, "seconds");
   page.lines({.title = "Validation accuracy over training time, mean over seeds",
               .x_label = "seconds",
               .y_label = "right answers",

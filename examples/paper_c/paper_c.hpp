@@ -18,8 +18,9 @@ struct options {
   std::string probe_data{};  ///< images of the few-shot probe; empty: those of the run
 };
 
-/// By softmax, a Sinkhorn plan or a sparse transport plan; token choice (tc), expert choice (ec), Soft MoE.
-enum class router { dense, softmax_tc, sinkhorn_tc, softmax_ec, sinkhorn_ec, sparse_ec, soft };
+/// By softmax, a Sinkhorn plan or a sparse transport plan; token choice (tc), expert choice (ec), Soft MoE.  sinkhorn_plan_tc
+/// weighs experts by the plan instead of by softmax (figure 3 of the paper).
+enum class router { dense, softmax_tc, sinkhorn_tc, sinkhorn_plan_tc, softmax_ec, sinkhorn_ec, sparse_ec, soft };
 
 struct layer_sizes {
   index dim = 0, hidden = 0, experts = 0, group_images = 0;
