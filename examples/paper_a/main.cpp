@@ -2,11 +2,13 @@
 // Does Sparse MoE Help in Vision?" (arXiv 2605.15484).
 //
 // --hidden sweeps the experts' hidden width and with it rho, --rho asks for the shares themselves; every width has its
-// own dense twins.  Arms: dense (active FLOPs of k = 2), dense_wide (its parameters), dense_total (all its slots), k1,
-// k2, k2_free, k2_reroute, k2_fallback, soft, and heads only: head_k2, head_soft, head_batch.  The paper does not
-// publish its networks; these are ours.
+// own dense twins, and so has every backbone.  Arms: dense (active FLOPs of k = 2), dense_one (of k = 1), dense_wide (the
+// parameters), dense_total (all slots), k1, k2, k2_free, k2_reroute, k2_fallback, k2 with falling temperatures
+// (k2_linear_01, k2_linear_03, k2_sigmoid, k2_floor), soft, and heads only: head_k2, head_soft, head_batch.  The paper
+// does not publish its networks; these are ours.
 // ctest: --images 128 --validation 32 --test-images 32 --epochs 1 --batch 32 --width 8 --blocks 1 --experts 3 --hidden 8 --threads 1 --out build/paper_a-test
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
@@ -23,70 +25,150 @@ struct named_kind {
   kind which;
   const char* name;
   const char* about;
+  const char* paper = "";  ///< points over the dense model that the paper reports, on ImageNet-1k
+  const char* temperature = nullptr;  ///< in the place of --temperature, to `least`
+  double least = 0;
+  bool floor = false;  ///< stops falling where the router's entropy is half of what it can be
 };
 constexpr named_kind kinds[] = {{kind::dense, "dense", "one block with the active FLOPs of k = 2, width 2 H"},
                                 {kind::dense_wide, "dense_wide", "one block with its parameters, width E H"},
+                                {kind::dense_one, "dense_one", "one block with the active FLOPs of k = 1, width H"},
                                 {kind::dense_total, "dense_total", "one block with the FLOPs of all its slots"},
-                                {kind::k1, "k1", "one of E experts, hard capacity"},
-                                {kind::k2, "k2", "two of E experts, hard capacity"},
+                                {kind::k1, "k1", "one of E experts, hard capacity", "-2.08 at rho 0.38"},
+                                {kind::k2, "k2", "two of E experts, hard capacity", "+1.17 at rho 0.38"},
                                 {kind::k2_free, "k2_free", "two of E experts, no capacity"},
                                 {kind::k2_reroute, "k2_reroute", "overflow goes to the next best expert"},
                                 {kind::k2_fallback, "k2_fallback", "overflow goes to one more expert"},
+                                {kind::k2, "k2_linear_01", "k2, temperature falls linearly to 0.1", "", "linear", 0.1},
+                                {kind::k2, "k2_linear_03", "k2, temperature falls linearly to 0.3", "", "linear", 0.3},
+                                {kind::k2, "k2_sigmoid", "k2, temperature falls to 0.1 by a sigmoid", "", "sigmoid", 0.1},
+                                {kind::k2, "k2_floor", "as k2_linear_01, until the router's entropy is half of log E", "",
+                                 "linear", 0.1, true},
                                 {kind::soft, "soft", "all experts, weighted per image"},
-                                {kind::head_k2, "head_k2", "experts in the head only"},
+                                {kind::head_k2, "head_k2", "experts in the head only", "-1.29 to -1.90"},
                                 {kind::head_soft, "head_soft", "all experts in the head only"},
                                 {kind::head_batch, "head_batch", "slots mixed over the batch, in the head only"}};
 
-/// Mean paired difference of test accuracy to the dense arm of the same width, with its standard error.
-void add_gaps(polymoe::report& page, const std::vector<result>& all, const std::vector<index>& widths) {
+/// One backbone and the widths that are swept there.
+struct sweep {
+  paper_a::options o;  ///< with its backbone
+  polymoe::routed_shape shape;
+  std::vector<index> widths;
+  std::string mark;  ///< after the names of its arms: "", or where there are several backbones which it is
+  std::vector<std::vector<std::string>> solved{};  ///< rows: what came of --rho
+};
+std::string name_of(const sweep& w, const char* kind_name, index h) {
+  return std::string(kind_name) + "-h" + std::to_string(h) + w.mark;
+}
+
+/// Mean paired difference of test accuracy of two arms, in points, with its standard error; no seeds in common: n is 0.
+struct gap {
+  std::size_t n = 0;
+  double mean = 0, error = 0;
+  std::string error_text() const {
+    return n > 1 ? experiment::text_of({error}, "%.2f") + " (" + std::to_string(n) + " seeds)" : "one seed";
+  }
+};
+gap gap_of(const std::vector<result>& all, const std::string& arm, const std::string& to) {
+  std::vector<double> a, b;
+  for (const result& r : all)
+    for (const result& q : all)
+      if (r.arm == arm && q.arm == to && r.seed == q.seed)
+        a.push_back(r.figures.at("test_accuracy")), b.push_back(q.figures.at("test_accuracy"));
+  if (a.empty()) return {};
+  const auto d = polymoe::analysis::paired_difference(a, b);
+  return {a.size(), 100 * d.mean, 100 * d.standard_error};
+}
+/// A table of the page, printed as well.
+void show(polymoe::report& page, const std::string& title, const std::vector<std::string>& header,
+          const std::vector<std::vector<std::string>>& rows) {
+  if (rows.empty()) return;
+  page.table(title, header, rows);
+  std::printf("\n%s\n", title.c_str());
+  for (std::size_t i = 0; i <= rows.size(); ++i) {
+    const auto& row = i == 0 ? header : rows[i - 1];
+    for (std::size_t c = 0; c < row.size(); ++c) std::printf(c ? "  %18s" : "%-14s", row[c].c_str());
+    std::printf("\n");
+  }
+}
+
+void add_gaps(polymoe::report& page, const std::vector<result>& all, const sweep& w) {
   std::vector<polymoe::series> curves;
   std::vector<std::vector<std::string>> rows;
   index color = 0;
   for (const named_kind& k : kinds) {
     if (k.which == kind::dense) continue;
     polymoe::series s{.name = k.name, .y = {}, .x = {}, .color = color++};
-    for (const index h : widths) {
-      const std::string mine = std::string(k.name) + "-h" + std::to_string(h), twin = "dense-h" + std::to_string(h);
-      std::vector<double> a, b;
-      for (const result& r : all)
-        for (const result& q : all)
-          if (r.arm == mine && q.arm == twin && r.seed == q.seed)
-            a.push_back(r.figures.at("test_accuracy")), b.push_back(q.figures.at("test_accuracy"));
+    for (const index h : w.widths) {
+      const std::string mine = name_of(w, k.name, h);
       const auto rho = experiment::values_of(all, mine, "rho_static"),
                  active = experiment::values_of(all, mine, "rho_active");
-      if (a.empty() || rho.empty()) continue;
-      const auto d = polymoe::analysis::paired_difference(a, b);
-      s.x.push_back(rho[0]), s.y.push_back(100 * d.mean);
-      char text[5][40];
-      std::snprintf(text[0], 40, "%lld", static_cast<long long>(h));
-      std::snprintf(text[1], 40, "%.3f", rho[0]), std::snprintf(text[2], 40, "%.3f", active[0]);
-      std::snprintf(text[3], 40, "%+.2f", 100 * d.mean);
-      if (a.size() > 1)
-        std::snprintf(text[4], 40, "%.2f (%zu seeds)", 100 * d.standard_error, a.size());
-      else
-        std::snprintf(text[4], 40, "one seed");
-      rows.push_back({k.name, text[0], text[1], text[2], text[3], text[4]});
+      for (const char* twin : {"dense", "dense_one"}) {
+        if (twin == std::string("dense_one") && k.which != kind::k1) continue;
+        const gap d = gap_of(all, mine, name_of(w, twin, h));
+        if (d.n == 0 || rho.empty()) continue;
+        if (twin == std::string("dense")) s.x.push_back(rho[0]), s.y.push_back(d.mean), s.errors.push_back(d.error);
+        rows.push_back({k.name, twin, std::to_string(h), experiment::text_of({rho[0]}, "%.3f"),
+                        experiment::text_of({active[0]}, "%.3f"), experiment::text_of({d.mean}, "%+.2f"), d.error_text(),
+                        twin == std::string("dense") ? k.paper : ""});
+      }
     }
     if (!s.x.empty()) curves.push_back(s);
   }
-  page.lines({.title = "Gap to the dense twin over rho",
+  page.lines({.title = "Gap to the dense twin over rho, " + w.o.backbone + " convolutions",
               .x_label = "rho_static",
               .y_label = "percentage points",
               .wide = true,
               .note = "rho_static: MACs of the dense blocks that experts replace, over those of the dense model; it "
-                      "does not depend on k."},
+                      "does not depend on k. Whiskers: the standard error over seeds."},
              curves);
-  page.table("Gaps, paired over seeds",
-             {"arm", "H", "rho_static", "rho_active, measured drops", "gap, points", "standard error"}, rows);
-  std::printf("\n%-14s %6s %11s %11s %12s  %s\n", "arm", "H", "rho_static", "rho_active", "gap, points",
-              "standard error");
-  for (const auto& r : rows)
-    std::printf("%-14s %6s %11s %11s %12s  %s\n", r[0].c_str(), r[1].c_str(), r[2].c_str(), r[3].c_str(), r[4].c_str(),
-                r[5].c_str());
+  show(page, "Gaps, paired over seeds, " + w.o.backbone + " convolutions",
+       {"arm", "against", "H", "rho_static", "rho_active", "gap, points", "standard error", "paper, ImageNet-1k"}, rows);
+}
+
+/// How much of the gap of k = 2 is dropping: what the same experts gain where nothing, or less, is dropped.
+void add_dropping(polymoe::report& page, const std::vector<result>& all, const sweep& w) {
+  std::vector<std::vector<std::string>> rows;
+  for (const char* kept : {"k2_free", "k2_reroute", "k2_fallback"})
+    for (const index h : w.widths) {
+      const std::string limited = name_of(w, "k2", h);
+      const gap d = gap_of(all, name_of(w, kept, h), limited), whole = gap_of(all, limited, name_of(w, "dense", h));
+      if (d.n == 0) continue;
+      rows.push_back({std::string(kept) + " - k2", std::to_string(h),
+                      experiment::text_of(experiment::values_of(all, limited, "drop_rate"), "%.3f"),
+                      experiment::text_of({d.mean}, "%+.2f"), d.error_text(),
+                      whole.n > 0 ? experiment::text_of({whole.mean}, "%+.2f") : "-"});
+    }
+  show(page, "What dropping takes from k2, paired over seeds, " + w.o.backbone + " convolutions",
+       {"pair", "H", "drop rate of k2, test", "points", "standard error", "gap of k2 to dense"}, rows);
+}
+
+/// Accuracy over the images of a call, for the heads that were evaluated that way.
+void add_calls(polymoe::report& page, const std::vector<experiment::arm>& arms, const std::vector<result>& all,
+               index batch) {
+  std::vector<polymoe::series> curves;
+  for (std::size_t i = 0; i < arms.size(); ++i) {
+    polymoe::series s{.name = arms[i].name, .y = {}, .color = static_cast<index>(i)};
+    for (const index b : {index{1}, index{8}, batch}) {
+      const auto right = experiment::values_of(all, arms[i].name, "accuracy_at_batch_" + std::to_string(b));
+      if (right.empty()) continue;
+      const auto mean = polymoe::analysis::summarise(right);
+      s.x.push_back(std::log2(static_cast<double>(b))), s.y.push_back(mean.mean), s.errors.push_back(mean.standard_error);
+    }
+    if (!s.y.empty()) curves.push_back(std::move(s));
+  }
+  if (curves.empty()) return;
+  page.lines({.title = "Test accuracy over the images of a call",
+              .x_label = "log2 of the images",
+              .y_label = "right answers",
+              .share = true,
+              .note = "Slots that mix the batch (head_batch) see other images; weights per image (head_soft) do not."},
+             curves);
 }
 
 void add_options(CLI::App& app, paper_a::options& o) {
-  app.add_option("--backbone", o.backbone, "standard or depthwise convolutions")
+  app.add_option("--backbone", o.backbones, "standard or depthwise convolutions, or both")
+      ->delimiter(',')
       ->check(CLI::IsMember({"standard", "depthwise"}));
   app.add_option("--hidden", o.hidden, "hidden widths H of an expert, multiples of 8")
       ->delimiter(',')
@@ -108,67 +190,75 @@ void add_options(CLI::App& app, paper_a::options& o) {
 
 /// The program's own options that change a result.
 std::string variant_of(const paper_a::options& o) {
-  return o.backbone + ", width " + std::to_string(o.width) + ", blocks " + std::to_string(o.blocks) + ", E " +
+  std::string backbones;
+  for (const std::string& b : o.backbones) backbones += (backbones.empty() ? "" : " ") + b;
+  return backbones + ", width " + std::to_string(o.width) + ", blocks " + std::to_string(o.blocks) + ", E " +
          std::to_string(o.experts) + ", capacity " + std::to_string(o.capacity) + ", temperature " + o.temperature +
          " " + std::to_string(o.least_temperature) + " " + std::to_string(o.entropy_floor);
 }
 
-/// The widths of --rho, said and put on the page; throws when a share is out of reach.
-std::vector<index> solved_widths(const paper_a::options& o, const polymoe::routed_shape& shape,
-                                 std::vector<std::vector<std::string>>& rows) {
-  std::vector<index> widths;
+/// The widths of --rho, said and kept for the page; throws when a share is out of reach.
+void solve_widths(sweep& w) {
+  const paper_a::options& o = w.o;
+  w.widths.clear();
   for (const double rho : o.rho) {
-    const auto a = polymoe::solve_rho(shape, {.rho = rho, .experts = static_cast<int>(o.experts), .k = 2});
+    const auto a = polymoe::solve_rho(w.shape, {.rho = rho, .experts = static_cast<int>(o.experts), .k = 2});
     polymoe::require_reached(a, "--rho, with --width " + std::to_string(o.width) + " (more of it lowers all shares)");
     char text[4][40];
     std::snprintf(text[0], 40, "%g", rho), std::snprintf(text[1], 40, "%lld", static_cast<long long>(a.hidden));
     std::snprintf(text[2], 40, "%.4f", a.achieved), std::snprintf(text[3], 40, "%+.4f", a.error());
-    std::printf("rho %s: H = %s, which has rho %s (%s)\n", text[0], text[1], text[2], text[3]);
-    rows.push_back({text[0], text[1], text[2], text[3]});
-    if (std::find(widths.begin(), widths.end(), a.hidden) == widths.end()) widths.push_back(a.hidden);
+    std::printf("%s, rho %s: H = %s, which has rho %s (%s)\n", o.backbone.c_str(), text[0], text[1], text[2], text[3]);
+    w.solved.push_back({text[0], text[1], text[2], text[3]});
+    if (std::find(w.widths.begin(), w.widths.end(), a.hidden) == w.widths.end()) w.widths.push_back(a.hidden);
   }
-  return widths;
 }
 
 /// What the dense arms have of k = 2, and how nearly.
-void add_twins(polymoe::report& page, const paper_a::options& o, const polymoe::routed_shape& shape,
-               const std::vector<index>& widths) {
+void add_twins(polymoe::report& page, const sweep& w) {
   using polymoe::match;
   std::vector<std::vector<std::string>> rows;
-  for (const index h : widths) {
+  for (const index h : w.widths) {
     rows.push_back({std::to_string(h)});
     for (const match m : {match::active_macs, match::parameters, match::total_macs}) {
-      const auto t = twin_of(shape, m, paper_a::twin_sizes(o, h));
+      const auto t = twin_of(w.shape, m, paper_a::twin_sizes(w.o, h));
       char text[60];
       std::snprintf(text, sizeof text, "%lld (%+.2f %%)", static_cast<long long>(t.hidden), 100 * t.error());
       rows.back().push_back(text);
     }
   }
-  page.table("Hidden widths of the dense twins of k = 2, and what the whole model has more than it should",
+  page.table("Hidden widths of the dense twins of k = 2, and what the whole model has more than it should, " +
+                 w.o.backbone + " convolutions",
              {"H", "dense: active MACs", "dense_wide: parameters", "dense_total: MACs of all slots"}, rows);
 }
 
 int run(experiment::settings& s, const paper_a::options& asked, const experiment::images& data) {
   polymoe::require(data.test.height % 4 == 0 && data.test.width % 4 == 0, "paper_a: images of ", data.test.height,
                    " x ", data.test.width, " cannot be halved twice");
-  paper_a::options o = asked;
-  const polymoe::routed_shape shape = paper_a::shape_of(o, data);
-  std::vector<std::vector<std::string>> solved;
-  if (!o.rho.empty()) o.hidden = solved_widths(o, shape, solved);
+  std::vector<sweep> sweeps;
+  for (const std::string& backbone : asked.backbones) {
+    sweep w{asked, {}, asked.hidden, asked.backbones.size() > 1 ? "-" + backbone : ""};
+    w.o.backbone = backbone, w.shape = paper_a::shape_of(w.o, data);
+    if (!asked.rho.empty()) solve_widths(w);
+    sweeps.push_back(std::move(w));
+  }
   // --arms takes kinds as well as whole names: k2 is k2 at every width.
   std::vector<experiment::arm> arms;
   std::vector<std::string> wanted;
-  for (const index h : o.hidden)
-    for (const named_kind& k : kinds) {
-      const std::string name = std::string(k.name) + "-h" + std::to_string(h);
-      arms.push_back({name, k.about,
-                      [&o, h, which = k.which, name](const experiment::settings& t, std::uint64_t seed,
-                                                     const experiment::images& d) {
-                        return paper_a::run(which, name, h, t, o, seed, d);
-                      }});
-      for (const std::string& wish : s.arms)
-        if (wish == k.name) wanted.push_back(name);
-    }
+  for (const sweep& w : sweeps)
+    for (const index h : w.widths)
+      for (const named_kind& k : kinds) {
+        const std::string name = name_of(w, k.name, h);
+        paper_a::options o = w.o;
+        if (k.temperature) o.temperature = k.temperature, o.least_temperature = k.least;
+        if (k.floor) o.entropy_floor = 0.5 * std::log(static_cast<double>(o.experts));
+        arms.push_back({name, k.about,
+                        [o, h, which = k.which, name](const experiment::settings& t, std::uint64_t seed,
+                                                      const experiment::images& d) {
+                          return paper_a::run(which, name, h, t, o, seed, d);
+                        }});
+        for (const std::string& wish : s.arms)
+          if (wish == k.name) wanted.push_back(name);
+      }
   for (const std::string& wish : s.arms)
     if (std::none_of(std::begin(kinds), std::end(kinds), [&](const named_kind& k) { return wish == k.name; }))
       wanted.push_back(wish);
@@ -177,18 +267,22 @@ int run(experiment::settings& s, const paper_a::options& asked, const experiment
   if (const int status = experiment::run_all(s, s.variant, arms, data, all); status >= 0) return status;
   polymoe::report page("Sparse against dense over the routed share", "After arXiv 2605.15484 (paper A); " + s.variant);
   page.section("Result");
-  add_gaps(page, all, o.hidden);
-  add_twins(page, o, shape, o.hidden);
-  if (!solved.empty())
-    page.table("Widths for the shares asked for", {"rho wanted", "H", "rho_static", "error"}, solved);
+  for (const sweep& w : sweeps) {
+    add_gaps(page, all, w);
+    add_dropping(page, all, w);
+    add_twins(page, w);
+    if (!w.solved.empty())
+      page.table("Widths for the shares asked for, " + w.o.backbone + " convolutions",
+                 {"rho wanted", "H", "rho_static", "error"}, w.solved);
+  }
   page.table("What the paper reports (ImageNet-1k)", {"setting", "gap, points"},
              {{"experts in the head only, routed FLOPs below 1 %", "-1.29 to -1.90"},
               {"experts in the backbone, rho about 0.38, k = 2", "+1.17"},
               {"the same, k = 1", "-2.08"},
               {"temperature falling linearly to 0.1", "+0.92 at its peak, then collapse"},
               {"temperature by a sigmoid; linearly to 0.3", "no collapse"}});
-  experiment::add_tables(page, arms, all,
-                         {{"test accuracy, %", "test_accuracy", "%.2f", 100},
+  experiment::add_figures(page, arms, all,
+                          {{"test accuracy, %", "test_accuracy", "%.2f", 100},
                           {"rho_static", "rho_static", "%.3f"},
                           {"rho_active (measured drops)", "rho_active", "%.3f"},
                           {"parameters", "parameters", "%.0f"},
@@ -199,9 +293,10 @@ int run(experiment::settings& s, const paper_a::options& asked, const experiment
                           {"accuracy, one image a call, %", "accuracy_at_batch_1", "%.2f", 100},
                           {"accuracy, eight images a call, %", "accuracy_at_batch_8", "%.2f", 100},
                           {"training time, s", "train_seconds", "%.0f"}});
+  add_calls(page, arms, all, s.batch);
   page.section("Learning");
   experiment::add_curves(page, arms, all);
-  // Of the largest width: the others' pictures would be dozens more.
+  // Of the last backbone's last width: the others' pictures would be dozens more.
   const std::vector<experiment::arm> widest(arms.end() - static_cast<std::ptrdiff_t>(std::size(kinds)), arms.end());
   experiment::add_routing(page, widest, all, data.test.class_names);
   experiment::add_calibration(page, widest, all, data.test.class_names);

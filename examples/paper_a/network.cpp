@@ -80,9 +80,10 @@ result train(const std::string& name, const typename network<Head>::config& conf
     r.figures["rho_static"] = twin_block / (rest + twin_block);
     r.figures["rho_active"] = static_cast<double>(cost.routed_macs) / static_cast<double>(cost.macs) *
                               (1 - (r.figures.count("drop_rate") ? r.figures["drop_rate"] : 0.0));
-    // A batch-axis layer mixes the images of a call: does the accuracy depend on their number?
+    // A batch-axis layer mixes the images of a call: does the accuracy depend on their number?  Beside it the same per
+    // image, where it does not.
     for (const index b : {index{1}, index{8}, s.batch})
-      if (name.rfind("head_batch", 0) == 0)
+      if (name.rfind("head_batch", 0) == 0 || name.rfind("head_soft", 0) == 0)
         r.figures["accuracy_at_batch_" + std::to_string(b)] = finished.evaluate_on(data.test, b).accuracy;
     r.description = experiment::last_layer_of(finished);
   });
@@ -117,6 +118,8 @@ result run(kind which, const std::string& name, index hidden, const settings& s,
   const layer::config experts = which == kind::dense         ? twin
                                 : which == kind::dense_wide  ? block(dense(match::parameters))
                                 : which == kind::dense_total ? block(dense(match::total_macs))
+                                : which == kind::dense_one
+                                    ? block(twin_of(shape, match::active_macs, twin_sizes(o, hidden, 1)).hidden)
                                                              : body(which, o, data, o.experts, hidden);
   return train<linear>(name, network_config<linear>(o, data, experts, plain), twin_macs, s, o, seed, data);
 }

@@ -12,7 +12,8 @@ using experiment::images, experiment::index, experiment::result, experiment::set
 using layer = experiment::any_layer<float>;
 
 struct options {
-  std::string backbone = "standard";  ///< or depthwise
+  std::vector<std::string> backbones{"standard"};
+  std::string backbone{};  ///< of an arm: standard or depthwise
   index width = 32;                   ///< channels of the first stage; the body has twice as many
   index blocks = 2;                   ///< of the body
   index experts = 8;
@@ -27,6 +28,7 @@ struct options {
 enum class kind {
   dense,        ///< one block: the twin of k = 2 by active FLOPs (hidden width near 2 H), and what rho is taken against
   dense_wide,   ///< one block: its twin by parameters (near E H)
+  dense_one,    ///< one block: the twin of k = 1 by active FLOPs (near H)
   dense_total,  ///< one block: its twin by all slots that the capacity buys (near 2 H times the capacity factor)
   k1,
   k2,       ///< K of E experts of hidden width H, hard capacity, overflow dropped
@@ -52,9 +54,9 @@ layer::config expert_head(kind, index features, index hidden, index experts, ind
 
 /// Compute and parameters of the network around its blocks.
 polymoe::routed_shape shape_of(const options&, const images&);
-/// The experts that the dense arms are twins of: k = 2 with a capacity.
-constexpr polymoe::expert_sizes twin_sizes(const options& o, index hidden) {
-  return {hidden, static_cast<int>(o.experts), 2, 2 * o.capacity};
+/// The experts that the dense arms are twins of: k of them, 2 but for dense_one, with a capacity.
+constexpr polymoe::expert_sizes twin_sizes(const options& o, index hidden, int k = 2) {
+  return {hidden, static_cast<int>(o.experts), k, k * o.capacity};
 }
 
 /// Trains one arm under one seed.
