@@ -69,10 +69,10 @@ inline std::vector<epoch_row> parse_history(const std::string& text, const std::
 
 }  // namespace detail
 
-/// Trains `model` under the name `name`; files go to <out>/<name>/.
+/// Trains `model` under the name `name`; files go to <out>/<name>/.  `first` draws first values, null: the host.
 template <class Model>
 arm_result run_arm(const char* name, const typename Model::config& config, const settings& s,
-                   const polymoe::train_test& data) {
+                   const polymoe::train_test& data, typename polymoe::workspace<Model>::initialiser first = nullptr) {
   namespace fs = std::filesystem;
   const std::string folder = s.out + "/" + name, checkpoint = folder + "/checkpoint.safetensors";
   std::error_code failed;
@@ -83,7 +83,7 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
   o.batch = s.batch, o.epochs = s.epochs, o.learning_rate = s.learning_rate, o.seed = s.seed, o.threads = s.threads;
   o.weight_decay = 0.05, o.warmup_epochs = 0.5, o.clip_norm = 1.0;
   o.augment.mirror = polymoe::flip::random;
-  polymoe::trainer<Model> t(Model(config), o, data);
+  polymoe::trainer<Model> t(Model(config), o, data, {}, first);
 
   arm_result r;
   r.name = name;

@@ -5,13 +5,13 @@
 
 namespace demo {
 
-template <class T, class Backend>
-arm_result run_dense_arm(const settings& s, const polymoe::train_test& data) {
+template <class T, class Backend, class First = std::nullptr_t>
+arm_result run_dense_arm(const settings& s, const polymoe::train_test& data, First first = nullptr) {
   using mlp = polymoe::nn::named<"mlp", polymoe::nn::mlp_block<T, polymoe::act::gelu_tanh, Backend>>;
   using model = polymoe::nn::vit<mlp>;
   typename mlp::config config;
   config.dim = s.vit.dim, config.hidden = s.hidden * choices_per_token;
-  arm_result r = run_arm<model>("dense", polymoe::nn::vit_config<mlp>(s.vit, config), s, data);
+  arm_result r = run_arm<model>("dense", polymoe::nn::vit_config<mlp>(s.vit, config), s, data, first);
   char text[160];
   std::snprintf(text, sizeof text, "dense twin: one MLP of hidden width K*H = %lld per block, no capacity factor",
                 static_cast<long long>(config.hidden));

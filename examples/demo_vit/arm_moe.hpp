@@ -5,8 +5,8 @@
 
 namespace demo {
 
-template <class Spec, class Backend>
-arm_result run_moe_arm(const settings& s, const polymoe::train_test& data) {
+template <class Spec, class Backend, class First = std::nullptr_t>
+arm_result run_moe_arm(const settings& s, const polymoe::train_test& data, First first = nullptr) {
   using layer = polymoe::nn::named<"moe", polymoe::layer<Spec, Backend>>;
   using model = polymoe::nn::vit<layer>;
   typename layer::config moe;
@@ -15,7 +15,7 @@ arm_result run_moe_arm(const settings& s, const polymoe::train_test& data) {
   moe.balance.template get<polymoe::balance::importance>().weight = 0.005f;
   moe.balance.template get<polymoe::balance::load>().weight = 0.005f;
   const auto config = polymoe::nn::vit_config<layer>(s.vit, moe);
-  arm_result r = run_arm<model>("moe", config, s, data);
+  arm_result r = run_arm<model>("moe", config, s, data, first);
   // Shares of compute against the dense twin of hidden width K * H; the tokens of a batch compete for slots.
   const polymoe::compute_share share = polymoe::share_of(model::count(config, s.batch));
   // The mean number of choices that were served is measured, not taken from the settings.

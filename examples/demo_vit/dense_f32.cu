@@ -5,5 +5,5 @@
 #include "gpu_arms.hpp"
 
 demo::arm_result demo::gpu::dense_f32(const settings& s, const polymoe::train_test& data) {
-  return run_dense_arm<float, polymoe::cuda>(s, data);
+  return run_dense_arm<float, polymoe::cuda>(s, data, first_values);
 }

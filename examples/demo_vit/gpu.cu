@@ -1,8 +1,15 @@
 // What the library demo_vit_cuda offers the program.
+#include <polymoe/backend/cuda/dispatch/initialise.cuh>
+
 #include "../experiment/find_gpu.cuh"
 #include "gpu_arms.hpp"
 
 namespace demo {
+
+void gpu::first_values(const polymoe::cuda::stream& s, const std::vector<polymoe::param_entry>& entries,
+                       polymoe::view<float> values, std::uint64_t seed) {
+  polymoe::first_values_on_device(s, entries, values, seed);
+}
 
 std::string find_gpu(std::string& missing) { return experiment::find_gpu(missing); }
 

@@ -5,6 +5,10 @@
 
 namespace demo::gpu {
 
+/// First values of parameters, drawn where they lie; in gpu.cu, so that Thrust is compiled once.
+void first_values(const polymoe::cuda::stream&, const std::vector<polymoe::param_entry>&, polymoe::view<float>,
+                  std::uint64_t seed);
+
 /// Few experts: fewer kernels to compile.
 template <class T>
 struct few_experts : vit_moe<T> {

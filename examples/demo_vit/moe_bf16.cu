@@ -5,5 +5,5 @@
 #include "gpu_arms.hpp"
 
 demo::arm_result demo::gpu::moe_bf16(const settings& s, const polymoe::train_test& data) {
-  return run_moe_arm<few_experts<polymoe::bf16>, polymoe::cuda>(s, data);
+  return run_moe_arm<few_experts<polymoe::bf16>, polymoe::cuda>(s, data, first_values);
 }

@@ -9,6 +9,7 @@
 #endif
 
 #include <doctest/doctest.h>
+#include <polymoe/backend/cuda/dispatch/initialise.cuh>
 #include <polymoe/cuda_nn.cuh>
 
 #include "../train/memory_store.hpp"
@@ -56,6 +57,18 @@ TEST_CASE("training on CUDA goes the CPU's way: losses, accuracy, drops, state, 
   cpu_trainer other(tiny::moe_model<float, cpu>(), o, data);
   other.load(folder.file("device"));
   CHECK(tiny::difference(all, tiny::everything(other, folder.file("host"))) == "");
+}
+TEST_CASE("training in bf16 on CUDA goes the CPU's way, as far as bf16 goes") {
+  const train_test data = tiny::images(16, 6);
+  train_options o = tiny::options(1);
+  o.batch = 8;
+  trainer<tiny::moe_vit<bf16, cpu>> host(tiny::moe_model<bf16, cpu>(), o, data);
+  trainer<tiny::moe_vit<bf16, cuda>> device(tiny::moe_model<bf16, cuda>(), o, data);
+  while (!host.finished()) {
+    const train_step a = host.step(), b = device.step();
+    CHECK(b.loss == doctest::Approx(a.loss).epsilon(1e-2));
+    CHECK(b.grad_norm == doctest::Approx(a.grad_norm).epsilon(3e-2));
+  }
 }
 #endif
 
@@ -170,7 +183,14 @@ TEST_CASE("steps that run ahead of the host are the steps one by one; one that i
   cuda_trainer one(tiny::moe_model<float, cuda>(), o, data);
   o.graph = true;
   const late_streams late(false);
-  cuda_trainer many(tiny::moe_model<float, cuda>(), o, data);
+  // First values that are drawn on the device have the bits of the host's.
+  static polymoe::index drawn = 0;
+  cuda_trainer many(tiny::moe_model<float, cuda>(), o, data, {},
+                    [](const cuda::stream& s, const std::vector<param_entry>& e, view<float> v, std::uint64_t seed) {
+                      drawn += v.cols;
+                      first_values_on_device(s, e, v, seed);
+                    });
+  CHECK(drawn == one.work().values().cols);
   CHECK_THROWS_AS(many.advance(0), error);
   train_step last;
   for (int i = 0; i < 4; ++i) last = one.step();

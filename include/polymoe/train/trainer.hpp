@@ -98,10 +98,12 @@ class trainer {
   using records = backend::step_records<B>;
   static_assert(!is_dual<T>, "polymoe: a trainer needs plain numbers; dual tensors are for Hessian-vector products");
 
-  /// `data` has to outlive the trainer.  Throws when options, data and model do not fit together.
-  trainer(Model model, train_options o, const train_test& data, Rule rule = {})
+  /// `data` has to outlive the trainer.  Throws when options, data and model do not fit together.  `first` draws the first
+  /// values of parameters, as in workspace.
+  trainer(Model model, train_options o, const train_test& data, Rule rule = {},
+          typename workspace<Model>::initialiser first = nullptr)
       : options_(checked(o, data)),
-        work_(std::move(model), {.max_rows = o.batch, .threads = o.threads, .seed = o.seed}),
+        work_(std::move(model), {.max_rows = o.batch, .threads = o.threads, .seed = o.seed}, first),
         loss_({.classes = data.train.classes(), .smoothing = o.smoothing}),
         train_(work_.ctx(), data.train, loading(o, true), o.accumulate),
         test_(work_.ctx(), data.test, loading(o, false)),
