@@ -19,6 +19,7 @@ saves PyTorch one addition per parameter.
 Status 77: no GPU or no PyTorch; 1: a variant failed that should run.
 """
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -41,6 +42,7 @@ ROWS = {"R1": (65536, 768, 3072, 16, 2), "R2": (65536, 384, 1536, 16, 2), "R3": 
         "V6": (65536, 384, 1536, 8, 2), "V7": (65536, 768, 3072, 8, 2)}
 # Compilations take minutes in all: last, as far as time goes.
 VARIANTS = ["loop", "grouped", "scattermoe", "megablocks", "sonicmoe", "liger", "grouped_compiled", "loop_compiled"]
+MODULES = {"scattermoe": "scattermoe", "megablocks": "megablocks", "sonicmoe": "sonicmoe", "liger": "liger_kernel"}
 OWN = ("loop", "grouped", "loop_compiled", "grouped_compiled")
 GROUP_ROWS = 8  # 16 bytes of bf16: what the grouped product's weight gradient wants of every group
 
@@ -351,8 +353,14 @@ def time_row(row, zipf, capacity, variants, seconds, over):
 
 
 def separate(a, variants, blocks, left, write):
-    """Each variant by a process of its own; what they measured goes to the blocks."""
+    """Each variant by a process of its own; what they measured goes to the blocks.  What is not there needs none."""
     for v in variants:
+        if v in MODULES and importlib.util.find_spec(MODULES[v]) is None:
+            print("# %s left out: there is no module %s" % (v, MODULES[v]))
+            for block in blocks.values():
+                block["left_out"][v] = "cannot be imported: there is no module %s" % MODULES[v]
+            continue
+        sys.stdout.flush()
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "one.json")
             command = [sys.executable, os.path.abspath(__file__), "--variants", v, "--rows", a.rows, "--json", path,
