@@ -308,7 +308,7 @@ int run(experiment::settings& s, const paper_a::options& asked, const experiment
 int main(int argc, char** argv) {
   experiment::settings s{.program = "paper_a", .epochs = 20, .learning_rate = 2e-3, .weight_decay = 0.05,
                          .augment = "crop"};
-  s.no_gpu = "its experts convolve, and such experts are not there on CUDA yet";
+  s.no_gpu = "its arms are not there on CUDA yet";
   return experiment::main_of(argc, argv, s, "The gap between sparse and dense over the routed share of the FLOPs (paper A).",
                              add_options, variant_of, run);
 }

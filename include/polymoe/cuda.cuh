@@ -4,6 +4,7 @@
 // includes CUB, ten seconds of compile time.
 #pragma once
 
+#include "backend/cuda/dispatch/map_expert.cuh"
 #include "backend/cuda/dispatch/router_kernel.cuh"
 #include "backend/cuda/dispatch/slot_move.cuh"
 #include "backend/cuda/dispatch/tiled_expert.cuh"

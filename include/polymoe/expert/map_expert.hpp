@@ -39,6 +39,37 @@ struct conv_map {
 
 namespace detail {
 
+/// The trained tensors of one convolution of all experts: names, shapes and first values, the same on every backend.
+template <class M>
+struct conv_params {
+  param<M> weight, bias;  ///< [experts * out, fan_in] as [experts * out * fan_in / kernel, kernel]; [experts, out]
+
+  template <class V>
+  void visit(V& v, index experts, const conv_map& m) {
+    const std::string name = m.name;
+    const auto named = [&](const char* what) {
+      return [=](index e) { return std::to_string(e) + "." + name + "." + what; };
+    };
+    const auto rule = init_rule::uniform(1.0 / std::sqrt(static_cast<double>(m.fan_in())));
+    std::vector<index> dims = {m.out, m.depthwise ? 1 : m.in};
+    if (!m.as_linear) dims.insert(dims.end(), 2, m.kernel);
+    v.add_stack(weight, experts, named("weight"), dims, rule);
+    if (m.bias) v.add_stack(bias, experts, named("bias"), {m.out}, rule, decay::no);
+  }
+};
+/// Those of the group norm: [experts, channels].
+template <class M>
+struct norm_params {
+  param<M> weight, bias;
+
+  template <class V>
+  void visit(V& v, index experts, index channels) {
+    const auto named = [](const char* what) { return [=](index e) { return std::to_string(e) + ".norm." + what; }; };
+    v.add_stack(weight, experts, named("weight"), {channels}, init_rule::constant(1), decay::no);
+    v.add_stack(bias, experts, named("bias"), {channels}, init_rule::zeros(), decay::no);
+  }
+};
+
 /// A backend's frame around `Body`.
 template <class Body, class T, class Backend>
 class map_expert;

@@ -330,7 +330,7 @@ consteval bool explain() {
   static_assert(v != verdict::M027_save,
                 "polymoe M027: Spec::save must be one of polymoe::save, or have their members, and any but save::everything needs an expert with template <class T, class Backend, class Save> using module. See docs/errors.md#M027");
   static_assert(v != verdict::M028_convolution_of_backend,
-                "polymoe M028: this backend has no experts that convolve (or, for a module of nn, no such module of feature maps); they run on polymoe::cpu. See docs/errors.md#M028");
+                "polymoe M028: this backend has no experts that convolve (or, for a module of nn, no such module of feature maps); they run on polymoe::cpu and polymoe::cuda. See docs/errors.md#M028");
   static_assert(v != verdict::M029_convolution_needs_maps,
                 "polymoe M029: a convolution expert computes on whole feature maps; Spec::unit must be polymoe::unit::feature_map (or another block). See docs/errors.md#M029");
   static_assert(v != verdict::M034_bias_of_slots,

@@ -26,27 +26,23 @@ class expert_conv {
 
   template <class V>
   void visit(V& v) {
-    const std::string name = map_.name;
-    const auto named = [&](const char* what) {
-      return [=](index e) { return std::to_string(e) + "." + name + "." + what; };
-    };
-    const auto rule = init_rule::uniform(1.0 / std::sqrt(static_cast<double>(map_.fan_in())));
-    std::vector<index> dims = {map_.out, map_.depthwise ? 1 : map_.in};
-    if (!map_.as_linear) dims.insert(dims.end(), 2, map_.kernel);
-    v.add_stack(weight_, experts_, named("weight"), dims, rule);
-    if (map_.bias) v.add_stack(bias_, experts_, named("bias"), {map_.out}, rule, decay::no);
+    params_.visit(v, experts_, map_);
     v.add_derived(packed_, one_.packed_bytes() * static_cast<std::size_t>(experts_));
   }
   const planar_convolution<T, Maths>& one() const { return one_; }
-  void pack(worker& w, index e, int part) const { one_.pack(weight_of(weight_.value, e), packed_of(e), w, part); }
+  void pack(worker& w, index e, int part) const {
+    one_.pack(weight_of(params_.weight.value, e), packed_of(e), w, part);
+  }
   void forward(worker& w, int e, view<const T> x, view<T> y) const {
-    one_.forward(w, x, packed_of(e), map_.bias ? bias_.value.rows_at(e, 1) : view<const M>{}, y);
+    one_.forward(w, x, packed_of(e), map_.bias ? params_.bias.value.rows_at(e, 1) : view<const M>{}, y);
   }
   void data_gradient(worker& w, int e, view<const T> dy, view<T> dx) const { one_.backward(w, dy, packed_of(e), dx); }
   /// dW[e] += g in the layout of weight_gradient.
-  void add_gradient(worker& w, int e, view<const M> g) const { one_.add_gradient(w, g, weight_of(weight_.grad, e)); }
+  void add_gradient(worker& w, int e, view<const M> g) const {
+    one_.add_gradient(w, g, weight_of(params_.weight.grad, e));
+  }
   void bias_gradient(int e, view<const T> dy) const {
-    if (map_.bias) add_column_sums(dy, bias_.grad.rows_at(e, 1));
+    if (map_.bias) add_column_sums(dy, params_.bias.grad.rows_at(e, 1));
   }
 
  private:
@@ -55,13 +51,13 @@ class expert_conv {
   }
   template <class V>
   V weight_of(V all, index e) const {
-    return all.rows_at(e * weight_.block_rows, weight_.block_rows).reshaped(map_.out, map_.fan_in());
+    return all.rows_at(e * params_.weight.block_rows, params_.weight.block_rows).reshaped(map_.out, map_.fan_in());
   }
   std::byte* packed_of(index e) const { return packed_ + static_cast<std::size_t>(e) * one_.packed_bytes(); }
 
   index experts_ = 0;
   conv_map map_;
-  param<M> weight_, bias_;
+  conv_params<M> params_;
   std::byte* packed_ = nullptr;
   planar_convolution<T, Maths> one_;
 };
@@ -92,10 +88,7 @@ class map_expert<Body, T, backend::cpu_with<Maths>> : public map_expert_base<Bod
   void visit(V& v) {
     for (int i = 0; i < Body::maps; ++i) {
       maps_[i].visit(v);
-      if (i > 0) continue;
-      const auto named = [](const char* what) { return [=](index e) { return std::to_string(e) + ".norm." + what; }; };
-      v.add_stack(norm_weight_, config_.experts, named("weight"), {norm().channels}, init_rule::constant(1), decay::no);
-      v.add_stack(norm_bias_, config_.experts, named("bias"), {norm().channels}, init_rule::zeros(), decay::no);
+      if (i == 0) norm_params_.visit(v, config_.experts, norm().channels);
     }
   }
   saved bind(binder<backend>& b, index max_rows) const {
@@ -240,8 +233,8 @@ class map_expert<Body, T, backend::cpu_with<Maths>> : public map_expert_base<Bod
       for (index at = 0; at < run.rows; at += e.pixels()) f(at, (run.y_row + at) / e.pixels());
     }
     view<C> stats(index image) const { return s.stats.rows_at(image * Body::groups, Body::groups); }
-    view<const M> weight() const { return e.norm_weight_.value_of_block(run.expert); }
-    view<const M> bias() const { return e.norm_bias_.value_of_block(run.expert); }
+    view<const M> weight() const { return e.norm_params_.weight.value_of_block(run.expert); }
+    view<const M> bias() const { return e.norm_params_.bias.value_of_block(run.expert); }
   };
 
   void weight_gradient(worker& w, int e, int i, view<const T> dy, const saved& s, bool x_by_y) const {
@@ -266,7 +259,7 @@ class map_expert<Body, T, backend::cpu_with<Maths>> : public map_expert_base<Bod
     if (!first) m.add_gradient(library, e, g);
   }
   void norm_gradient(int e, view<const M> parts, const saved& s) const {
-    const view<M> dw = norm_weight_.grad_of_block(e), db = norm_bias_.grad_of_block(e);
+    const view<M> dw = norm_params_.weight.grad_of_block(e), db = norm_params_.bias.grad_of_block(e);
     for (index k = 0; k < s.tile_count; ++k)
       if (s.tiles[k].expert == e)
         simd::each(dw.cols, [=](index j) {
@@ -295,7 +288,7 @@ class map_expert<Body, T, backend::cpu_with<Maths>> : public map_expert_base<Bod
   }
 
   std::array<conv, Body::maps> maps_;
-  param<M> norm_weight_, norm_bias_;
+  norm_params<M> norm_params_;
 };
 
 }  // namespace polymoe::detail

@@ -92,21 +92,13 @@ struct cpu_with {
   };
 };
 
-/// Whether layers with convolutions exist on a backend.
+/// Whether convolutions exist on a backend: modules of nn on feature maps, and experts that are made of them.
 template <class Backend>
 consteval bool has_convolutions() {
   if constexpr (requires { Backend::convolves; })
     return Backend::convolves;
   else
     return false;
-}
-/// Whether modules of nn on feature maps exist on a backend: where layers convolve, or where it says so.
-template <class Backend>
-consteval bool has_feature_maps() {
-  if constexpr (requires { Backend::feature_maps; })
-    return Backend::feature_maps;
-  else
-    return has_convolutions<Backend>();
 }
 }  // namespace backend
 

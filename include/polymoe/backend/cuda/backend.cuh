@@ -55,8 +55,7 @@ struct cuda_device {
   static constexpr bool slot_routers = true;  ///< routers that mix units into slots (Soft MoE)
   template <class T>
   using slot_plan = slot_matrices<T>;  ///< the plan they make
-  static constexpr bool convolves = false;    ///< layers whose experts convolve
-  static constexpr bool feature_maps = true;  ///< modules of nn on feature maps
+  static constexpr bool convolves = true;  ///< whether it has convolutions
 
   /// What launches need, passed by value.
   struct stream {

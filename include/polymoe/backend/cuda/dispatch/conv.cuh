@@ -74,8 +74,8 @@ class conv<T, cuda_device> {
                             .block = 32 * kernel::row_sum_warps,
                             .shared = kernel::row_sum_bytes<T, V::value>(),
                             .stream = c.stream.handle},
-                           kernel::window_gradient_kernel<T, V::value>, kernel::window_map(s_, false), dy, x, p.each,
-                           m.gradient);
+                           kernel::window_gradient_kernel<T, V::value>, kernel::window_map(s_, false), kernel::map_owners{},
+                           dy, x, p.each, m.gradient.rows_at(0, p.count));
           },
           dy, x);
       // A piece is [taps, channels], as the weight in rows of taps.
@@ -163,7 +163,7 @@ class conv<T, cuda_device> {
     detail::with_access<T>(
         [&]<class V>(V) {
           device::launch(detail::warp_rows(name, c.stream, to.rows), kernel::windows_kernel<T, V::value>,
-                         kernel::window_map(s_, of_input), x, to);
+                         kernel::window_map(s_, of_input), kernel::map_owners{}, x, to);
         },
         x, to);
     return to;
@@ -187,12 +187,13 @@ class conv<T, cuda_device> {
     detail::with_access<T>(
         [&]<class V>(V) {
           device::launch(detail::warp_rows(name, c.stream, y.rows), kernel::window_sums_kernel<T, V::value>,
-                         kernel::window_map(s_, of_input), x, weight, compute_t<T>(1), bias, skip, y);
+                         kernel::window_map(s_, of_input), kernel::map_owners{}, x, weight, compute_t<T>(1), bias, skip,
+                         y);
         },
         x, weight, bias, skip, y);
   }
   static void turn(context<C>& c, const kernel::weight_turn& t, view<const M> w, view<M> to) {
-    device::launch(detail::thread_grid("turn weight", c.stream, to.size()), kernel::turn_weight_kernel<M>, t, w.ptr[0], to);
+    device::launch(detail::thread_grid("turn weight", c.stream, to.size()), kernel::turn_weight_kernel<M, M>, t, w.ptr[0], to);
   }
   /// dw += the pieces of g.
   static void add_turned(context<C>& c, const kernel::weight_turn& t, view<const M> g, index pieces, view<M> dw) {

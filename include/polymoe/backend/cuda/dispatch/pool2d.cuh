@@ -16,7 +16,8 @@ void mean_pool2d_forward(context<cuda_device>& c, const maths::convolution_shape
   detail::with_access<T>(
       [&]<class V>(V) {
         device::launch(detail::warp_rows("mean pool2d", c.stream, y.rows), kernel::window_sums_kernel<T, V::value>,
-                       kernel::window_map(s, false), x, view<const M>(), per, view<const M>(), view<const T>(), y);
+                       kernel::window_map(s, false), kernel::map_owners{}, x, view<const M>(), per, view<const M>(),
+                       view<const T>(), y);
       },
       x, y);
 }
@@ -27,8 +28,8 @@ void mean_pool2d_backward(context<cuda_device>& c, const maths::convolution_shap
   detail::with_access<T>(
       [&]<class V>(V) {
         device::launch(detail::warp_rows("mean pool2d backward", c.stream, dx.rows),
-                       kernel::window_sums_kernel<T, V::value>, kernel::window_map(s, true), dy, view<const M>(), per,
-                       view<const M>(), view<const T>(), dx);
+                       kernel::window_sums_kernel<T, V::value>, kernel::window_map(s, true), kernel::map_owners{}, dy,
+                       view<const M>(), per, view<const M>(), view<const T>(), dx);
       },
       dy, dx);
 }

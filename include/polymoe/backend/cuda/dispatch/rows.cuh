@@ -86,6 +86,15 @@ void copy_slots(const context<cuda_device>& c, const grouped_work& work, view<co
   copy_rows(c, work, grouped::in_slot_order(from), to);
 }
 
+/// to += from in slot order, for the rows experts own; rows without a source add nothing.
+template <class T>
+void add_rows(const context<cuda_device>& c, const grouped_work& work, const grouped::rows_of<T>& from, view<T> to) {
+  const auto shape = detail::warp_rows("add rows", c.stream, work.rows.rows());
+  detail::with_access<T>(
+      [&]<class V>(V) { device::launch(shape, kernel::add_rows_kernel<T, V::value>, work.rows, from, to); },
+      detail::as_view(from, 1, to.cols), to);
+}
+
 /// h = act(a).
 template <class Act, class T>
 void activate(const context<cuda_device>& c, const grouped_work& work, view<const T> a, view<T> h) {

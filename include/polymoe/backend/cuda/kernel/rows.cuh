@@ -36,6 +36,23 @@ copy_rows_kernel(grouped::segments rows, grouped::rows_of<T> from, view<T> to) {
   }
 }
 
+/// to += from[source(row)], for the rows that experts own.
+template <class T, int V>
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
+    add_rows_kernel(grouped::segments rows, grouped::rows_of<T> from, view<T> to) {
+  using C = compute_t<T>;
+  for (index row = warp_rank(); row < owned_rows(rows); row += warp_total()) {
+    const int source = from.source_row(rows, static_cast<int>(row));
+    if (source < 0) continue;
+    for (index j = device::lane() * index{V}; j < to.cols; j += index{32} * V) {
+      const auto a = load_pack<T, V>(from.data + index{source} * from.stride + j);
+      auto b = load_pack<T, V>(to.row(row) + j);
+      for (int i = 0; i < V; ++i) store(b.v[i], static_cast<C>(b.v[i]) + static_cast<C>(a.v[i]));
+      store_pack<T, V>(to.row(row) + j, b);
+    }
+  }
+}
+
 /// to = from, rows of bad units as zeros: what products may read although it holds anything.
 template <class T, int V>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
