@@ -4,6 +4,7 @@
 //
 // 'CNN 32-64, E=4, K=2, conv blocks on the middle maps'.  With --data a folder with the binary files of CIFAR-10;
 // without it Fashion-MNIST from Debian's dataset-fashion-mnist; `--data patterns` makes images up, which need no file.
+// cuda: yes
 // ctest: --data patterns --images 640 --epochs 5 --batch 32 --width 16 --threads 1 --check
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -23,6 +24,14 @@
 #include <polymoe/train/idx.hpp>
 #include <polymoe/train/synthetic.hpp>
 #include <polymoe/train/trainer.hpp>
+#if defined(__CUDACC__)
+#include <polymoe/backend/cuda/dispatch/conv.cuh>
+#include <polymoe/backend/cuda/dispatch/group_norm.cuh>
+#include <polymoe/backend/cuda/dispatch/pool2d.cuh>
+#include <polymoe/cuda_nn.cuh>
+#endif
+
+#include "with_device.hpp"
 
 namespace {
 
@@ -40,29 +49,37 @@ struct map_moe : polymoe::spec {
   using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load>;
   static constexpr int most_experts = 32;
 };
-using moe = polymoe::layer<map_moe, polymoe::cpu>;
 
 /// 3x3 convolution, norm, ReLU, half the height and width.
-using stage = nn::sequential<nn::named<"conv", nn::conv2d<T>>, nn::named<"norm", nn::group_norm<T>>,
-                             nn::activation<act::relu, T>, nn::pool2d<T>>;
-using model = nn::sequential<nn::pixels<T>, nn::named<"stage1", stage>, nn::named<"stage2", stage>,
-                             nn::residual<nn::sequential<nn::named<"norm", nn::group_norm<T>>, nn::named<"moe", moe>>>,
-                             nn::pool<T>, nn::named<"head", nn::linear<T>>>;
+template <class B>
+using stage = nn::sequential<nn::named<"conv", nn::conv2d<T, B>>, nn::named<"norm", nn::group_norm<T, B>>,
+                             nn::activation<act::relu, T, B>, nn::pool2d<T, B>>;
+template <class B>
+using moe = polymoe::layer<map_moe, B>;
+template <class B>
+using middle = nn::residual<nn::sequential<nn::named<"norm", nn::group_norm<T, B>>, nn::named<"moe", moe<B>>>>;
+template <class B>
+using model_on = nn::sequential<nn::pixels<T, B>, nn::named<"stage1", stage<B>>, nn::named<"stage2", stage<B>>,
+                                middle<B>, nn::pool<T, B>, nn::named<"head", nn::linear<T, B>>>;
 
-stage::config stage_config(index in, index out, index height, index width) {
-  nn::conv2d<T>::config conv{in, out, height, width, 3, 1, 1, false};
+template <class B>
+typename stage<B>::config stage_config(index in, index out, index height, index width) {
+  typename nn::conv2d<T, B>::config conv{in, out, height, width, 3, 1, 1, false};
   conv.init = nn::conv_init::he;
   return {{conv, {out, 8, height * width}, {out}, {out, height, width, 2}}};
 }
-model::config model_config(index channels, index height, index width, index narrow, index experts, index classes) {
+template <class B>
+typename model_on<B>::config model_config(index channels, index height, index width, index narrow, index experts,
+                                          index classes) {
   const index wide = 2 * narrow, h = height / 4, w = width / 4;
-  moe::config layer{.dim = wide, .hidden = wide, .experts = experts, .unit_rows = h * w, .map_height = h};
+  typename moe<B>::config layer;
+  layer.dim = layer.hidden = wide, layer.experts = experts, layer.unit_rows = h * w, layer.map_height = h;
   layer.capacity.factor = 1.5f;
-  nn::linear<T>::config head{wide, classes};
+  typename nn::linear<T, B>::config head{wide, classes};
   head.init = nn::linear_init::zeros;
   return {{{channels, height, width},
-           stage_config(channels, narrow, height, width),
-           stage_config(narrow, wide, height / 2, width / 2),
+           stage_config<B>(channels, narrow, height, width),
+           stage_config<B>(narrow, wide, height / 2, width / 2),
            {{{wide, 8, h * w}, layer}},
            {wide, h * w},
            head}};
@@ -82,45 +99,40 @@ polymoe::train_test read(const std::string& data) {
   return data.empty() ? polymoe::read_fashion_mnist() : polymoe::read_cifar10(data);
 }
 
-int run(int argc, char** argv) {
-  std::string data;
+struct options {
+  std::string data, device = "auto";
   long long epochs = 4, images = 0, batch = 128, narrow = 32, experts = 4, seed = 1;
   int threads = polymoe::hardware_threads();
   bool check = false;
-  CLI::App app("Trains a small CNN whose middle stage is a layer of convolution experts.");
-  app.add_option("--data", data, "folder with CIFAR-10's binary files, or 'patterns'; default: Fashion-MNIST");
-  app.add_option("--epochs", epochs, "passes over the training images")->check(CLI::PositiveNumber);
-  app.add_option("--images", images, "training images to use; default: all");
-  app.add_option("--batch", batch, "images of a step")->check(CLI::PositiveNumber);
-  app.add_option("--width", narrow, "channels of the first stage, a multiple of 8")->check(CLI::PositiveNumber);
-  app.add_option("--experts", experts, "experts of the middle stage")->check(CLI::PositiveNumber);
-  app.add_option("--threads", threads, "threads")->check(CLI::PositiveNumber);
-  app.add_option("--seed", seed, "seed of everything random");
-  app.add_flag("--check", check, "return 1 unless the loss fell by a third");
-  CLI11_PARSE(app, argc, argv);
+};
 
-  polymoe::train_test set = read(data);
-  if (images > 0 && images < set.train.size()) set.train = set.train.slice(0, images);
+/// On either backend.
+template <class B>
+int train(const options& asked) {
+  using model = model_on<B>;
+  polymoe::train_test set = read(asked.data);
+  if (asked.images > 0 && asked.images < set.train.size()) set.train = set.train.slice(0, asked.images);
   const polymoe::dataset& d = set.train;
   polymoe::require(d.height % 4 == 0 && d.width % 4 == 0, "cnn_experts: images of ", d.height, " x ", d.width,
                    " cannot be halved twice");
-  const auto config = model_config(d.channels, d.height, d.width, narrow, experts, d.classes());
+  const auto config = model_config<B>(d.channels, d.height, d.width, asked.narrow, asked.experts, d.classes());
   polymoe::train_options o;
-  o.batch = batch, o.epochs = epochs, o.learning_rate = 2e-3, o.threads = threads;
-  o.seed = static_cast<std::uint64_t>(seed);
-  if (data != "patterns") o.augment.mirror = polymoe::flip::random;
+  o.batch = asked.batch, o.epochs = asked.epochs, o.learning_rate = 2e-3, o.threads = asked.threads;
+  o.seed = static_cast<std::uint64_t>(asked.seed);
+  if (asked.data != "patterns") o.augment.mirror = polymoe::flip::random;
   polymoe::trainer<model> t(model(config), o, set);
   const polymoe::cost cost = model::count(config, 1);
   std::printf(
       "cnn_experts: CNN %lld-%lld, E=%lld, K=2, conv blocks on %lld x %lld maps; %s, %lld images of %lld x %lld x "
       "%lld; %lld parameters, %lld active, %.1f MMAC an image; batch %lld, %lld epochs, AdamW %g, seed %lld\n",
-      narrow, 2 * narrow, experts, static_cast<long long>(d.height / 4), static_cast<long long>(d.width / 4),
-      data.empty()         ? "Fashion-MNIST"
-      : data == "patterns" ? "patterns"
-                           : "CIFAR-10",
+      asked.narrow, 2 * asked.narrow, asked.experts, static_cast<long long>(d.height / 4),
+      static_cast<long long>(d.width / 4),
+      asked.data.empty()         ? "Fashion-MNIST"
+      : asked.data == "patterns" ? "patterns"
+                                 : "CIFAR-10",
       static_cast<long long>(d.size()), static_cast<long long>(d.channels), static_cast<long long>(d.height),
       static_cast<long long>(d.width), static_cast<long long>(cost.params), static_cast<long long>(cost.active_params),
-      static_cast<double>(cost.macs) * 1e-6, batch, epochs, o.learning_rate, seed);
+      static_cast<double>(cost.macs) * 1e-6, asked.batch, asked.epochs, o.learning_rate, asked.seed);
 
   std::vector<double> losses;
   while (!t.finished()) {
@@ -138,11 +150,29 @@ int run(int argc, char** argv) {
     for (std::size_t i = first; i < first + 4; ++i) sum += losses[i];
     return sum / 4;
   };
-  if (!check) return 0;
+  if (!asked.check) return 0;
   polymoe::require(losses.size() >= 8, "cnn_experts: ", losses.size(), " steps are too few for --check, at least 8");
   const double before = mean(0), after = mean(losses.size() - 4);
   std::printf("loss of the first four steps %.4f, of the last four %.4f\n", before, after);
   return after < before * 2 / 3 ? 0 : 1;
+}
+
+int run(int argc, char** argv) {
+  options o;
+  CLI::App app("Trains a small CNN whose middle stage is a layer of convolution experts.");
+  app.add_option("--data", o.data, "folder with CIFAR-10's binary files, or 'patterns'; default: Fashion-MNIST");
+  app.add_option("--epochs", o.epochs, "passes over the training images")->check(CLI::PositiveNumber);
+  app.add_option("--images", o.images, "training images to use; default: all");
+  app.add_option("--batch", o.batch, "images of a step")->check(CLI::PositiveNumber);
+  app.add_option("--width", o.narrow, "channels of the first stage, a multiple of 8")->check(CLI::PositiveNumber);
+  app.add_option("--experts", o.experts, "experts of the middle stage")->check(CLI::PositiveNumber);
+  app.add_option("--device", o.device, "auto, cpu or cuda; auto takes a GPU where there is one")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  app.add_option("--threads", o.threads, "threads")->check(CLI::PositiveNumber);
+  app.add_option("--seed", o.seed, "seed of everything random");
+  app.add_flag("--check", o.check, "return 1 unless the loss fell by a third");
+  CLI11_PARSE(app, argc, argv);
+  return program::with_device(o.device, [&](auto backend) { return train<decltype(backend)>(o); });
 }
 
 }  // namespace

@@ -8,14 +8,14 @@
 
 #include <polymoe/polymoe.hpp>
 #if defined(__CUDACC__)
-#include <polymoe/backend/cuda/graph.cuh>
 #include <polymoe/cuda.cuh>
 #endif
 
+#include "with_device.hpp"
+
 namespace toy {
 
-/// Calls run(backend) for the backend that --device asks for; the exit status.  Without a GPU, or without nvcc, "auto"
-/// takes the CPU and "cuda" says what is missing.
+/// Calls run(backend) for the backend that --device asks for; the exit status.
 template <class Run>
 int on_device(int argc, char** argv, Run run) {
   const std::string name = argc == 1 ? "--device" : argv[1], wish = argc == 1 ? "auto" : argc == 3 ? argv[2] : "";
@@ -23,16 +23,8 @@ int on_device(int argc, char** argv, Run run) {
     std::fprintf(stderr, "the only option is --device auto, cpu or cuda\n");
     return 2;
   }
-  std::string missing = "compiled without nvcc (CMake: -DPOLYMOE_CUDA=ON -DPOLYMOE_DEMO_CUDA=ON)";
   try {
-#if defined(__CUDACC__)
-    const polymoe::device::availability gpu = polymoe::device::find_gpu();
-    missing = gpu.text;
-    if (gpu.usable && wish != "cpu") return std::printf("Device: cuda, %s\n", gpu.text.c_str()), run(polymoe::cuda{});
-#endif
-    polymoe::require(wish != "cuda", "--device cuda: ", missing);
-    if (wish == "auto") std::printf("Device: cpu (--device auto: %s)\n", missing.c_str());
-    return run(polymoe::cpu{});
+    return program::with_device(wish, run);
   } catch (const polymoe::error& e) {
     std::fprintf(stderr, "%s\n", e.what());
     return 1;

@@ -87,7 +87,7 @@ int main_of(int argc, char** argv, settings s, const char* about, const std::fun
     own(app);
     for (int i = 0; i < argc; ++i) s.command += (i ? " " : "") + std::string(i ? argv[i] : fs::path(argv[i]).filename().string());
     if (const int status = program::parse(app, s.program.c_str(), argc, argv); status >= 0) return status;
-    std::string missing = s.no_gpu, gpu;
+    std::string missing = "this build has no CUDA arms (CMake: -DPOLYMOE_CUDA=ON -DPOLYMOE_DEMO_CUDA=ON, with nvcc)", gpu;
     if (s.find_gpu && device != "cpu") gpu = s.find_gpu(missing);
     s.device = program::chosen_device(device, gpu + ", " + numbers_on_gpu, missing);
     if (s.out.empty()) s.out = s.program + "-out";

@@ -58,9 +58,8 @@ struct settings {
   std::string variant{};  ///< the program's own options that change a result, in words
 
   /// The name of the GPU that the program's CUDA arms would train on, or "" and in `missing` what is missing.  Null: this
-  /// build has no such arms, and `no_gpu` says why.
+  /// build has no such arms.
   std::string (*find_gpu)(std::string& missing) = nullptr;
-  std::string no_gpu = "this build has no CUDA arms (CMake: -DPOLYMOE_CUDA=ON -DPOLYMOE_DEMO_CUDA=ON, with nvcc)";
   std::string device = "cpu";  ///< cpu; or cuda, the GPU's name and the number type
   bool on_gpu() const { return device != "cpu"; }
   /// Set by Ctrl-C; a pointer, because the CUDA arms' library has no variable in common with the program.

@@ -254,6 +254,9 @@ int run(experiment::settings& s, const paper_a::options& asked, const experiment
         arms.push_back({name, k.about,
                         [o, h, which = k.which, name](const experiment::settings& t, std::uint64_t seed,
                                                       const experiment::images& d) {
+#if defined(POLYMOE_DEMO_CUDA)
+                          if (t.on_gpu()) return paper_a::run_on_gpu(which, name, h, t, o, seed, d);
+#endif
                           return paper_a::run(which, name, h, t, o, seed, d);
                         }});
         for (const std::string& wish : s.arms)
@@ -308,7 +311,9 @@ int run(experiment::settings& s, const paper_a::options& asked, const experiment
 int main(int argc, char** argv) {
   experiment::settings s{.program = "paper_a", .epochs = 20, .learning_rate = 2e-3, .weight_decay = 0.05,
                          .augment = "crop"};
-  s.no_gpu = "its arms are not there on CUDA yet";
+#if defined(POLYMOE_DEMO_CUDA)
+  s.find_gpu = &paper_a::find_gpu;
+#endif
   return experiment::main_of(argc, argv, s, "The gap between sparse and dense over the routed share of the FLOPs (paper A).",
                              add_options, variant_of, run);
 }

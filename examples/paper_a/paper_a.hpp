@@ -9,7 +9,8 @@
 namespace paper_a {
 
 using experiment::images, experiment::index, experiment::result, experiment::settings;
-using layer = experiment::any_layer<float>;
+template <class T, class B>
+using layer = experiment::any_layer<T, B>;
 
 struct options {
   std::vector<std::string> backbones{"standard"};
@@ -18,7 +19,7 @@ struct options {
   index blocks = 2;                   ///< of the body
   index experts = 8;
   std::vector<index> hidden{8, 16, 32, 64, 128};  ///< widths H of an expert
-  std::vector<double> rho{};  ///< rho_static; H are found for it
+  std::vector<double> rho{};                      ///< rho_static; H are found for it
   double capacity = 1.25;
   std::string temperature = "constant";  ///< linear or sigmoid: from 1 to least_temperature over the run
   double least_temperature = 0.1, entropy_floor = 0;
@@ -47,10 +48,13 @@ struct block_sizes {
   double capacity = 1.25;
 };
 /// The layer of the body's blocks: experts of two 3 x 3 convolutions, or of a depthwise and two pointwise ones.
-layer::config standard_body(kind, const block_sizes&);
-layer::config depthwise_body(kind, const block_sizes&);
+template <class T, class B>
+typename layer<T, B>::config standard_body(kind, const block_sizes&);
+template <class T, class B>
+typename layer<T, B>::config depthwise_body(kind, const block_sizes&);
 /// Experts as the classifier, for the kinds head_*.
-layer::config expert_head(kind, index features, index hidden, index experts, index classes);
+template <class T, class B>
+typename layer<T, B>::config expert_head(kind, index features, index hidden, index experts, index classes);
 
 /// Compute and parameters of the network around its blocks.
 polymoe::routed_shape shape_of(const options&, const images&);
@@ -62,5 +66,9 @@ constexpr polymoe::expert_sizes twin_sizes(const options& o, index hidden, int k
 /// Trains one arm under one seed.
 result run(kind, const std::string& name, index hidden, const settings&, const options&, std::uint64_t seed,
            const images&);
+/// The same on a GPU, of the library paper_a_cuda.
+EXPERIMENT_OF_LIBRARY result run_on_gpu(kind, const std::string& name, index hidden, const settings&, const options&,
+                                        std::uint64_t seed, const images&);
+EXPERIMENT_OF_LIBRARY std::string find_gpu(std::string& missing);
 
 }  // namespace paper_a

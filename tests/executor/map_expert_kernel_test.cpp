@@ -43,7 +43,7 @@ result run(index window_bytes, bool recorded = false) {
   const index pixels = 12, slots = 6, dim = 4;
   polymoe::expert_config config;
   config.experts = 3, config.in = config.out = dim, config.hidden = 6, config.unit_rows = pixels, config.map_height = 3;
-  polymoe::workspace<expert_type> w(expert_type(config, window_bytes), {.max_rows = slots * pixels, .seed = 5});
+  polymoe::workspace<expert_type> w(expert_type(config, window_bytes), {.max_rows = slots * pixels});
   const std::vector<int> first{0, 3, 3, 5}, unit{2, 0, 1, 3, 1, -1}, other_first{0, 0, 4, 6},
       other_unit{3, 3, 0, 2, 1, 0};
   const auto stream = w.ctx().stream.handle;

@@ -1,6 +1,8 @@
-// The network around the experts, and what an arm measures.
+// The network around the experts, and what an arm measures.  One text for both backends.
 //
 //   image -> [conv 3x3, norm, relu, pool] x 2 -> blocks x (m + experts(norm(m))) -> mean over the map -> head
+#pragma once
+
 #include <polymoe/nn/activation.hpp>
 #include <polymoe/nn/conv2d.hpp>
 #include <polymoe/nn/group_norm.hpp>
@@ -19,43 +21,46 @@ namespace paper_a {
 namespace {
 
 namespace nn = polymoe::nn;
-using T = float;
-using linear = nn::linear<T>;
-using stage = nn::sequential<nn::named<"conv", nn::conv2d<T>>, nn::named<"norm", nn::group_norm<T>>,
-                             nn::activation<polymoe::act::relu, T>, nn::pool2d<T>>;
-using block = nn::residual<nn::sequential<nn::named<"norm", nn::group_norm<T>>, nn::named<"moe", layer>>>;
-template <class Head>
-using network = nn::sequential<nn::pixels<T>, nn::named<"stage1", stage>, nn::named<"stage2", stage>,
-                               nn::named<"body", nn::repeat<block>>, nn::pool<T>, nn::named<"head", Head>>;
+template <class T, class B>
+using stage = nn::sequential<nn::named<"conv", nn::conv2d<T, B>>, nn::named<"norm", nn::group_norm<T, B>>,
+                             nn::activation<polymoe::act::relu, T, B>, nn::pool2d<T, B>>;
+template <class T, class B>
+using block = nn::residual<nn::sequential<nn::named<"norm", nn::group_norm<T, B>>, nn::named<"moe", layer<T, B>>>>;
+template <class Head, class T = typename Head::scalar, class B = typename Head::backend>
+using network = nn::sequential<nn::pixels<T, B>, nn::named<"stage1", stage<T, B>>, nn::named<"stage2", stage<T, B>>,
+                               nn::named<"body", nn::repeat<block<T, B>>>, nn::pool<T, B>, nn::named<"head", Head>>;
 
-stage::config stage_config(index in, index out, index height, index width) {
-  nn::conv2d<T>::config conv{in, out, height, width, 3, 1, 1, false};
+template <class T, class B>
+typename stage<T, B>::config stage_config(index in, index out, index height, index width) {
+  typename nn::conv2d<T, B>::config conv{in, out, height, width, 3, 1, 1, false};
   conv.init = nn::conv_init::he;
   return {{conv, {out, 8, height * width}, {out}, {out, height, width, 2}}};
 }
-block_sizes sizes_of(const options& o, const images& data, index experts, index hidden) {
+inline block_sizes sizes_of(const options& o, const images& data, index experts, index hidden) {
   return {2 * o.width, hidden, experts, data.test.height / 4, data.test.width / 4, o.capacity};
 }
-template <class Head>
-typename network<Head>::config network_config(const options& o, const images& data, const layer::config& experts,
+template <class Head, class T = typename Head::scalar, class B = typename Head::backend>
+typename network<Head>::config network_config(const options& o, const images& data,
+                                              const typename layer<T, B>::config& experts,
                                               const typename Head::config& head) {
   const index h = data.test.height, w = data.test.width, wide = 2 * o.width, pixels = (h / 4) * (w / 4);
-  nn::repeat<block>::config body;
+  typename nn::repeat<block<T, B>>::config body;
   body.block = {{{wide, 8, pixels}, experts}}, body.count = o.blocks;
   return {{{data.test.channels, h, w},
-           stage_config(data.test.channels, o.width, h, w),
-           stage_config(o.width, wide, h / 2, w / 2),
+           stage_config<T, B>(data.test.channels, o.width, h, w),
+           stage_config<T, B>(o.width, wide, h / 2, w / 2),
            body,
            {wide, pixels},
            head}};
 }
 
-layer::config body(kind which, const options& o, const images& data, index experts, index hidden) {
+template <class T, class B>
+typename layer<T, B>::config body(kind which, const options& o, const images& data, index experts, index hidden) {
   const block_sizes z = sizes_of(o, data, experts, hidden);
-  return o.backbone == "depthwise" ? depthwise_body(which, z) : standard_body(which, z);
+  return o.backbone == "depthwise" ? depthwise_body<T, B>(which, z) : standard_body<T, B>(which, z);
 }
 
-polymoe::train_options recipe(const settings& s, const options& o, std::uint64_t seed, index steps_per_epoch) {
+inline polymoe::train_options recipe(const settings& s, const options& o, std::uint64_t seed, index steps_per_epoch) {
   polymoe::train_options t = experiment::adamw_recipe(s, seed);
   if (o.temperature != "constant") {
     using shape = polymoe::temperature_schedule::shape;
@@ -89,39 +94,44 @@ result train(const std::string& name, const typename network<Head>::config& conf
   });
 }
 
-}  // namespace
-
-polymoe::routed_shape shape_of(const options& o, const images& data) {
-  const linear::config head{2 * o.width, data.test.classes()};
+template <class T, class B>
+polymoe::routed_shape network_shape(const options& o, const images& data) {
+  using linear = nn::linear<T, B>;
+  const typename linear::config head{2 * o.width, data.test.classes()};
   const auto cost = [&](index experts, index hidden) {
-    const layer::config block = body(experts == 1 ? kind::dense : kind::k1, o, data, experts, hidden);
+    const typename layer<T, B>::config block =
+        body<T, B>(experts == 1 ? kind::dense : kind::k1, o, data, experts, hidden);
     return network<linear>::count(network_config<linear>(o, data, block, head), 1);
   };
   return polymoe::routed_shape_of(cost(1, 8), 8, cost(1, 64), 64, cost(2, 8));
 }
 
-result run(kind which, const std::string& name, index hidden, const settings& s, const options& o, std::uint64_t seed,
-           const images& data) {
+template <class T, class B>
+result run_arm(kind which, const std::string& name, index hidden, const settings& s, const options& o,
+               std::uint64_t seed, const images& data) {
   using polymoe::match;
+  using linear = nn::linear<T, B>;
+  using config = typename layer<T, B>::config;
   const index wide = 2 * o.width, classes = data.test.classes();
-  const linear::config plain{wide, classes};
-  const polymoe::routed_shape shape = shape_of(o, data);
+  const typename linear::config plain{wide, classes};
+  const polymoe::routed_shape shape = network_shape<T, B>(o, data);
   const auto dense = [&](match m) { return twin_of(shape, m, twin_sizes(o, hidden)).hidden; };
-  const auto block = [&](index width) { return body(kind::dense, o, data, 1, width); };
-  const layer::config twin = block(dense(match::active_macs));
+  const auto block = [&](index width) { return body<T, B>(kind::dense, o, data, 1, width); };
+  const config twin = block(dense(match::active_macs));
   if (which == kind::head_k2 || which == kind::head_soft || which == kind::head_batch) {
-    const layer::config head = expert_head(which, wide, hidden, o.experts, classes);
+    const config head = expert_head<T, B>(which, wide, hidden, o.experts, classes);
     const double routed = static_cast<double>(2 * hidden * (wide + classes));
-    return train<layer>(name, network_config<layer>(o, data, twin, head), routed, s, o, seed, data);
+    return train<layer<T, B>>(name, network_config<layer<T, B>>(o, data, twin, head), routed, s, o, seed, data);
   }
   const double twin_macs = shape.macs(static_cast<double>(dense(match::active_macs)));
-  const layer::config experts = which == kind::dense         ? twin
-                                : which == kind::dense_wide  ? block(dense(match::parameters))
-                                : which == kind::dense_total ? block(dense(match::total_macs))
-                                : which == kind::dense_one
-                                    ? block(twin_of(shape, match::active_macs, twin_sizes(o, hidden, 1)).hidden)
-                                                             : body(which, o, data, o.experts, hidden);
+  const config experts = which == kind::dense         ? twin
+                         : which == kind::dense_wide  ? block(dense(match::parameters))
+                         : which == kind::dense_total ? block(dense(match::total_macs))
+                         : which == kind::dense_one
+                             ? block(twin_of(shape, match::active_macs, twin_sizes(o, hidden, 1)).hidden)
+                             : body<T, B>(which, o, data, o.experts, hidden);
   return train<linear>(name, network_config<linear>(o, data, experts, plain), twin_macs, s, o, seed, data);
 }
 
+}  // namespace
 }  // namespace paper_a
