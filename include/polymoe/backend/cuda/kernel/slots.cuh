@@ -350,9 +350,10 @@ struct slot_gradient_args {
   C* totals = nullptr;          ///< [blocks] its sums over a block's units
 };
 /// One warp a unit, 32 units a block: d_L = combine (d_combine - <combine, d_combine>) + dispatch (d_dispatch -
-/// slot_dot). Grid: one block for each 32 units, which fixes the order of the sums.
+/// slot_dot). Grid: one block for each 32 units, which fixes the order of the sums.  Without a number of blocks ptxas
+/// keeps the doubles in 56 registers and spills one.
 template <class T>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 6)
     slot_gradient_kernel(const POLYMOE_GRID_CONSTANT slot_gradient_args<T> a) {
   using C = compute_t<T>;
   const slot_softmax<C>& m = a.softmax;
