@@ -2,11 +2,29 @@
 // router in float.
 // thread: yes
 // with: tokens
+#include <atomic>
 #include <cstdio>
 #include <filesystem>
 
+#include <polymoe/testing/check_module.hpp>
+
 #include "support/moe_layer.hpp"
 #include "support/moe_parts.hpp"
+
+#if defined(POLYMOE_WITH_ONEDNN) && defined(__linux__)
+#include <dlfcn.h>
+
+namespace {
+std::atomic<long> primitives_made{0};
+}
+// oneDNN's own function for this program's calls, counted on the way.
+extern "C" dnnl_status_t dnnl_primitive_create(dnnl_primitive_t* made, const_dnnl_primitive_desc_t desc) {
+  ++primitives_made;
+  static const auto real =
+      reinterpret_cast<decltype(&dnnl_primitive_create)>(::dlsym(RTLD_NEXT, "dnnl_primitive_create"));
+  return real(made, desc);
+}
+#endif
 
 namespace moe_test {
 namespace {
@@ -317,10 +335,54 @@ TEST_CASE("float: threads 1, 2 and 3 give the same bits, forward and backward") 
   check_threads<float>(9001, 700);
 }
 
+TEST_CASE("layers: rows that lie apart give the same bits, rows that overlap are refused") {
+  for (const index group_size : {0, 100}) {
+    const auto check = [&]<class T>(T) {
+      auto c = config<T>(10, 12, 3, 0.8f);
+      c.group_size = group_size;
+      polymoe::testing::detail::check_strides<plain_layer<T>>(c, {.rows = 300});
+    };
+    check(double{}), check(float{}), check(bf16{});
+  }
+  polymoe::workspace<plain_layer<float>> w(plain_layer<float>(config<float>(10, 12, 3, 1.0f)), {.max_rows = 4});
+  tensor<float> x(4, 10), y(4, 10);
+  using in = polymoe::view<const float>;
+  float *const from = x.get().ptr[0], *const to = y.get().ptr[0];
+  CHECK(refuses([&] { w.forward(in(from, 4, 10, 0), {to, 4, 10}); }, {"x", "0 numbers apart", "10 columns"}));
+  CHECK(refuses([&] { w.forward(in(from, 4, 10), {to, 4, 10, 9}); }, {"y", "9 numbers apart", "10 columns"}));
+  w.forward(x.get(), y.get());
+  CHECK(refuses([&] { w.backward(in(to, 4, 10, 0), {from, 4, 10}); }, {"dy", "0 numbers apart", "10 columns"}));
+  CHECK(refuses([&] { w.backward(in(to, 4, 10), {from, 4, 10, 9}); }, {"dx", "9 numbers apart", "10 columns"}));
+}
+
 TEST_CASE("bf16: threads 1, 2 and 3 give the same bits, forward and backward") {
   check_threads<bf16>(25000, 0);
   check_threads<bf16>(9001, 700);
 }
+
+#if defined(POLYMOE_WITH_ONEDNN) && defined(__linux__)
+template <class T>
+void check_primitives() {
+  primitives_made = 0;
+  layer_case<plain_layer<T>> a(config<T>(24, 40, 5, 1.0f), 700, 83, 2);
+  CHECK(primitives_made > 0);
+  a.forward(), a.backward();
+  primitives_made = 0;
+  for (const index rows : {700, 301, 1, 0, 700}) {
+    a.w.forward(a.x.get().rows_at(0, rows), a.y.get().rows_at(0, rows));
+    a.w.backward(a.dy.get().rows_at(0, rows), a.dx.get().rows_at(0, rows));
+    a.w.module().commit(a.w.ctx());
+    a.w.refresh();
+  }
+  a.w.ctx().mode = polymoe::run_mode::eval;
+  a.forward();
+  CHECK(primitives_made == 0);
+}
+TEST_CASE("oneDNN makes its primitives before a layer runs, whatever number of rows comes") {
+  check_primitives<float>();
+  check_primitives<bf16>();
+}
+#endif
 
 // A rounding is off by at most u = 2^-24 in float and 2^-9 in bf16.  Independent roundings add up like their squares:
 // the longest chain (x, weights, pre-activation, hidden, output, combine and the same way back) has about a dozen, so 4

@@ -17,7 +17,9 @@ enum class fault {
   tangent,
   threads,
   hole,
-  low_precision
+  low_precision,
+  writes_gaps,
+  ignores_gaps
 };
 
 /// y = (w x)^2 / 2 per column, [rows, 4].
@@ -46,7 +48,10 @@ class square {
         if (config_.broken == fault::hole && r == 2 && k == 1) continue;
         auto z = x.get(r, k) * w_.value.get(0, k);
         if (config_.broken == fault::low_precision && std::is_same_v<T, float>) z = z * compute_t<T>(1.001f);
+        if (config_.broken == fault::ignores_gaps && k == 0) z = packed(x).get(r, 0) * w_.value.get(0, 0);
         y.set(r, k, z * z * compute_t<T>(0.5f));
+        if (config_.broken == fault::writes_gaps && y.stride > y.cols && k == 3)
+          y.ptr[0][r * y.stride + 4] = real_t<T>(0.0f);
       }
   }
   void backward(context<cpu>& c, view<const T> dy, view<T> dx, saved& s) const {
@@ -74,6 +79,11 @@ class square {
   }
 
  private:
+  /// As if rows lay without gaps.
+  static view<const T> packed(view<const T> x) {
+    x.stride = x.cols;
+    return x;
+  }
   config config_;
   param<M> w_;
 };
@@ -101,6 +111,11 @@ TEST_CASE("check_module finds each broken promise and names it") {
   CHECK_THROWS_WITH_AS(check(fault::threads), doctest::Contains("with more threads"), error);
   CHECK_THROWS_WITH_AS(check(fault::hole), doctest::Contains("was not written"), error);
   CHECK_THROWS_WITH_AS(check(fault::low_precision), doctest::Contains("in float"), error);
+  CHECK_THROWS_WITH_AS(check(fault::writes_gaps), doctest::Contains("written between the rows"), error);
+  CHECK_THROWS_WITH_AS(check(fault::ignores_gaps), doctest::Contains("output with 3 numbers between rows"), error);
+  const auto refused = [](auto t) { return typename square<decltype(t)>::config{}; };
+  CHECK_THROWS_WITH_AS(testing::check_module<square>(refused, {.rows = 6, .gaps = false}),
+                       doctest::Contains("nor refused"), error);
 }
 
 }  // namespace

@@ -74,10 +74,16 @@ class workspace {
   workspace(const workspace&) = delete;
   workspace& operator=(const workspace&) = delete;
 
-  /// y = module(x).
-  void forward(view<const T> x, view<T> y) { begin_call(), module_.forward(ctx_, x, y, *saved_); }
+  /// y = module(x).  Rows may lie apart, but not overlap (stride 0, say): libraries of products refuse or misread that.
+  void forward(view<const T> x, view<T> y) {
+    check_rows("x", x), check_rows("y", y);
+    begin_call(), module_.forward(ctx_, x, y, *saved_);
+  }
   /// dx = gradient of the input; parameter gradients are added to.
-  void backward(view<const T> dy, view<T> dx) { begin_call(), module_.backward(ctx_, dy, dx, *saved_); }
+  void backward(view<const T> dy, view<T> dx) {
+    check_rows("dy", dy), check_rows("dx", dx);
+    begin_call(), module_.backward(ctx_, dy, dx, *saved_);
+  }
   /// After parameters changed: recompute packed and bf16 copies.
   void refresh() { begin_call(), module_.refresh(ctx_); }
   void zero_grads() { clear(grads_); }
@@ -134,6 +140,10 @@ class workspace {
   std::size_t scratch_bytes() const { return scratch_block_.size(); }
 
  private:
+  static void check_rows(const char* what, const view<const T>& v) {
+    require(v.rows <= 1 || v.stride >= v.cols, "workspace: rows overlap: those of ", what, " are ", v.stride,
+            " numbers apart and have ", v.cols, " columns");
+  }
   void begin_call() {
     ctx_.scratch = scratch_block_.as_arena();
     push_step();

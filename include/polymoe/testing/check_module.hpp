@@ -28,6 +28,7 @@ struct check_options {
   double param_scale = 0;  ///< > 0: parameters are first replaced by uniform numbers in +- this
   run_mode mode = run_mode::train;
   bool input_gradient = true;  ///< the module has a gradient for its input
+  bool gaps = true;            ///< the module takes views whose rows lie apart; else it has to refuse them itself
 };
 
 /// Largest errors seen.
@@ -44,19 +45,37 @@ inline double test_number(std::uint64_t seed, std::uint64_t stream, index i) {
   return 2.0 * random_root{seed}.stream(stream, 0).uniform(static_cast<std::uint64_t>(i)) - 1.0;
 }
 
-/// A tensor in its own memory; poisoned with NaN at first.
+/// A tensor in its own memory, `gap` numbers between its rows; all bytes 0xFF (NaN) at first.
 template <class T>
 class tensor {
  public:
-  tensor(index rows, index cols)
-      : block_(static_cast<std::size_t>(std::max<index>(rows * cols, 1) + 32) * sizeof(real_t<T>) * view<T>::planes +
+  tensor(index rows, index cols, index gap = 0)
+      : block_(static_cast<std::size_t>(std::max<index>(rows * (cols + gap), 1) + 32) * sizeof(real_t<T>) *
+                   view<T>::planes +
                128) {
     arena a = block_.as_arena();
-    view_ = a.take<T>(rows, cols);
+    view_ = a.take<T>(rows, cols + gap);
+    view_.cols = cols;
+    poison();
   }
   operator view<T>() const { return view_; }
   operator view<const T>() const { return view_; }
   view<T> get() const { return view_; }
+  void poison() {
+    for (int p = 0; p < view<T>::planes; ++p)
+      std::memset(static_cast<void*>(view_.ptr[p]), 0xFF,
+                  static_cast<std::size_t>(view_.rows * view_.stride) * sizeof(real_t<T>));
+  }
+  /// Whether nobody wrote between the rows.
+  bool gaps_untouched() const {
+    for (int p = 0; p < view<T>::planes; ++p)
+      for (index r = 0; r < view_.rows; ++r) {
+        const auto* from = reinterpret_cast<const unsigned char*>(view_.row(r, p) + view_.cols);
+        const auto* to = reinterpret_cast<const unsigned char*>(view_.row(r, p) + view_.stride);
+        if (std::any_of(from, to, [](unsigned char byte) { return byte != 0xFF; })) return false;
+      }
+    return true;
+  }
 
  private:
   aligned_block block_;
@@ -113,13 +132,14 @@ struct bench {
   workspace<Module> w;
   tensor<T> x, y, dy, dx;
 
-  bench(const typename Module::config& config, const check_options& options, int threads, index max_rows = -1)
+  bench(const typename Module::config& config, const check_options& options, int threads, index max_rows = -1,
+        index gap = 0)
       : o(options),
         w(Module(config), {max_rows < 0 ? options.rows : max_rows, threads, options.seed}),
-        x(o.rows, w.module().in_cols()),
-        y(out_rows(config, o.rows), w.module().out_cols()),
-        dy(out_rows(config, o.rows), w.module().out_cols()),
-        dx(o.rows, w.module().in_cols()) {
+        x(o.rows, w.module().in_cols(), gap),
+        y(out_rows(config, o.rows), w.module().out_cols(), gap),
+        dy(out_rows(config, o.rows), w.module().out_cols(), gap),
+        dx(o.rows, w.module().in_cols(), gap) {
     w.ctx().mode = o.mode;
     fill<T>(x, o.seed, 11, o.input_scale);
     fill<T>(dy, o.seed, 12, 1);
@@ -140,12 +160,8 @@ struct bench {
       v.ptr[0][i] = static_cast<storage_t<M>>(r);
     }
   }
-  void poison(view<T> v) const {
-    for (int p = 0; p < view<T>::planes; ++p)
-      std::memset(static_cast<void*>(v.ptr[p]), 0xFF, static_cast<std::size_t>(v.size()) * sizeof(real_t<T>));
-  }
   outcome run() {
-    poison(y), poison(dx);
+    y.poison(), dx.poison();
     w.zero_grads();
     w.forward(x, y);
     w.backward(dy, dx);
@@ -272,6 +288,32 @@ void check_memory(const typename Module::config& config, const check_options& o,
           " rows by ", error);
 }
 
+/// Rows that lie apart, in all four tensors: the same bits as without, nothing written between rows, and what lies
+/// there read by nobody.
+template <class Module>
+void check_strides(const typename Module::config& config, const check_options& o) {
+  bench<Module> dense(config, o, 1), apart(config, o, 1, -1, 3);
+  const outcome a = dense.run(), b = apart.run();
+  equal_bits(a.y, b.y, "output with 3 numbers between rows");
+  if (o.input_gradient) equal_bits(a.dx, b.dx, "input gradient with 3 numbers between rows");
+  equal_bits(a.grads, b.grads, "parameter gradient with 3 numbers between rows");
+  require(
+      apart.x.gaps_untouched() && apart.y.gaps_untouched() && apart.dy.gaps_untouched() && apart.dx.gaps_untouched(),
+      "check_module: something was written between the rows of x, y, dy or dx");
+}
+
+template <class Module>
+void check_refuses_gaps(const typename Module::config& config, const check_options& o) {
+  bench<Module> apart(config, o, 1, -1, 3);
+  bool refused = false;
+  try {
+    apart.w.forward(apart.x, apart.y);
+  } catch (const error&) {
+    refused = true;
+  }
+  require(refused, "check_module: rows 3 numbers apart are neither taken (check_options::gaps) nor refused");
+}
+
 template <class Module>
 void check_threads(const typename Module::config& config, const check_options& o) {
   bench<Module> one(config, o, 1);
@@ -355,6 +397,13 @@ check_report check_module(Config config, check_options o, index unit = 1) {
   const auto c64 = config(double{});
   detail::check_gradients<Module<double>>(c64, o, report);
   detail::check_memory<Module<double>>(c64, o, unit);
+  if (o.gaps) {
+    detail::check_strides<Module<double>>(c64, o);
+    detail::check_strides<Module<float>>(config(float{}), o);
+    detail::check_strides<Module<bf16>>(config(bf16{}), o);
+  } else {
+    detail::check_refuses_gaps<Module<double>>(c64, o);
+  }
   detail::check_threads<Module<double>>(c64, o);
   detail::check_threads<Module<float>>(config(float{}), o);
   detail::check_tangent<Module<dual<double>>, Module<double>>(config(dual<double>{}), c64, o, report);
