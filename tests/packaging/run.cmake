@@ -18,7 +18,7 @@ endfunction()
 
 set(configure "${CMAKE_COMMAND}" -S "${CONSUMER}" -B "${build}" -G "${CMAKE_GENERATOR}"
     "-DCMAKE_MAKE_PROGRAM=${CMAKE_MAKE_PROGRAM}" "-DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}"
-    -DCMAKE_BUILD_TYPE=Release "-DPOLYMOE_WITHOUT=${POLYMOE_WITHOUT}")
+    -DCMAKE_BUILD_TYPE=Debug "-DPOLYMOE_WITHOUT=${POLYMOE_WITHOUT}")
 set(find "-DCMAKE_PREFIX_PATH=${prefix}" "-DVERSION=${PROJECT_VERSION}")
 string(REPLACE "." "[.]" version "${PROJECT_VERSION}")
 set(greeting "polymoe ${version}: ok")
@@ -40,7 +40,7 @@ elseif(NAME STREQUAL "cuda")
   polymoe_run("" ${configure} ${find} -DCOMPONENT=cuda "-DCMAKE_CUDA_COMPILER=${CMAKE_CUDA_COMPILER}")
 elseif(NAME STREQUAL "plain")
   file(MAKE_DIRECTORY "${build}")
-  polymoe_run("" "${CMAKE_CXX_COMPILER}" -std=c++20 -O1 "-I${prefix}/include" "${CONSUMER}/main.cpp"
+  polymoe_run("" "${CMAKE_CXX_COMPILER}" -std=c++20 -O0 "-I${prefix}/include" "${CONSUMER}/main.cpp"
               -o "${build}/consumer")
 elseif(NAME STREQUAL "version")
   execute_process(COMMAND ${configure} "-DCMAKE_PREFIX_PATH=${prefix}" -DVERSION=0.99 -DCOMPONENT=cpu
@@ -58,4 +58,11 @@ endif()
 if(NOT NAME STREQUAL "plain")
   polymoe_run("" "${CMAKE_COMMAND}" --build "${build}")
 endif()
-polymoe_run("${greeting}" "${build}/consumer")
+if(NAME STREQUAL "cuda")
+  set(said "")
+elseif(NAME MATCHES "^(install|subdirectory)$")
+  set(said "products ${PRODUCTS} on backend cpu.*threads 2.*")
+else()
+  set(said "products builtin on backend cpu.*threads 2.*")
+endif()
+polymoe_run("${said}${greeting}" "${build}/consumer")
