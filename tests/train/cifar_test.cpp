@@ -64,6 +64,11 @@ TEST_CASE("cifar-10: cut files and bad labels are errors with file and byte") {
   put_cifar10(t, whole);
   std::filesystem::remove(t.file("data_batch_5.bin"));
   CHECK(has(message_of<polymoe::error>([&] { read_cifar10(t.path); }), "data_batch_5.bin: cannot open"));
+  std::filesystem::create_directory(t.file("data_batch_5.bin"));
+  CHECK(has(message_of<polymoe::error>([&] { read_cifar10(t.path); }),
+            "data_batch_5.bin: expected a regular file, found a folder"));
+  const std::string file = t.put("file", "x");
+  CHECK(has(message_of<polymoe::error>([&] { read_cifar10(file); }), file));
 }
 
 TEST_CASE("cifar-100: super-class first, names from their files") {

@@ -124,6 +124,19 @@ TEST_CASE("idx: no changed bit of a gzip file goes unseen, but for header fields
   CHECK(has(read_error(t.put("crc", crc)), "CRC-32"));
 }
 
+TEST_CASE("idx: a folder in the place of a file, and files that cannot be read, are errors with their path") {
+  temp_folder t;
+  CHECK(has(read_error(t.path), t.path + ": expected a regular file, found a folder"));
+  CHECK(has(read_error(t.file("none")), "none: cannot open: No such file"));
+  const std::string whole = t.put("whole", idx({2, 2, 2}, byte_ramp(8)));
+  CHECK(read_error(whole).empty());
+  CHECK(has(read_error(whole + "/below"), "whole/below: cannot open: Not a directory"));
+  std::filesystem::create_symlink("around", t.file("around"));
+  CHECK(has(read_error(t.file("around")), "around: cannot open: "));
+  std::filesystem::permissions(whole, std::filesystem::perms::none);
+  if (::geteuid() != 0) CHECK(has(read_error(whole), "whole: cannot open: Permission denied"));  // root may read all
+}
+
 TEST_CASE("idx: what does not fit is named with both numbers") {
   temp_folder t;
   const std::string x = t.put("x", idx({2, 2, 2}, byte_ramp(8)));
