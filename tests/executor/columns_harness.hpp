@@ -239,10 +239,10 @@ class pair_of_backends {
     using memory = typename W::memory;
     auto& saved = w.saved();
     auto& c = w.ctx();
-    const auto& module = w.module();
+    const auto& router = w.module();
     prepare(w);
-    module.forward(c, x, saved);
-    module.open_backward(c, saved);
+    router.forward(c, x, saved);
+    router.open_backward(c, saved);
     std::vector<C> d(static_cast<std::size_t>(saved.plan.max_slots));
     const auto draw = polymoe::random_root{s_.seed}.stream(22, 0);
     for (std::size_t i = 0; i < d.size(); ++i) d[i] = static_cast<C>(draw.normal(i));
@@ -252,7 +252,7 @@ class pair_of_backends {
       memory::write(c.stream, saved.d_skip.ptr[0], d.data(), n * sizeof(C));
     }
     const auto dx = gradient_block(w);
-    module.backward(c, input_gradient(dx), saved);
+    router.backward(c, input_gradient(dx), saved);
     w.module().commit(c);
     return collect(w, dx);
   }
@@ -261,9 +261,9 @@ class pair_of_backends {
     using memory = typename W::memory;
     auto& saved = w.saved();
     auto& c = w.ctx();
-    const auto& module = w.module();
+    const auto& router = w.module();
     outcome<T> o;
-    const auto p = module.plan(c, saved);
+    const auto p = router.plan(c, saved);
     const index runs = index{p.all_experts} * p.groups;
     o.begin.assign(p.begin, p.begin + p.all_experts + 1);
     o.bad.assign(p.bad, p.bad + p.tokens);
@@ -283,9 +283,9 @@ class pair_of_backends {
     // The CPU leaves the gates of empty slots alone.
     for (index s = 0; s < used; ++s)
       o.gate.push_back(!mixture && o.token[static_cast<std::size_t>(s)] < 0 ? C(0) : p.gate.get(0, s));
-    const view<C> values = module.balance_values(c, saved);
+    const view<C> values = router.balance_values(c, saved);
     o.values.assign(values.ptr[0], values.ptr[0] + values.cols);
-    const auto s = module.stats(c, saved);
+    const auto s = router.stats(c, saved);
     o.gate_mass.assign(s.gate_mass, s.gate_mass + s_.experts);
     o.wished.assign(s.wished, s.wished + s_.experts), o.served.assign(s.served, s.served + s_.experts);
     o.means = {s.entropy, s.margin, s.unpicked_rate(), s.experts_per_unit(), s.load_cv()};
