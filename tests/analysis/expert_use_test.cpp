@@ -4,6 +4,7 @@
 
 #include <polymoe/analysis/expert_use.hpp>
 #include <polymoe/analysis/routing_choices.hpp>
+#include <polymoe/analysis/slot_similarity.hpp>
 #include <polymoe/core/rng.hpp>
 #include <polymoe/train/telemetry.hpp>
 
@@ -47,6 +48,10 @@ TEST_CASE("choices are those that experts served, of a plan with a stride, with 
   CHECK(c.sets() == std::vector<std::uint64_t>{5, 1, 6, 0, 5, 1, 6, 0});
   CHECK(c.together() == std::vector<double>{4, 0, 2, 0, 2, 2, 2, 2, 4});
   CHECK(c.units_by_experts() == std::vector<index>{2, 2, 4, 0});
+  const double shares[] = {1, 0.75, 0.5, 0, 0};
+  for (int n = 0; n < 5; ++n) CHECK(c.share_served_by(n) == shares[n]);
+  CHECK_THROWS_AS(c.share_served_by(-1), error);
+  CHECK_THROWS_AS(routing_choices{}.share_served_by(1), error);
   CHECK(routing_choices::from(3, false, c.first_experts(), c.sets()).together() == c.together());
   CHECK_THROWS_AS(routing_choices::from(65, false, {0}, {1}), error);
 
@@ -177,6 +182,39 @@ TEST_CASE("specialisation: an expert a class is 1, the same mixture for all is 0
     mean += s.normalised / 200, chance += s.chance / 200;
   }
   CHECK(mean == doctest::Approx(chance).epsilon(0.1));
+}
+
+TEST_CASE("slots: extremes, means and cosines of a plan written by hand, two images, a unit that is not finite") {
+  // Unit vectors at 0, 60 and 90 degrees, longer and shorter: cosines 1/2, 0, sqrt(3)/2.
+  const double root = std::sqrt(3.0);
+  double rows[] = {2, 0, 1, root, 0, 5, 0, 0};
+  CHECK(mean_cosine(view<double>(rows, 3, 2)) == doctest::Approx((0.5 + root / 2) / 3).epsilon(1e-14));
+  CHECK(mean_cosine(view<double>(rows, 4, 2)) == doctest::Approx((0.5 + root / 2) / 3).epsilon(1e-14));  // a row of 0
+  CHECK(std::isnan(mean_cosine(view<double>(rows, 1, 2))));
+
+  slot_layout sizes;
+  sizes.tokens = 5, sizes.group_size = 3, sizes.groups = 2, sizes.experts = 3, sizes.capacity = 1;
+  unsigned char bad[5] = {0, 1, 0, 0, 0};
+  owned_dense_plan<double> p(sizes);
+  p.bad = bad;
+  // Image 0: slots 0 and 1 read unit 0, slot 2 reads unit 2; units 0 and 2 take the same.  Image 1: every slot reads both
+  // units alike; its units take from different slots.
+  const double dispatch[5][3] = {{1, 1, 0}, {0, 0, 0}, {0, 0, 1}, {0.5, 0.5, 0.5}, {0.5, 0.5, 0.5}};
+  const double combine[5][3] = {{0.2, 0.2, 0.6}, {0, 0, 0}, {0.2, 0.2, 0.6}, {1, 0, 0}, {0, 0.5, 0.5}};
+  for (index t = 0; t < 5; ++t)
+    for (index s = 0; s < 3; ++s) p.dispatch.set(t, s, dispatch[t][s]), p.combine.set(t, s, combine[t][s]);
+  slot_similarity similar;
+  CHECK_THROWS_AS(similar.dispatch(), error);
+  similar.add(p);
+  CHECK(similar.dispatch().least == 0);
+  CHECK(similar.dispatch().most == 1);
+  CHECK(similar.dispatch().mean == doctest::Approx(6.0 / 12));
+  CHECK(similar.combine().least == 0);
+  CHECK(similar.combine().most == 1);
+  CHECK(similar.combine().mean == doctest::Approx(4.0 / 12));
+  // Of three pairs of slots one is alike in image 0, all in image 1; of one pair of units each, 1 and 0.
+  CHECK(similar.dispatch_cosine() == doctest::Approx((1.0 + 3.0) / 6));
+  CHECK(similar.combine_cosine() == doctest::Approx(0.5));
 }
 
 }  // namespace polymoe

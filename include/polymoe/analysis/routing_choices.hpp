@@ -82,6 +82,15 @@ class routing_choices {
     }
     return n;
   }
+  /// Share of units that at least so many experts serve (paper C's code logs 1, 2, 4 and on).
+  double share_served_by(int at_least) const {
+    require(units() > 0, "routing_choices: there are no units");
+    require(at_least >= 0, "routing_choices: a share is asked for at least ", at_least, " experts");
+    const std::vector<index> n = units_by_experts();
+    index served = 0;
+    for (std::size_t count = static_cast<std::size_t>(at_least); count < n.size(); ++count) served += n[count];
+    return static_cast<double>(served) / static_cast<double>(units());
+  }
 
  private:
   int experts_ = 0;
