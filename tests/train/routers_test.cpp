@@ -23,6 +23,8 @@ using rectified = routed<positive<>, capacity::unlimited, balance::relu_l1>;
 using transported =
     routed<expert_choice<score::sparse_transport<score::solver::newton, score::by_score, score::start::last_step>>,
            capacity::bounded<>>;
+using strict = routed<strictly_balanced<>, capacity::bounded<>>;
+using assigned = routed<top_k<1, score::balanced_assignment<>>>;
 using slots = routed<soft_slots<>>;
 
 template <class Spec>
@@ -38,7 +40,7 @@ auto model_of() {
 }  // namespace
 
 TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, training resumes", Spec, picked, balanced,
-                   rectified, transported, slots) {
+                   rectified, transported, strict, assigned, slots) {
   temp_folder folder;
   const train_test data = tiny::images();
   train_options o = tiny::options(12);
@@ -47,7 +49,7 @@ TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, traini
   using run = trainer<model>;
   run t(model_of<Spec>(), o, data);
   for (int i = 0; i < 36; ++i) t.step();
-  t.save(folder.file("part"));
+  const auto part = tiny::everything(t, folder.file("part"));
   while (!t.finished()) {
     const train_step s = t.step();
     REQUIRE(std::isfinite(s.loss));
@@ -84,6 +86,11 @@ TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, traini
   const auto want = tiny::everything(t, folder.file("whole"));
   CHECK(want.count("state.blocks.0.moe.router.coefficient") == (std::is_same_v<Spec, rectified> ? 1 : 0));
   CHECK(want.count("state.blocks.0.moe.router.price") == (std::is_same_v<Spec, transported> ? 1 : 0));
+  CHECK(want.count("state.blocks.0.moe.router.threshold") == (std::is_same_v<Spec, strict> ? 1 : 0));
+  // Thresholds move with every step, so what goes on from the middle has to have read them.
+  if constexpr (std::is_same_v<Spec, strict>)
+    for (const char* name : {"state.blocks.0.moe.router.threshold", "state.blocks.1.moe.router.threshold"})
+      CHECK(want.at(name) != part.at(name));
   CHECK(want.count("blocks.0.moe.router.phi") == (std::is_same_v<Spec, slots> ? 1 : 0));
 
   run second(
