@@ -2,6 +2,8 @@
 // slot, images apart, the batch axis, unit blocks, bad rows, threads, bf16, dual numbers.
 // sanitize: yes
 // with: slots
+#include <polymoe/analysis/slot_similarity.hpp>
+
 #include "support/column_layer.hpp"
 
 namespace moe_test {
@@ -257,6 +259,12 @@ TEST_CASE("equal logits mix evenly; statistics") {
   CHECK(s.entropy == doctest::Approx(std::log(8.0)));
   CHECK(s.margin == doctest::Approx(0));
   for (int e = 0; e < 4; ++e) CHECK(s.gate_mass[e] == doctest::Approx(3));
+  polymoe::analysis::slot_similarity similar;
+  similar.add(c.plan());
+  CHECK(similar.dispatch().least == doctest::Approx(similar.dispatch().most));
+  CHECK(similar.combine().mean == doctest::Approx(1.0 / 8));
+  CHECK(similar.dispatch_cosine() == doctest::Approx(1));
+  CHECK(similar.combine_cosine() == doctest::Approx(1));
   // The gradient of the scale is there at zero.
   c.backward();
   CHECK(grads_of(c.w).at("router.scale")[0] != 0);
@@ -266,6 +274,25 @@ TEST_CASE_TEMPLATE("same bits for any number of threads and whatever the memory 
                    batch_layer, layer<soft<float>, cpu>, layer<soft<polymoe::bf16>, cpu>) {
   const bool whole = std::is_same_v<Layer, batch_layer>;
   same_bits_everywhere<Layer>(config_of<Layer>(20, 4, whole ? 0 : 110), 330);
+}
+
+TEST_CASE_TEMPLATE("an image's output is the same bits alone, at another place, in batches of 1, 3 and 7", Layer,
+                   layer<soft<float>, cpu>, layer<soft<polymoe::bf16>, cpu>) {
+  constexpr index tokens = 37;
+  const auto config = config_of<Layer>(4, 3, tokens);
+  layer_case<Layer> all(config, 7 * tokens, 31);
+  all.forward();
+  for (const auto& images : std::vector<std::vector<index>>{{4}, {0}, {6, 4, 1}, {0, 4, 2}, {3, 2, 1, 0, 6, 5, 4}}) {
+    const auto n = static_cast<index>(images.size());
+    layer_case<Layer> c(config, n * tokens, 31, n == 3 ? 2 : 1);
+    const auto row = [&](index t) { return images[static_cast<std::size_t>(t / tokens)] * tokens + t % tokens; };
+    for (index t = 0; t < n * tokens; ++t)
+      for (index j = 0; j < 5; ++j) c.x.put(t, j, all.x.at(row(t), j));
+    c.forward();
+    bool same = true;
+    for (index t = 0; t < n * tokens; ++t) same = same && c.y.row_same_bits(t, all.y, row(t));
+    CHECK_MESSAGE(same, n, " images, the first ", images[0]);
+  }
 }
 
 TEST_CASE_TEMPLATE("bad rows take part in nothing", Layer, soft_layer, layer<soft<float>, cpu>,
