@@ -169,6 +169,8 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
                   name, static_cast<long long>(epoch + 1), static_cast<long long>(s.epochs), row.train.loss,
                   row.train.accuracy, test.loss, test.accuracy, row.train.images_per_second);
     bar.message(text);
+    if (const std::string alarm = row.train.experts.load_alarm(); !alarm.empty())
+      bar.message(std::string(name) + ": " + alarm + " over the whole epoch");
     if (*s.stop_requested) return stopped();
     save();
   }

@@ -101,6 +101,8 @@ void arm_record::end_epoch(index epoch, const polymoe::train_summary& train, con
       label_.c_str(), static_cast<long long>(epoch + 1), static_cast<long long>(settings_.epochs), e.train_loss,
       e.train_accuracy, e.validation_loss, e.validation_accuracy, train.images_per_second);
   bar_->message(text);
+  if (const std::string alarm = train.experts.load_alarm(); !alarm.empty())
+    bar_->message(label_ + ": " + alarm + " over the whole epoch");
 }
 
 // A run that is killed between two of these files goes on from the checkpoint that is there, so what belongs to it

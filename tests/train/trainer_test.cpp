@@ -483,6 +483,39 @@ TEST_CASE("trainer: another optimiser, steps of the rate, decay of everything; r
   CHECK(has(message_of<error>([&] { adam.load(folder.file("part")); }), "optimizer.mean"));
 }
 
+TEST_CASE("trainer: an epoch in which nobody chose an expert raises an alarm that names the layer") {
+  const train_test data = tiny::images();
+  run t(tiny::moe_model<float>(), tiny::options(1), data);
+  steps(t, 1);
+  CHECK(t.epoch_summary().experts.load_alarm() == "");
+  run collapsed(tiny::moe_model<float>(), tiny::options(1), data);
+  for (const auto& e : collapsed.work().state_entries())
+    if (e.name == "blocks.1.moe.router.bias")
+      for (const index expert : {0, 3}) collapsed.work().state()[static_cast<std::size_t>(e.offset + expert)] = 10;
+  while (!collapsed.finished()) collapsed.step();
+  CHECK(collapsed.epoch_summary().experts.load_alarm() ==
+        "load alarm: layer 1, 2 of 4 experts chosen by nobody, load CV 1.00");
+}
+TEST_CASE("telemetry: the alarm over a load") {
+  model_telemetry m;
+  CHECK(m.load_alarm() == "");
+  layer_telemetry even, hot;
+  even.units = hot.units = 100, even.calls = hot.calls = 2;
+  even.load = {50, 50, 49, 51};
+  hot.load = {1000, 1, 1, 1, 1, 1, 1, 1};
+  m.layers = {even, even};
+  CHECK(m.load_alarm() == "");
+  m.layers[1].load[2] = 0;
+  CHECK(m.load_alarm() == "load alarm: layer 1, 1 of 4 experts chosen by nobody, load CV 0.58");
+  m.layers = {hot, even};
+  CHECK(m.load_alarm() == "load alarm: layer 0, load CV 2.62");
+  CHECK(m.load_alarm(3) == "");
+  m.layers = {hot, m.layers[1], hot};
+  CHECK(m.load_alarm() == "load alarm: layer 0, load CV 2.62; layer 2, load CV 2.62");
+  m.layers[0].bad_rows = 100;  // nobody could be routed: that is counted elsewhere
+  CHECK(m.load_alarm() == "load alarm: layer 2, load CV 2.62");
+}
+
 TEST_CASE("trainer: evaluation on other images counts them") {
   const train_test data = tiny::images();
   run t(tiny::moe_model<float>(), tiny::options(), data);

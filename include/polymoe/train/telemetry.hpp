@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -74,6 +75,26 @@ struct model_telemetry {
     int n = 0;
     for (const auto& l : layers) n += l.dead_experts();
     return n;
+  }
+  /// A router that has collapsed, in one line for a person: layers with experts that nobody wanted in all these calls
+  /// (an epoch's, say), or whose load has a standard deviation of more than `most_cv` times its mean.  Empty when all
+  /// is well.
+  std::string load_alarm(double most_cv = 2) const {
+    std::string text;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      const layer_telemetry& l = layers[i];
+      const int dead = l.dead_experts();
+      const double cv = l.total_load_cv();
+      if (l.finite_units() < 1 || (dead == 0 && !(cv > most_cv))) continue;
+      text += text.empty() ? "load alarm: " : "; ";
+      text += "layer " + std::to_string(i) + ", ";
+      if (dead > 0)
+        text += std::to_string(dead) + " of " + std::to_string(l.load.size()) + " experts chosen by nobody, ";
+      char number[32];
+      std::snprintf(number, sizeof number, "load CV %.2f", cv);
+      text += number;
+    }
+    return text;
   }
 
  private:
