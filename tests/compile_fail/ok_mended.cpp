@@ -416,3 +416,12 @@ struct my_moe : polymoe::spec {
 };
 }  // namespace exchanges
 template class polymoe::layer<exchanges::my_moe, polymoe::cpu>;
+
+namespace served_plans {
+struct my_moe : polymoe::spec {};
+using experts = polymoe::apply<my_moe, polymoe::cpu>;
+void serve(const experts& e, polymoe::context<polymoe::cpu>& c, polymoe::view<const float> x,
+           const polymoe::sparse_plan<float>& plan, polymoe::view<float> y, experts::saved& s) {
+  e.forward(c, x, plan, y, s);
+}
+}  // namespace served_plans

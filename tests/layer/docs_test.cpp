@@ -41,9 +41,14 @@ TEST_CASE("every verdict has a sentence, a section of docs/errors.md and a faili
   for (const auto& m : all(list, std::regex("(M[0-9]{3})_([a-z0-9_]+)"))) {
     const std::string code = m[1], name = m[0];
     CHECK_MESSAGE(codes.insert(code).second, code, " is used twice");
-    CHECK_MESSAGE(errors.find("\n## " + code + "\n") != std::string::npos, code, " has no section");
     CHECK_MESSAGE(errors.find("`" + name + "`") != std::string::npos, name, " is not named");
     CHECK_MESSAGE(support.find("docs/errors.md#" + code) != std::string::npos, code, " has no sentence");
+  }
+  // Calls that no verdict on a composition can know.
+  for (const auto& m : all(read(root / "include/polymoe/layer/apply.hpp"), std::regex("\"polymoe (M[0-9]{3}): ")))
+    CHECK_MESSAGE(codes.insert(m[1]).second, m[1].str(), " is used twice");
+  for (const std::string& code : codes) {
+    CHECK_MESSAGE(errors.find("\n## " + code + "\n") != std::string::npos, code, " has no section");
     bool found = false;
     for (const auto& entry : fs::directory_iterator(root / "tests/compile_fail")) {
       const std::string file = entry.path().filename().string();
@@ -61,7 +66,8 @@ TEST_CASE("every verdict has a sentence, a section of docs/errors.md and a faili
 }
 
 TEST_CASE("the sentences of docs/errors.md are the sentences of the compiler") {
-  const std::string support = read(root / "include/polymoe/layer/support.hpp");
+  const std::string support =
+      read(root / "include/polymoe/layer/support.hpp") + read(root / "include/polymoe/layer/apply.hpp");
   const std::string errors = read(root / "docs/errors.md");
   int sentences = 0;
   for (const auto& m : all(support, std::regex("\"(polymoe M[0-9]{3}: [^\"]*) See docs/errors.md#(M[0-9]{3})\""))) {
@@ -113,9 +119,10 @@ TEST_CASE("quoted run-time messages exist in the headers") {
 }
 
 TEST_CASE("documents name files that exist") {
-  for (const char* page : {"docs/notation.md", "docs/quick_reference.md", "docs/custom_router.md", "docs/errors.md",
-                           "docs/policies.md", "docs/support.md", "docs/analysis.md", "docs/cuda.md", "docs/design/shape.md", "docs/design/backends.md",
-                           "docs/design/routers.md"}) {
+  for (const char* page :
+       {"docs/notation.md", "docs/quick_reference.md", "docs/custom_router.md", "docs/errors.md", "docs/policies.md",
+        "docs/support.md", "docs/analysis.md", "docs/cuda.md", "docs/design/shape.md", "docs/design/backends.md",
+        "docs/design/routers.md", "docs/failure_modes.md"}) {
     const std::string text = read(root / page);
     CHECK_MESSAGE(text.size() > 500, page, " is nearly empty");
     for (const auto& m : all(text, std::regex("\\[[^\\]]+\\]\\(([^)#: ]+)(#[^)]*)?\\)")))
@@ -123,4 +130,26 @@ TEST_CASE("documents name files that exist") {
     for (const auto& m : all(text, std::regex("`((include|examples|tests|docs)/[a-z_/0-9]+\\.[a-z]+)`")))
       CHECK_MESSAGE(fs::exists(root / m[1].str()), page, " names ", m[1].str());
   }
+}
+
+TEST_CASE("the tests that docs/failure_modes.md quotes exist") {
+  const std::string text = read(root / "docs/failure_modes.md");
+  int modes = 0, quoted = 0;
+  for (const auto& row : all(text, std::regex("\n\\| F[0-9]+ \\|[^\n]*"))) {
+    ++modes;
+    const std::string line = row[0];
+    std::string cases;  // of the file that was named last
+    for (const auto& m : all(line, std::regex("`(tests/[a-z_0-9/]+\\.cpp)`|\"([^\"]*)\""))) {
+      if (m[1].matched) {
+        cases = read(root / m[1].str());
+        continue;
+      }
+      if (cases.empty()) continue;  // a word of the report
+      ++quoted;
+      CHECK_MESSAGE(cases.find("TEST_CASE(\"" + m[2].str() + "\"") != std::string::npos, line.substr(1, 5), m[2].str());
+    }
+    CHECK_MESSAGE(!cases.empty(), line.substr(1, 6), "names no test");
+  }
+  CHECK(modes == 37);
+  CHECK(quoted > modes);
 }
