@@ -148,7 +148,7 @@ void check_backward(const problem<T>& p, double most) {
   std::vector<C> dots = poison<C>((p.list.rows() + 5) * parts), sums(at(p.list.rows() + 5), C(0));
   std::memset(static_cast<void*>(dx.data()), 0xFF, dx.size() * sizeof(T));
   g::epilogue::activate_gradient<gelu_act, T, true> through{dx.data(), p.k,           p.pre.data(),
-                                                            p.k,       p.gate.data(), dots.data()};
+                                                            p.k,       {p.gate.data()}, dots.data()};
   g::data_gradient<Precision>(nullptr, p.list.segments(), p.rows_dy(), p.weights(), p.n, p.k, through);
   CHECK(distance(dx, want) <= most);
   CHECK(untouched(dx, p.size(p.k)));
@@ -266,7 +266,7 @@ TEST_CASE("grouped rows: the same bits for every order, grid and tile") {
                g::epilogue::plain<float>{y.data(), p.n, {}, false});
     g::data_gradient(
         nullptr, q.list.segments(), q.rows_dy(), q.weights(), q.n, q.k,
-        g::epilogue::activate_gradient<gelu_act, bf16, true>{dx.data(), q.k, q.pre.data(), q.k, nullptr, d.data()});
+        g::epilogue::activate_gradient<gelu_act, bf16, true>{dx.data(), q.k, q.pre.data(), q.k, {}, d.data()});
     if (first.empty()) first = y, gradient = dx, dots = d;
     CHECK(same_bits(first, y));
     CHECK(same_bits(gradient, dx));

@@ -57,6 +57,7 @@ TEST_CASE("outputs that are not kept: the gates' gradients from the hidden layer
   using relu_alone = expert_spec<double, expert::mlp<act::relu>, without_output<save::everything>>;
   check<relu_alone>({.units = 50, .padded = true, .with_bad = true, .factor = 0.7f, .seed = 23});
   check<relu_alone>({.units = 50, .with_bad = true, .factor = 0.7f, .seed = 24});
+  check<relu_alone>({.units = 50, .with_bad = true, .factor = 0.7f, .seed = 32, .dropout = 0.3});
   // Fewer units than memory is bound for, and none.
   check<relu_alone>({.units = 20, .padded = true, .seed = 29, .max_units = 64});
   check<relu_alone>({.units = 20, .seed = 30, .max_units = 64});

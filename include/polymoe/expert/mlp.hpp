@@ -43,9 +43,14 @@ struct mlp_maths {
     if constexpr (keeps_output<Save>) {
       t.data_gradient_activated(fc2, t.dy(), pre, hidden, Act{});
     } else {
-      t.data_gradient(fc2, t.dy(), t.spare());
-      t.fold_gates(fc2, t.spare(), hidden);
-      t.activate_backward(t.spare(), pre, hidden, Act{});
+      bool folded = false;
+      if constexpr (requires { t.data_gradient_folded(fc2, t.dy(), pre, Act{}); })
+        folded = t.data_gradient_folded(fc2, t.dy(), pre, Act{});
+      if (!folded) {
+        t.data_gradient(fc2, t.dy(), t.spare());
+        t.fold_gates(fc2, t.spare(), hidden);
+        t.activate_backward(t.spare(), pre, hidden, Act{});
+      }
     }
     t.drop(t.kept(pre));
     t.data_gradient(fc1, t.kept(pre), t.dx());

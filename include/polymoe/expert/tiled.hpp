@@ -34,6 +34,8 @@
 // and where the output is not kept (save.hpp), with d the gradient of map i's input from an ungated dy:
 //
 //   fold_gates(i, d, in)     d_gate += <d, kept(in)> + <dy, bias of map i> for each slot, then d and dy times its gate
+//   data_gradient_folded(i, d_out, pre, act)   optional: data_gradient of map i, fold_gates with act(kept(pre)) and
+//                                              activate_backward in one product; false: not this call, nothing was done
 //
 // Those with an activation name tensors by number: where `out` says all that the derivative needs, a backend may leave
 // `pre` unwritten in forward (ReLU), and it may write the gradient elsewhere and let kept(pre) be that.

@@ -24,6 +24,7 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
   using scalar = T;
   using backend = polymoe::backend::cuda_device;
   using M = master_t<T>;
+  using C = compute_t<T>;
   using rows_type = grouped::rows_of<T>;
   using products_type = polymoe::backend::batched::products<Body, T>;
   static_assert(std::is_same_v<M, compute_t<T>>, "polymoe: experts on CUDA keep parameters in their compute type");
@@ -76,6 +77,7 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
       }
     } else {
       b.scratch.template take_raw<std::byte>(static_cast<index>(workspace_bytes(max_rows)));
+      if (Body::spare) b.scratch.template take_raw<C>(dot_numbers(max_rows, config_.hidden));
     }
     return s;
   }
@@ -134,6 +136,8 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
   using tiled_expert_base<Body>::config_, tiled_expert_base<Body>::dropout_stream_;
   using kept_rows = std::array<view<T>, Body::kept>;
   static constexpr bool rounds = !std::is_same_v<T, M>;
+  /// Of activate_gradient with sums.
+  static constexpr index dot_numbers(index rows, index columns) { return rows * grouped::dot_parts(columns); }
   using precision =
       std::conditional_t<Body::products == float_products::tf32 && std::is_same_v<T, float>, grouped::tf32, grouped::exact>;
 
@@ -191,9 +195,10 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
     void activate(int pre, int out, Act) const {
       polymoe::backend::activate<Act, T>(c, work, kept(pre), kept(out));
     }
-    void fold_gates(int i, view<T> d, int in) const {
-      polymoe::backend::fold_gates<T>(c, work, gates->plan, Body::bias ? e.maps_[i].bias.value.ptr[0] : nullptr, d,
-                                      kept(in), gates->d_out, gates->d_gate);
+    void fold_gates(int i, view<T> d, int in) const { fold_gates(i, d, kept(in)); }
+    void fold_gates(int i, view<T> d, view<const T> in) const {
+      polymoe::backend::fold_gates<T>(c, work, gates->plan, Body::bias ? e.maps_[i].bias.value.ptr[0] : nullptr, d, in,
+                                      gates->d_out, gates->d_gate);
     }
     template <class Act>
     void activate_gated(view<const T> a, view<const T> b, view<T> h, Act) const {
@@ -235,6 +240,20 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
     void data_gradient_activated(int i, view<const T> d_out, int pre, int /*out*/, Act) const {
       const view<T> z = kept(pre);
       back_into(i, d_out, grouped::epilogue::activate_gradient<Act, T>{z.ptr[0], z.stride, z.ptr[0], z.stride});
+    }
+    /// A dropped hidden row is not act(pre): then the steps have to be taken one by one.
+    template <class Act>
+    bool data_gradient_folded(int i, view<const T> d_out, int pre, Act) const {
+      if (c.training() && e.config_.dropout > 0) return false;
+      const view<T> z = kept(pre);
+      arena_scope dots(c.scratch);
+      C* const dot = c.scratch.template take_raw<C>(dot_numbers(z.rows, z.cols));
+      back_into(i, d_out,
+                grouped::epilogue::activate_gradient<Act, T, true, grouped::epilogue::gates_of_plan<C>>{
+                    z.ptr[0], z.stride, z.ptr[0], z.stride, {this->gates->plan}, dot});
+      grouped::sum_dots(c.stream.handle, work.rows, static_cast<const C*>(dot), z.cols, this->gates->d_gate.ptr[0]);
+      this->fold_gates(i, view<T>{}, view<const T>{});
+      return true;
     }
 
    private:

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "../../../expert/activation.hpp"
+#include "../../../plan/sparse_plan.hpp"
 #include "grouped_engine.cuh"
 
 namespace polymoe::inline v0::grouped {
@@ -146,10 +147,26 @@ struct activate {
   }
 };
 
+/// A gate for every slot, or 1 without memory.
+template <class C>
+struct gates_of_slots {
+  const C* gate = nullptr;  ///< [S] or null
+  POLYMOE_DEVICE C operator()(index slot) const { return gate ? gate[slot] : C(1); }
+};
+/// The gates of a plan, 0 for slots without a unit and for those of bad units, whose gates may be anything.
+template <class C>
+struct gates_of_plan {
+  sparse_plan<C> plan;
+  POLYMOE_DEVICE C operator()(index slot) const {
+    const int t = plan.token_at(static_cast<int>(slot));
+    return t < 0 || plan.bad[t] ? C(0) : plan.gate.get(0, slot);
+  }
+};
+
 /// The backward of `activate`: d_pre = gate product act'(pre), where the product is the gradient of gate act(pre).
 /// With Dots also the row sums of product act(pre), the gradient of the gate: one sum per 64 columns, which sum_dots()
 /// adds in order.  `to` may be `pre`.
-template <class Act, class Out, bool Dots = false>
+template <class Act, class Out, bool Dots = false, class Gates = gates_of_slots<compute_t<Out>>>
 struct activate_gradient {
   using out = Out;
   using C = compute_t<Out>;
@@ -159,8 +176,8 @@ struct activate_gradient {
   index stride = 0;
   const Out* pre = nullptr;  ///< [rows, N]
   index pre_stride = 0;
-  const C* gate = nullptr;  ///< [S] or null
-  C* dot = nullptr;         ///< [rows, dot_parts(N)], with Dots
+  Gates gates{};
+  C* dot = nullptr;  ///< [rows, dot_parts(N)], with Dots
 
   bool aligned() const {
     return grouped::detail::rows_of_chunks(to, stride) && grouped::detail::rows_of_chunks(pre, pre_stride);
@@ -169,13 +186,13 @@ struct activate_gradient {
   POLYMOE_DEVICE void operator()(run<C, Width>& r, bool whole) const {
     C x[Width];
     grouped::detail::read_run(pre + index{r.row} * pre_stride + r.column, r.count, whole, x);
-    const C g = gate ? gate[r.slot] : C(1);
+    const C g = gates(r.slot);
     POLYMOE_UNROLL
     for (int i = 0; i < Width; ++i) {
       if constexpr (Dots)
         if (i < r.count) r.dot += r.v[i] * Act{}(x[i]);
       r.v[i] *= Act{}.grad(x[i]);
-      if (gate) r.v[i] *= g;
+      r.v[i] *= g;
     }
     grouped::detail::write_run(to + index{r.row} * stride + r.column, r.count, whole, r.v);
   }
