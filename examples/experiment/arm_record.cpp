@@ -127,12 +127,13 @@ result arm_record::stopped() {
 
 void arm_record::test(const polymoe::train_summary& test, const images& data, const std::vector<float>& logits) {
   result& r = result_;
-  const auto calibration = polymoe::analysis::calibrate<float>({logits.data(), data.test.size(), data.test.classes()},
-                                                               data.test.labels);
+  const auto calibration =
+      polymoe::analysis::calibrate<float>({logits.data(), data.test.size(), data.test.classes()}, data.test.labels);
   r.figures["nll"] = calibration.nll, r.figures["brier"] = calibration.brier, r.figures["ece"] = calibration.ece;
   for (const auto& bin : calibration.bins) {
     r.lists["reliability_count"].push_back(static_cast<double>(bin.count));
-    r.lists["reliability_confidence"].push_back(bin.confidence), r.lists["reliability_accuracy"].push_back(bin.accuracy);
+    r.lists["reliability_confidence"].push_back(bin.confidence),
+        r.lists["reliability_accuracy"].push_back(bin.accuracy);
   }
   if (!data.skipped.empty()) r.figures["skipped_images"] = static_cast<double>(data.skipped.size());
   double best = 0, best_train = 0, seconds = 0;

@@ -60,9 +60,11 @@ void add_calibration(polymoe::report& page, const std::vector<arm>& arms, const 
                {"Brier score, test", "brier"},
                {"expected calibration error, test, %", "ece", "%.2f", 100}});
   page.text(
-      "Of the probabilities of the test images, without label smoothing. Expected calibration error: how far the share of "
+      "Of the probabilities of the test images, without label smoothing. Expected calibration error: how far the share "
+      "of "
       "right answers is from the mean confidence, over 15 bins of confidence (Guo et al. 2017).");
-  curves.push_back({.name = "as it should be", .y = {0, 1}, .x = {0, 1}, .color = static_cast<index>(arms.size()), .dashed = true});
+  curves.push_back(
+      {.name = "as it should be", .y = {0, 1}, .x = {0, 1}, .color = static_cast<index>(arms.size()), .dashed = true});
   page.lines({.title = "Reliability: right answers over confidence, test images of all seeds",
               .x_label = "mean probability of the predicted class",
               .y_label = "right answers",
@@ -72,7 +74,8 @@ void add_calibration(polymoe::report& page, const std::vector<arm>& arms, const 
   for (const arm& a : arms)
     for (const result& r : all) {
       const auto it = r.lists.find("confusion");
-      if (r.arm != a.name || it == r.lists.end() || it->second.size() != class_names.size() * class_names.size()) continue;
+      if (r.arm != a.name || it == r.lists.end() || it->second.size() != class_names.size() * class_names.size())
+        continue;
       std::vector<index> counts;
       for (const double x : it->second) counts.push_back(static_cast<index>(std::llround(x)));
       const std::string of = a.name + ", seed " + std::to_string(r.seed);

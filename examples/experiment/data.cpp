@@ -36,8 +36,8 @@ train_test read_idx_folder(const std::string& folder) {
   const auto files = polymoe::find_fashion_mnist(folder);
   polymoe::dataset train = polymoe::read_idx_dataset(files.train_images, files.train_labels);
   polymoe::dataset test = polymoe::read_idx_dataset(files.test_images, files.test_labels, train.class_names);
-  require(train.height == test.height && train.width == test.width, files.test_images, ": images are ", test.height, "x",
-          test.width, ", those for training ", train.height, "x", train.width);
+  require(train.height == test.height && train.width == test.width, files.test_images, ": images are ", test.height,
+          "x", test.width, ", those for training ", train.height, "x", train.width);
   return measured(std::move(train), std::move(test));
 }
 
@@ -80,9 +80,11 @@ train_test read_any(const settings& s, images& all) {
   if (ten) return all.name = "CIFAR-10", polymoe::read_cifar10(s.data);
   if (hundred) return all.name = "CIFAR-100", polymoe::read_cifar100(s.data);
   if (idx) return all.name = "IDX files of " + s.data, read_idx_folder(s.data);
-  require(pictures, s.data, ": 0 data sets there: neither binary files of CIFAR-10 or CIFAR-100 (data_batch_1.bin or "
-          "train.bin), nor IDX files (train-images-idx3-ubyte), nor folders train and val with a folder of pictures for "
-          "every class");
+  require(
+      pictures, s.data,
+      ": 0 data sets there: neither binary files of CIFAR-10 or CIFAR-100 (data_batch_1.bin or "
+      "train.bin), nor IDX files (train-images-idx3-ubyte), nor folders train and val with a folder of pictures for "
+      "every class");
   all.name = "pictures of " + s.data;
   return read_pictures(s, all.skipped);
 }

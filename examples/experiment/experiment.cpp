@@ -20,10 +20,12 @@ void add_options(CLI::App& app, settings& s) {
   app.option_defaults()->always_capture_default();
   app.set_config("--config", "", "TOML file with any of these options; flags win");
   app.allow_config_extras(CLI::config_extras_mode::error);
-  app.add_option("--data", s.data,
-                 "folder with CIFAR's binary files, MNIST's IDX files, Tiny-ImageNet, or train/ and val/ with a folder of "
-                 "pictures a class; 'fashion' or 'synthetic'");
-  app.add_option("--image-size", s.image_size, "side of what pictures of a folder become, pixels")->check(CLI::Range(1, 4096));
+  app.add_option(
+      "--data", s.data,
+      "folder with CIFAR's binary files, MNIST's IDX files, Tiny-ImageNet, or train/ and val/ with a folder of "
+      "pictures a class; 'fashion' or 'synthetic'");
+  app.add_option("--image-size", s.image_size, "side of what pictures of a folder become, pixels")
+      ->check(CLI::Range(1, 4096));
   app.add_flag("--skip-bad", s.skip_bad, "leave unreadable pictures out, and count them");
   app.add_option("--split-seed", s.split_seed, "draws the validation images");
   app.add_option("--out", s.out, "folder for checkpoints, logs, results and report.html");
@@ -57,18 +59,22 @@ void add_options(CLI::App& app, settings& s) {
       ->configurable(false);
 }
 
-/// CLI11 quotes the lists that are defaults, and cannot read that back, nor an empty list.
+/// CLI11 quotes the lists that are defaults as a whole, and cannot read that back, nor an empty list.  Here they are as it
+/// writes lists that were asked for: words quoted, one value without brackets.
 std::string readable(const std::string& config) {
   std::istringstream in(config);
   std::string out, line;
   while (std::getline(in, line)) {
-    const std::size_t open = line.find("=\"["), at = line.find("=[");
-    if (open != std::string::npos && line.ends_with("]\"")) {
-      line.pop_back();
-      line.erase(open + 1, 1);
-    } else if (at == std::string::npos) {
-      out += line + "\n";
-      continue;
+    const std::size_t open = line.find("=\"[");
+    if (!line.empty() && line.front() != '#' && open != std::string::npos && line.ends_with("]\"")) {
+      std::istringstream items(line.substr(open + 3, line.size() - open - 5));
+      std::string list, item;
+      index count = 0;
+      for (; std::getline(items, item, ','); ++count) {
+        const bool word = item.find_first_not_of("+-.0123456789e ") != std::string::npos;
+        list += (count > 0 ? ", " : "") + (word ? "\"" + item + "\"" : item);
+      }
+      line = line.substr(0, open + 1) + (count == 1 ? list : "[" + list + "]");
     }
     if (!line.ends_with("=[]")) out += line + "\n";
   }
@@ -92,8 +98,8 @@ int main_of(int argc, char** argv, settings s, const char* about, const std::fun
     s.device = program::chosen_device(device, gpu + ", " + numbers_on_gpu, missing);
     if (s.out.empty()) s.out = s.program + "-out";
     require(!s.seeds.empty(), "--seeds: at least one is needed");
-    require(!s.on_gpu() || (s.mixup == 0 && s.cutmix == 0 && s.rand_augment.empty()), "--mixup ", s.mixup, ", --cutmix ",
-            s.cutmix, " and --rand-augment are for --device cpu, the device is ", s.device);
+    require(!s.on_gpu() || (s.mixup == 0 && s.cutmix == 0 && s.rand_augment.empty()), "--mixup ", s.mixup,
+            ", --cutmix ", s.cutmix, " and --rand-augment are for --device cpu, the device is ", s.device);
     s.config = readable(app.config_to_str(true, true)), s.commit = built_from_commit;
     if (!s.plan) {
       program::make_folder(s.out);
@@ -128,18 +134,23 @@ void print_plan(const settings& s, const images& data, const std::vector<result>
     std::printf("%-24s %18.1f %20.1f %12s\n", r.arm.c_str(), train, evaluate, duration(seconds).c_str());
     all += seconds;
   }
-  std::printf("Predicted: %s for %zu arms x %zu seeds x %lld epochs of %.0f images, with validation and test; what follows "
-              "a training is not in it (probes, Hessians).  Nothing was written.\n",
-              duration(all).c_str(), measured.size(), s.seeds.size(), static_cast<long long>(s.epochs), trained);
+  std::printf(
+      "Predicted: %s for %zu arms x %zu seeds x %lld epochs of %.0f images, with validation and test; what follows "
+      "a training is not in it (probes, Hessians).  Nothing was written.\n",
+      duration(all).c_str(), measured.size(), s.seeds.size(), static_cast<long long>(s.epochs), trained);
 }
 
 }  // namespace
 
 int run_all(const settings& s, const std::string& model, const std::vector<arm>& arms, const images& data,
-             std::vector<result>& out) {
+            std::vector<result>& out) {
   std::printf("%s: %s, %lld training, %lld validation, %lld test images; %s; %zu seeds, %s, %d threads\n", s.program.c_str(),
               data.name.c_str(), static_cast<long long>(data.fit.train.size()), static_cast<long long>(data.fit.test.size()),
               static_cast<long long>(data.test.size()), model.c_str(), s.seeds.size(), s.device.c_str(), s.threads);
+  for (std::size_t i = 0; i < arms.size(); ++i)
+    for (std::size_t k = 0; k < i; ++k)
+      require(arms[i].name != arms[k].name, "arms ", k, " and ", i, " are both ", arms[i].name,
+              ": a value is given twice");
   for (const std::string& wish : s.arms) {
     std::string known;
     for (const arm& a : arms) known += (known.empty() ? "" : ", ") + a.name;

@@ -36,7 +36,12 @@ std::string identity_of(const settings& s) {
 
 void write_result(const std::string& path, const result& r, const std::string& identity) {
   polymoe::json_writer w;
-  w.begin_object().field("identity", identity).field("arm", r.arm).field("seed", r.seed).field("commit", r.commit).field("description", r.description);
+  w.begin_object()
+      .field("identity", identity)
+      .field("arm", r.arm)
+      .field("seed", r.seed)
+      .field("commit", r.commit)
+      .field("description", r.description);
   w.key("epochs").begin_array();
   for (const epoch_figures& e : r.epochs) {
     w.begin_array();

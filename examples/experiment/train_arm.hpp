@@ -79,11 +79,11 @@ result time_arm(const std::string& name, std::uint64_t seed, const images& data,
   for (index i = 0; i < 3 && t.total_steps() - t.step_count() > 1; ++i) t.advance(1);
   const index first = t.step_count();
   const auto begin = clock::now();
-  while (!t.finished() && (t.step_count() == first || (since(begin) < 5 && t.step_count() - first < 200)))
-    t.advance(stride);
+  const auto done = [&] { return t.step_count() - first; };
+  while (!t.finished() && done() < 50 && (done() < 3 || since(begin) < 3)) t.advance(stride);
   result r;
   r.arm = name, r.seed = seed;
-  r.figures["plan_train"] = static_cast<double>((t.step_count() - first) * t.options().batch * t.options().accumulate) / since(begin);
+  r.figures["plan_train"] = static_cast<double>(done() * t.options().batch * t.options().accumulate) / since(begin);
   const polymoe::dataset some = data.test.slice(0, std::min(data.test.size(), 2 * t.options().batch));
   t.evaluate_on(some);
   const auto then = clock::now();

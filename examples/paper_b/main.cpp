@@ -24,7 +24,8 @@ using paper_b::head;
 void add_remarks(polymoe::report& page) {
   page.text(
       "The paper's columns are of its result files: CIFAR-10, ResNet-18, seed 42. Its eigenvalues come from power "
-      "iteration with a relative tolerance of 1e-3, 1000 images each; in two of six cases its second estimate is larger "
+      "iteration with a relative tolerance of 1e-3, 1000 images each; in two of six cases its second estimate is "
+      "larger "
       "than its first. Its sparse figures were made with the gate's noise switched on in evaluation. One seed; "
       "differences of 0.4 points on 5000 images are below one standard error.");
 }
@@ -56,8 +57,11 @@ void add_hessians(polymoe::report& page, const std::vector<experiment::arm>& arm
       if (!loss.empty()) {
         along.push_back({.name = arms[i].name, .y = loss, .x = alpha, .color = color});
         if (part == "train" && !paper.loss_along.empty())
-          along.push_back({.name = arms[i].name + ", paper", .y = paper.loss_along, .x = paper_b::reported_alpha,
-                           .color = color, .dashed = true}),
+          along.push_back({.name = arms[i].name + ", paper",
+                           .y = paper.loss_along,
+                           .x = paper_b::reported_alpha,
+                           .color = color,
+                           .dashed = true}),
               paper_along = true;
       }
       const auto values = experiment::mean_list(all, arms[i].name, part + ".eigenvalues");
@@ -193,7 +197,8 @@ int run(experiment::settings& s, const paper_b::options& o, const experiment::im
       arm(head::soft_published, "soft_published", "all experts, as the text says"),
       arm(head::sparse_published, "sparse_published", "two of eight experts, as the text says")};
   std::vector<result> all;
-  if (const int status = experiment::run_all(s, "ResNet-18 with " + std::to_string(o.base) + " channels", arms, data, all);
+  if (const int status =
+          experiment::run_all(s, "ResNet-18 with " + std::to_string(o.base) + " channels", arms, data, all);
       status >= 0)
     return status;
 

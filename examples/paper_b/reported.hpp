@@ -8,7 +8,7 @@
 namespace paper_b {
 
 struct reported {
-  std::map<std::string, std::string> figures{};  ///< by our names, as the paper says them
+  std::map<std::string, std::string> figures{};                 ///< by our names, as the paper says them
   std::vector<double> train_eigenvalues{}, test_eigenvalues{};  ///< in the order they were found
   std::vector<double> loss_along{};  ///< training images, at reported_alpha along the first eigenvector
 };
@@ -16,30 +16,49 @@ inline const std::vector<double> reported_alpha{-0.5, -0.3, -0.1, 0, 0.1, 0.3, 0
 
 /// Of an arm that is as the paper's code has it; nothing for others.
 inline const reported& reported_of(const std::string& arm) {
-  static const std::map<std::string, reported> all{
-      {"dense",
-       {{{"best_train_accuracy", "100.00"}, {"best_validation_accuracy", "87.86"}, {"test_accuracy", "86.44"},
-         {"test_loss", "0.5225"}, {"parameters", "11436618"}, {"train.lambda_power", "2.377"}, {"train.trace", "22.75"},
-         {"test.lambda_power", "63.87"}, {"test.trace", "1180.5"}},
-        {2.377, 1.179, 1.114, 1.134, 0.995},
-        {63.87, 68.37, 50.47, 46.37, 39.00},
-        {0.636, 0.144, 0.0040, 0.00135, 0.0174, 0.554, 3.125}}},
-      {"soft",
-       {{{"best_train_accuracy", "100.00"}, {"best_validation_accuracy", "88.24"}, {"test_accuracy", "87.23"},
-         {"difference", "+0.79"}, {"test_loss", "0.4559"}, {"parameters", "11440792"}, {"entropy", "1.117"},
-         {"train.lambda_power", "1.099"}, {"train.trace", "19.86"}, {"test.lambda_power", "92.22"},
-         {"test.trace", "1455.3"}},
-        {1.099, 0.910, 0.861, 0.731, 0.580},
-        {92.22, 71.19, 66.16, 50.91, 47.88},
-        {2.076, 0.835, 0.0557, 0.00142, 0.0497, 4.775, 13.821}}},
-      {"sparse",
-       {{{"best_train_accuracy", "100.00"}, {"best_validation_accuracy", "88.16"}, {"test_accuracy", "87.17"},
-         {"difference", "+0.73"}, {"test_loss", "0.4657"}, {"parameters", "11444896"}, {"entropy", "0.638"},
-         {"train.lambda_power", "0.722"}, {"train.trace", "15.23"}, {"test.lambda_power", "68.71"},
-         {"test.trace", "1148.2"}},
-        {0.722, 0.786, 0.607, 0.567, 0.480},
-        {68.71, 53.79, 48.52, 40.88, 38.21},
-        {12.994, 4.206, 0.0516, 0.00129, 0.0296, 0.714, 1.941}}}};
+  static const std::map<std::string, reported> all{{"dense",
+                                                    {{{"best_train_accuracy", "100.00"},
+                                                      {"best_validation_accuracy", "87.86"},
+                                                      {"test_accuracy", "86.44"},
+                                                      {"test_loss", "0.5225"},
+                                                      {"parameters", "11436618"},
+                                                      {"train.lambda_power", "2.377"},
+                                                      {"train.trace", "22.75"},
+                                                      {"test.lambda_power", "63.87"},
+                                                      {"test.trace", "1180.5"}},
+                                                     {2.377, 1.179, 1.114, 1.134, 0.995},
+                                                     {63.87, 68.37, 50.47, 46.37, 39.00},
+                                                     {0.636, 0.144, 0.0040, 0.00135, 0.0174, 0.554, 3.125}}},
+                                                   {"soft",
+                                                    {{{"best_train_accuracy", "100.00"},
+                                                      {"best_validation_accuracy", "88.24"},
+                                                      {"test_accuracy", "87.23"},
+                                                      {"difference", "+0.79"},
+                                                      {"test_loss", "0.4559"},
+                                                      {"parameters", "11440792"},
+                                                      {"entropy", "1.117"},
+                                                      {"train.lambda_power", "1.099"},
+                                                      {"train.trace", "19.86"},
+                                                      {"test.lambda_power", "92.22"},
+                                                      {"test.trace", "1455.3"}},
+                                                     {1.099, 0.910, 0.861, 0.731, 0.580},
+                                                     {92.22, 71.19, 66.16, 50.91, 47.88},
+                                                     {2.076, 0.835, 0.0557, 0.00142, 0.0497, 4.775, 13.821}}},
+                                                   {"sparse",
+                                                    {{{"best_train_accuracy", "100.00"},
+                                                      {"best_validation_accuracy", "88.16"},
+                                                      {"test_accuracy", "87.17"},
+                                                      {"difference", "+0.73"},
+                                                      {"test_loss", "0.4657"},
+                                                      {"parameters", "11444896"},
+                                                      {"entropy", "0.638"},
+                                                      {"train.lambda_power", "0.722"},
+                                                      {"train.trace", "15.23"},
+                                                      {"test.lambda_power", "68.71"},
+                                                      {"test.trace", "1148.2"}},
+                                                     {0.722, 0.786, 0.607, 0.567, 0.480},
+                                                     {68.71, 53.79, 48.52, 40.88, 38.21},
+                                                     {12.994, 4.206, 0.0516, 0.00129, 0.0296, 0.714, 1.941}}}};
   static const reported none;
   const auto it = all.find(arm);
   return it == all.end() ? none : it->second;

@@ -1,5 +1,6 @@
-// paper_c: six routers, and one of them with other weights, at two capacities in one vision transformer, after "Routers in Vision Mixture of Experts: An
-// Empirical Study" (arXiv 2401.15969): accuracy against cost, at equal steps and at equal time, and few-shot probes.
+// paper_c: six routers, and one of them with other weights, at two capacities in one vision transformer, after "Routers
+// in Vision Mixture of Experts: An Empirical Study" (arXiv 2401.15969): accuracy against cost, at equal steps and at
+// equal time, and few-shot probes.
 //
 // The paper pre-trains on JFT-300M, which is private: orderings can be compared, numbers cannot.
 // ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --mlp 24 --depth 2 --moe-blocks 1 --patch 8 --experts 4 --shots 1,2 --threads 1 --out build/paper_c-test
@@ -63,8 +64,7 @@ std::string variant_of(const paper_c::options& o) {
   for (const index n : o.shots) shots += ' ' + std::to_string(n);
   return "ViT " + std::to_string(o.depth) + "x" + std::to_string(o.dim) + "/" + std::to_string(o.patch) + ", heads " +
          std::to_string(o.heads) + ", mlp " + std::to_string(o.mlp) + ", E " + std::to_string(o.experts) + ", last " +
-         std::to_string(o.moe_blocks) + ", group " + std::to_string(o.group_images) + ", probe " + o.probe_data +
-         shots;
+         std::to_string(o.moe_blocks) + ", group " + std::to_string(o.group_images) + ", probe " + o.probe_data + shots;
 }
 
 /// A router's capacities as points that are joined: what it costs, and the test accuracy.
@@ -72,7 +72,8 @@ void add_costs(polymoe::report& page, const std::vector<experiment::arm>& arms, 
                const char* title, const char* figure, double scale, const char* label) {
   std::vector<polymoe::series> routers;
   for (const experiment::arm& a : arms) {
-    const auto cost = experiment::values_of(all, a.name, figure), right = experiment::values_of(all, a.name, "test_accuracy");
+    const auto cost = experiment::values_of(all, a.name, figure),
+               right = experiment::values_of(all, a.name, "test_accuracy");
     if (cost.empty() || right.empty()) continue;
     const std::string name = a.name == "dense" ? a.name : a.name.substr(0, a.name.rfind('_'));
     if (routers.empty() || routers.back().name != name)
@@ -169,7 +170,8 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
       "throughput and accuracy; the sparse plan the slow one. Its numbers are of JFT-300M and are not comparable.");
   page.text(
       "Equal time is as long as the quickest arm's training took. The accuracy there is read from the arm's curve of "
-      "validation accuracy, between epochs on a straight line: no arm was trained for that time, and its learning rate had "
+      "validation accuracy, between epochs on a straight line: no arm was trained for that time, and its learning rate "
+      "had "
       "not come to its end. The first row, at equal steps, is of test images.");
   page.section("Cost against accuracy");
   add_costs(page, arms, all, "Test accuracy over compute", "macs", 1e-6, "MMACs of an image, forward");

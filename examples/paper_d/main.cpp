@@ -1,10 +1,12 @@
 // paper_d: whole images routed by one router that is told super-classes, after "Mobile V-MoEs" (arXiv 2309.04354).
 //
 // Arms: dense; learned_token, learned_image (end to end); super_class (confusions of the dense arm), random_class,
-// coarse_class (CIFAR-100's own), oracle (super-classes known: the upper bound).  --experts, --moe-blocks and --k are the
-// paper's sweeps; runs in different folders are compared by their result.json.
+// coarse_class (CIFAR-100's own), oracle (super-classes known: the upper bound).  --experts, --moe-blocks, --k and
+// --clustering take several values, the paper's sweeps: every combination is a set of arms beside one dense arm.
 // ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --depth 3 --patch 8 --experts 3 --arms dense,learned_token,learned_image,super_class,random_class,oracle --threads 1 --out build/paper_d-test
+#include <algorithm>
 #include <cstdio>
+#include <sstream>
 
 #include <CLI/CLI.hpp>
 
@@ -21,42 +23,147 @@ void add_options(CLI::App& app, paper_d::options& o) {
   app.add_option("--depth", o.depth, "blocks")->check(CLI::Range(2, 64));
   app.add_option("--heads", o.heads, "attention heads")->check(CLI::PositiveNumber);
   app.add_option("--patch", o.patch, "pixels of a patch's side")->check(CLI::PositiveNumber);
-  app.add_option("--experts", o.experts, "experts E, and super-classes")->check(CLI::Range(2, 32));
-  app.add_option("--moe-blocks", o.moe_blocks, "L, the last blocks, which have experts")->check(CLI::PositiveNumber);
-  app.add_option("--k", o.k, "experts of an image or token")->check(CLI::Range(1, 2));
+  app.add_option("--experts", o.sweep.experts, "experts E, and super-classes")
+      ->delimiter(',')
+      ->check(CLI::Range(2, 32));
+  app.add_option("--moe-blocks", o.sweep.moe_blocks, "L, the last blocks, which have experts")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  app.add_option("--k", o.sweep.k, "experts of an image or token")->delimiter(',')->check(CLI::Range(1, 2));
   app.add_option("--lambda", o.lambda, "weight of the router's cross-entropy")->check(CLI::NonNegativeNumber);
-  app.add_option("--clustering", o.clustering, "spectral, balanced, agglomerative or modularity")
+  app.add_option("--clustering", o.sweep.clustering, "spectral, balanced, agglomerative or modularity")
+      ->delimiter(',')
       ->check(CLI::IsMember({"spectral", "balanced", "agglomerative", "modularity"}));
+}
+
+template <class T>
+std::string joined(const std::vector<T>& all) {
+  std::ostringstream text;
+  for (std::size_t i = 0; i < all.size(); ++i) text << (i ? "/" : "") << all[i];
+  return text.str();
 }
 
 /// The program's own options that change a result.
 std::string variant_of(const paper_d::options& o) {
   return "ViT " + std::to_string(o.depth) + "x" + std::to_string(o.dim) + "/" + std::to_string(o.patch) + ", heads " +
-         std::to_string(o.heads) + ", E " + std::to_string(o.experts) + ", L " + std::to_string(o.moe_blocks) + ", k " +
-         std::to_string(o.k) + ", lambda " + std::to_string(o.lambda) + ", " + o.clustering;
+         std::to_string(o.heads) + ", E " + joined(o.sweep.experts) + ", L " + joined(o.sweep.moe_blocks) + ", k " +
+         joined(o.sweep.k) + ", lambda " + std::to_string(o.lambda) + ", " + joined(o.sweep.clustering);
+}
+
+/// A way to route; `paper`: points over the dense model that it reports, on ImageNet-1k.
+struct way {
+  routing how;
+  const char* name;
+  const char* about;
+  const char* paper = nullptr;
+};
+constexpr way ways[] = {
+    {routing::learned_token, "learned_token", "end to end, token by token", "+3.15 (ablation)"},
+    {routing::learned_image, "learned_image", "end to end, one router for whole images", "+1.87 (ablation)"},
+    {routing::super_class, "super_class", "told the super-classes of the dense model's confusions",
+     "+2.72 (ablation), +3.39 (12x192), +4.66 (6x64)"},
+    {routing::random_class, "random_class", "told random super-classes"},
+    {routing::coarse_class, "coarse_class", "told the data set's coarse labels"},
+    {routing::oracle, "oracle", "super-classes known: the upper bound"}};
+
+/// Where an arm stands on an axis of the sweep.
+struct place {
+  std::string axis;    ///< "experts E"
+  std::string beside;  ///< the arm without its value there
+  double value = 0;
+};
+struct swept_arm {
+  experiment::arm arm;
+  std::vector<place> places{};  ///< on axes of several values
+};
+
+/// The dense arm, then every way at every combination of what matters to it.
+std::vector<swept_arm> arms_of(const paper_d::options& asked, bool coarse) {
+  std::vector<swept_arm> arms;
+  const auto add = [&](const way& w, const std::string& name, const paper_d::options& o, std::vector<place> places) {
+    const auto train = [o, how = w.how, name](const experiment::settings& t, std::uint64_t seed,
+                                              const experiment::images& d) {
+#if defined(POLYMOE_DEMO_CUDA)
+      if (t.on_gpu()) return paper_d::run_on_gpu(how, name, t, o, seed, d);
+#endif
+      return paper_d::run(how, name, t, o, seed, d);
+    };
+    arms.push_back({{name, w.about, train}, std::move(places)});
+    if (w.paper) arms.back().arm.paper["difference"] = w.paper;
+  };
+  add({routing::dense, "dense", "no experts"}, "dense", asked, {});
+  const paper_d::swept& sweep = asked.sweep;
+  for (const way& w : ways) {
+    if (w.how == routing::coarse_class && !coarse) continue;
+    const bool clusters = w.how == routing::super_class || w.how == routing::oracle;
+    // An oracle names one expert for an image.
+    const bool choices = w.how != routing::oracle;
+    for (const index experts : sweep.experts)
+      for (const index blocks : sweep.moe_blocks)
+        for (const int k : sweep.k)
+          for (const std::string& clustering : sweep.clustering) {
+            if ((!clusters && clustering != sweep.clustering.front()) || (!choices && k != sweep.k.front())) continue;
+            paper_d::options o = asked;
+            o.experts = experts, o.moe_blocks = blocks, o.k = k, o.clustering = clustering;
+            // A value is in the name where there are several.
+            const std::string e = sweep.experts.size() > 1 ? "-e" + std::to_string(experts) : "",
+                              l = sweep.moe_blocks.size() > 1 ? "-l" + std::to_string(blocks) : "",
+                              n = choices && sweep.k.size() > 1 ? "-k" + std::to_string(k) : "",
+                              c = clusters && sweep.clustering.size() > 1 ? "-" + clustering : "";
+            std::vector<place> places;
+            if (!e.empty()) places.push_back({"experts E", w.name + l + n + c, static_cast<double>(experts)});
+            if (!l.empty())
+              places.push_back({"blocks with experts L", w.name + e + n + c, static_cast<double>(blocks)});
+            if (!n.empty()) places.push_back({"experts of an image k", w.name + e + l + c, static_cast<double>(k)});
+            add(w, w.name + e + l + n + c, o, std::move(places));
+          }
+  }
+  return arms;
+}
+
+/// For every axis of several values: the gap to the dense arm, paired over seeds, and the router's accuracy.
+void add_sweeps(polymoe::report& page, const std::vector<swept_arm>& arms, const std::vector<result>& all) {
+  for (const char* axis : {"experts E", "blocks with experts L", "experts of an image k"}) {
+    std::vector<polymoe::series> gaps, routers;
+    const auto point = [](std::vector<polymoe::series>& to, const place& at, const std::vector<double>& values,
+                          double scale) {
+      if (values.empty()) return;
+      auto it = std::find_if(to.begin(), to.end(), [&](const polymoe::series& s) { return s.name == at.beside; });
+      if (it == to.end()) it = to.insert(to.end(), {.name = at.beside, .y = {}});
+      const auto mean = polymoe::analysis::summarise(values);
+      it->x.push_back(at.value), it->y.push_back(scale * mean.mean), it->errors.push_back(scale * mean.standard_error);
+    };
+    for (const swept_arm& a : arms)
+      for (const place& at : a.places) {
+        if (at.axis != axis) continue;
+        std::vector<double> differences;
+        for (const result& r : all)
+          for (const result& q : all)
+            if (r.arm == a.arm.name && q.arm == "dense" && r.seed == q.seed)
+              differences.push_back(r.figures.at("test_accuracy") - q.figures.at("test_accuracy"));
+        point(gaps, at, differences, 100);
+        point(routers, at, experiment::values_of(all, a.arm.name, "router_accuracy"), 1);
+      }
+    if (gaps.empty() && routers.empty()) continue;
+    page.lines({.title = std::string("Gap to the dense arm over ") + axis,
+                .x_label = axis,
+                .y_label = "percentage points",
+                .note = "Test accuracy, paired over seeds. Whiskers: the standard error."},
+               gaps);
+    page.lines({.title = std::string("Accuracy of the router over ") + axis,
+                .x_label = axis,
+                .y_label = "validation images",
+                .share = true},
+               routers);
+  }
 }
 
 int run(experiment::settings& s, const paper_d::options& o, const experiment::images& data) {
+  for (const index blocks : o.sweep.moe_blocks)
+    polymoe::require(blocks < o.depth, "--moe-blocks ", blocks, ": of ", o.depth, " blocks at least one stays dense");
+  const std::vector<swept_arm> swept = arms_of(o, !data.test.coarse.empty());
   std::vector<experiment::arm> arms;
-  // `paper`: points over the dense model that it reports, on ImageNet-1k.
-  const auto add = [&](routing how, const char* name, const char* about, const char* paper = nullptr) {
-    arms.push_back(
-        {name, about, [&o, how, name](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) {
-#if defined(POLYMOE_DEMO_CUDA)
-           if (t.on_gpu()) return paper_d::run_on_gpu(how, name, t, o, seed, d);
-#endif
-           return paper_d::run(how, name, t, o, seed, d);
-         }});
-    if (paper) arms.back().paper["difference"] = paper;
-  };
-  add(routing::dense, "dense", "no experts");
-  add(routing::learned_token, "learned_token", "end to end, token by token", "+3.15 (ablation)");
-  add(routing::learned_image, "learned_image", "end to end, one router for whole images", "+1.87 (ablation)");
-  add(routing::super_class, "super_class", "told the super-classes of the dense model's confusions",
-      "+2.72 (ablation), +3.39 (12x192), +4.66 (6x64)");
-  add(routing::random_class, "random_class", "told random super-classes");
-  if (!data.test.coarse.empty()) add(routing::coarse_class, "coarse_class", "told the data set's coarse labels");
-  add(routing::oracle, "oracle", "super-classes known: the upper bound");
+  for (const swept_arm& a : swept) arms.push_back(a.arm);
   std::vector<result> all;
   if (const int status = experiment::run_all(s, s.variant, arms, data, all); status >= 0) return status;
   polymoe::report page("Routing whole images by super-classes", "After arXiv 2309.04354 (paper D); " + s.variant);
@@ -82,6 +189,7 @@ int run(experiment::settings& s, const paper_d::options& o, const experiment::im
               {"ablation: super-classes, per image", "+2.72"},
               {"ablation: learned, per token (up to 11.05M active parameters against 6.31M)", "+3.15"}});
   page.text("E = 10 and L = 2 are best in the paper; beyond them the router's accuracy falls.");
+  add_sweeps(page, swept, all);
   page.section("Learning");
   experiment::add_curves(page, arms, all);
   experiment::add_routing(page, arms, all, data.test.class_names);
@@ -89,9 +197,10 @@ int run(experiment::settings& s, const paper_d::options& o, const experiment::im
   page.section("Super-classes");
   for (const result& r : all) {
     const auto it = r.lists.find("expert_of_class");
-    if (it == r.lists.end() || r.arm == "oracle") continue;
+    if (it == r.lists.end() || r.arm.starts_with("oracle")) continue;
     std::vector<std::vector<std::string>> rows;
-    for (index e = 0; e < o.experts; ++e) {
+    const double last = *std::max_element(it->second.begin(), it->second.end());
+    for (index e = 0; static_cast<double>(e) <= last; ++e) {
       std::string names;
       for (std::size_t c = 0; c < it->second.size(); ++c)
         if (static_cast<index>(it->second[c]) == e) names += (names.empty() ? "" : ", ") + data.test.class_names[c];

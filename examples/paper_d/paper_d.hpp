@@ -10,7 +10,15 @@ using experiment::images, experiment::index, experiment::result, experiment::set
 template <class T, class B>
 using layer = experiment::any_layer<T, B>;
 
+/// Values that are swept; every combination is a set of arms.
+struct swept {
+  std::vector<index> experts{10}, moe_blocks{2};
+  std::vector<int> k{1};
+  std::vector<std::string> clustering{"spectral"};
+};
+/// Of one arm, but for `sweep`.
 struct options {
+  swept sweep{};
   index dim = 96, depth = 8, heads = 3, patch = 4;
   index experts = 10;     ///< E
   index moe_blocks = 2;   ///< L: the last L blocks

@@ -123,10 +123,9 @@ TEST_CASE("paper: killed or stopped in the middle of a seed, a run goes on bit f
   for (const char* text : {"(2)", "learned_token - dense: ", "standard error", " up, ", "first expert switched"})
     CHECK_MESSAGE(has(whole.out, text), text);
   const std::string page = t.get("whole/report.html");
-  for (const char* text :
-       {"Mean, standard error and number of seeds", "paired over seeds", "95 % bootstrap", "<h2>Experts",
-        "<th>paper</th>", "+3.15 (ablation)", "<h2>Calibration and mistakes", "Reliability: right answers",
-        "dense, seed 1: test images by class and answer"})
+  for (const char* text : {"Mean, standard error and number of seeds", "paired over seeds", "95 % bootstrap",
+                           "<h2>Experts", "<th>paper</th>", "+3.15 (ablation)", "<h2>Calibration and mistakes",
+                           "Reliability: right answers", "dense, seed 1: test images by class and answer"})
     CHECK_MESSAGE(has(page, text), text);
   // How it was made: the command, the commit, the whole configuration.
   std::string command = "paper_d";
@@ -175,26 +174,44 @@ TEST_CASE("paper: killed or stopped in the middle of a seed, a run goes on bit f
 TEST_CASE("paper: a wrong key is named; a configuration that was written is read back; --plan writes nothing") {
   if (!paper_is_here()) return;
   temp_folder t;
-  const outcome wrong = run_paper({"--config", t.put("wrong.toml", "epochs=1\nlearning-rat=0.1\n"), "--out", t.file("no")});
+  const outcome wrong =
+      run_paper({"--config", t.put("wrong.toml", "epochs=1\nlearning-rat=0.1\n"), "--out", t.file("no")});
   CHECK(wrong.status == 2);
   CHECK_MESSAGE(has(wrong.err, "learning-rat"), wrong.err);
   CHECK_FALSE(file_exists(t.file("no")));
 
   // More images than there are: it ends after it has written its configuration.
   const std::vector<std::string> ends{"--images", "1000000"};
-  const outcome first = run_paper(with(
-      small(t), with({"--out", t.file("first"), "--seeds", "3,5", "--milestones", "0.25,0.5", "--rand-augment", "2,9.5",
-                      "--smoothing", "0.1", "--cutout", "8", "--learning-rate", "0.0123456789", "--skip-bad", "--split-seed",
-                      "7", "--arms", "dense,oracle", "--lambda", "0.7"},
-                     ends)));
+  const outcome first = run_paper(with(small(t), with({"--out",
+                                                       t.file("first"),
+                                                       "--seeds",
+                                                       "3,5",
+                                                       "--milestones",
+                                                       "0.25,0.5",
+                                                       "--rand-augment",
+                                                       "2,9.5",
+                                                       "--smoothing",
+                                                       "0.1",
+                                                       "--cutout",
+                                                       "8",
+                                                       "--learning-rate",
+                                                       "0.0123456789",
+                                                       "--skip-bad",
+                                                       "--split-seed",
+                                                       "7",
+                                                       "--arms",
+                                                       "dense,oracle",
+                                                       "--lambda",
+                                                       "0.7"},
+                                                      ends)));
   CHECK(first.status == 1);
   CHECK(has(first.err, "--images 1000000: 128 are left beside 32 for validation"));
   const outcome second = run_paper({"--config", t.file("first/config.toml"), "--out", t.file("second")});
   CHECK(second.status == 1);
   CHECK_MESSAGE(has(second.err, "--images 1000000: 128 are left beside 32 for validation"), second.err);
   std::string config = t.get("first/config.toml");
-  for (const char* line : {"rand-augment=[2, 9.5]", "milestones=[0.25, 0.5]", "seeds=[3, 5]", "cutout=8", "skip-bad=true",
-                           "split-seed=7", "learning-rate=0.0123456789"})
+  for (const char* line : {"rand-augment=[2, 9.5]", "milestones=[0.25, 0.5]", "seeds=[3, 5]", "cutout=8",
+                           "skip-bad=true", "split-seed=7", "learning-rate=0.0123456789"})
     CHECK_MESSAGE(has(config, line), config);
   config.replace(config.find(t.file("first")), t.file("first").size(), t.file("second"));
   CHECK(t.get("second/config.toml") == config);
@@ -207,15 +224,60 @@ TEST_CASE("paper: a wrong key is named; a configuration that was written is read
   CHECK_FALSE(file_exists(t.file("planned")));
 }
 
+TEST_CASE("paper_d: values that are swept are arms beside one dense arm, with charts over them") {
+  if (!paper_is_here()) return;
+  temp_folder t;
+  const std::vector<std::string> sweep{
+      "--data",    cifar_in(t), "--validation", "32",  "--batch",      "16",
+      "--dim",     "24",        "--depth",      "3",   "--patch",      "16",
+      "--experts", "2,3",       "--k",          "1,2", "--clustering", "spectral,balanced",
+      "--threads", "1",         "--epochs",     "1"};
+  const outcome names = run_paper(with(sweep, {"--arms", "none", "--out", t.file("names")}));
+  CHECK(names.status == 1);
+  CHECK_MESSAGE(
+      has(names.err,
+          "there are dense, learned_token-e2-k1, learned_token-e2-k2, learned_token-e3-k1, learned_token-e3-k2, "
+          "learned_image-e2-k1, learned_image-e2-k2, learned_image-e3-k1, learned_image-e3-k2, "
+          "super_class-e2-k1-spectral, super_class-e2-k1-balanced, super_class-e2-k2-spectral, "
+          "super_class-e2-k2-balanced, super_class-e3-k1-spectral, "),
+      names.err);
+  CHECK_MESSAGE(
+      has(names.err,
+          "random_class-e3-k2, oracle-e2-spectral, oracle-e2-balanced, oracle-e3-spectral, oracle-e3-balanced"),
+      names.err);
+  const outcome twice = run_paper(with(sweep, {"--experts", "3", "--out", t.file("twice")}));
+  CHECK(twice.status == 1);
+  CHECK_MESSAGE(has(twice.err, "learned_token-e3-k1: a value is given twice"), twice.err);
+
+  const outcome run = run_paper(
+      with(sweep, {"--arms", "dense,super_class-e2-k1-balanced,super_class-e3-k1-balanced", "--out", t.file("run")}));
+  CAPTURE(run.err);
+  REQUIRE(run.status == 0);
+  const std::string page = t.get("run/report.html");
+  for (const char* text :
+       {"Gap to the dense arm over experts E", "Accuracy of the router over experts E", "super_class-k1-balanced: "})
+    CHECK_MESSAGE(has(page, text), text);
+  const auto classes_of = [&](const char* arm) {
+    const std::string lists = value_of_key(t.file("run/") + arm + "/seed-1/result.json", "lists");
+    const std::size_t from = lists.find("\"expert_of_class\":[");
+    REQUIRE(from != std::string::npos);
+    return lists.substr(from, lists.find(']', from) - from);
+  };
+  CHECK_FALSE(has(classes_of("super_class-e2-k1-balanced"), "2"));
+  CHECK(has(classes_of("super_class-e3-k1-balanced"), "2"));
+}
+
 TEST_CASE("paper: arms of one seed start from the same numbers and see the same images in the same order") {
   if (!paper_is_here()) return;
   temp_folder t;
-  // The rate is nothing as a float. So parameters stay what they were drawn as, and the running statistics of the batch norms are
-  // those of the images, in their order: without experts before the head they depend on nothing else.
-  const outcome run = run_program(resnet_program(),
-                                  {"--data", cifar_in(t), "--validation", "32", "--batch", "16", "--base", "4", "--epochs",
-                                   "1", "--threads", "1", "--learning-rate", "1e-60", "--weight-decay", "0", "--seeds",
-                                   "1,2", "--arms", "dense,sparse", "--augment", "crop", "--out", t.file("out")},
+  // The rate is nothing as a float. So parameters stay what they were drawn as, and the running statistics of the batch
+  // norms are those of the images, in their order: without experts before the head they depend on nothing else.
+  const outcome run = run_program(resnet_program(), {"--data",          cifar_in(t), "--validation",   "32",
+                                                     "--batch",         "16",        "--base",         "4",
+                                                     "--epochs",        "1",         "--threads",      "1",
+                                                     "--learning-rate", "1e-60",     "--weight-decay", "0",
+                                                     "--seeds",         "1,2",       "--arms",         "dense,sparse",
+                                                     "--augment",       "crop",      "--out",          t.file("out")},
                                   [] { return false; });
   CAPTURE(run.err);
   REQUIRE(run.status == 0);
@@ -244,16 +306,39 @@ TEST_CASE("paper_b: killed in the middle of a run it goes on bit for bit") {
   temp_folder t;
   const std::string data = cifar_in(t);
   const auto in = [&](const char* folder) {
-    return std::vector<std::string>{"--data", data, "--validation", "32", "--batch", "16", "--base", "4",
-                                    "--epochs", "4", "--threads", "1", "--arms", "sparse", "--learning-rate", "0.05",
-                                    "--hessian-images", "16", "--hessian-products", "6", "--hessian-pairs", "1",
-                                    "--trace-probes", "2", "--out", t.file(folder)};
+    return std::vector<std::string>{"--data",
+                                    data,
+                                    "--validation",
+                                    "32",
+                                    "--batch",
+                                    "16",
+                                    "--base",
+                                    "4",
+                                    "--epochs",
+                                    "4",
+                                    "--threads",
+                                    "1",
+                                    "--arms",
+                                    "sparse",
+                                    "--learning-rate",
+                                    "0.05",
+                                    "--hessian-images",
+                                    "4",
+                                    "--hessian-products",
+                                    "6",
+                                    "--hessian-pairs",
+                                    "1",
+                                    "--trace-probes",
+                                    "2",
+                                    "--out",
+                                    t.file(folder)};
   };
   const outcome whole = run_program(resnet_program(), in("whole"), [] { return false; });
   CAPTURE(whole.err);
   REQUIRE(whole.status == 0);
   const std::string page = t.get("whole/report.html");
-  for (const char* text : {"<th>sparse, paper</th>", "<td>0.722</td>", "sparse, paper: 4.206 at -0.3", "sparse, paper: 0.786 at 2"})
+  for (const char* text :
+       {"<th>sparse, paper</th>", "<td>0.722</td>", "sparse, paper: 4.206 at -0.3", "sparse, paper: 0.786 at 2"})
     CHECK_MESSAGE(has(page, text), text);
   const std::string arm = t.file("parts/sparse/seed-1");
   const outcome killed = run_program(
@@ -262,12 +347,10 @@ TEST_CASE("paper_b: killed in the middle of a run it goes on bit for bit") {
   CHECK_FALSE(file_exists(arm + "/result.json"));
   const index at = step_of(arm + "/checkpoint.safetensors");
   CHECK((at > 0 && at < 32 && at % 8 == 0));
-  const outcome resumed =
-      run_program(resnet_program(), with(in("parts"), {"--resume"}), [] { return false; });
+  const outcome resumed = run_program(resnet_program(), with(in("parts"), {"--resume"}), [] { return false; });
   CAPTURE(resumed.err);
   CHECK(resumed.status == 0);
-  CHECK(result_without_time(arm + "/result.json") ==
-        result_without_time(t.file("whole/sparse/seed-1/result.json")));
+  CHECK(result_without_time(arm + "/result.json") == result_without_time(t.file("whole/sparse/seed-1/result.json")));
   CHECK(lines_in(arm + "/epochs.csv") == 5);
 }
 
@@ -276,19 +359,29 @@ TEST_CASE("paper: folders of pictures, one of them bad, and IDX files are data s
   temp_folder t;
   const auto picture = [](index kind, index i) {
     std::vector<std::uint8_t> p(20 * 24 * 3);
-    for (std::size_t k = 0; k < p.size(); ++k) p[k] = static_cast<std::uint8_t>(90 * kind + static_cast<index>(k) * (i + 3) % 61);
+    for (std::size_t k = 0; k < p.size(); ++k)
+      p[k] = static_cast<std::uint8_t>(90 * kind + static_cast<index>(k) * (i + 3) % 61);
     return encode_png(p, 20, 24, 3);
   };
   for (const std::string part : {"train", "val"})
     for (index c = 0; c < 2; ++c) {
       const std::string folder = "pictures/" + part + "/class" + std::to_string(c);
       std::filesystem::create_directories(t.file(folder));
-      for (index i = 0; i < (part == "train" ? 20 : 8); ++i) t.put(folder + "/" + std::to_string(i) + ".png", picture(c, i));
+      for (index i = 0; i < (part == "train" ? 20 : 8); ++i)
+        t.put(folder + "/" + std::to_string(i) + ".png", picture(c, i));
     }
   const std::string bad = t.put("pictures/train/class1/bad.png", picture(1, 1).substr(0, 200));
-  const std::vector<std::string> options{"--data", t.file("pictures"), "--image-size", "16", "--validation", "8", "--batch",
-                                         "8", "--dim", "24", "--depth", "3", "--patch", "8", "--experts", "2", "--threads",
-                                         "2", "--epochs", "1", "--arms", "dense"};
+  const std::vector<std::string> options{"--data",       t.file("pictures"),
+                                         "--image-size", "16",
+                                         "--validation", "8",
+                                         "--batch",      "8",
+                                         "--dim",        "24",
+                                         "--depth",      "3",
+                                         "--patch",      "8",
+                                         "--experts",    "2",
+                                         "--threads",    "2",
+                                         "--epochs",     "1",
+                                         "--arms",       "dense"};
   const outcome refused = run_paper(with(options, {"--out", t.file("refused")}));
   CHECK(refused.status == 1);
   CHECK_MESSAGE(has(refused.err, "paper_d: " + bad + ": "), refused.err);
@@ -300,7 +393,8 @@ TEST_CASE("paper: folders of pictures, one of them bad, and IDX files are data s
   const std::string page = t.get("skipped/report.html");
   CHECK(has(page, "1 pictures could not be read and were left out"));
   CHECK(has(page, escaped(bad)));
-  CHECK(has(value_of_key(t.file("skipped/dense/seed-1/result.json"), "identity"), "image size 16, bad pictures left out"));
+  CHECK(has(value_of_key(t.file("skipped/dense/seed-1/result.json"), "identity"),
+            "image size 16, bad pictures left out"));
   std::filesystem::rename(t.file("pictures/val/class1"), t.file("pictures/val/other"));
   const outcome unlike = run_paper(with(options, {"--skip-bad", "--plan"}));
   CHECK(unlike.status == 1);
@@ -309,7 +403,8 @@ TEST_CASE("paper: folders of pictures, one of them bad, and IDX files are data s
   const auto idx = [](std::initializer_list<int> sizes, int step) {
     std::string bytes{0, 0, 8, static_cast<char>(sizes.size())};
     index values = 1;
-    for (const int n : sizes) bytes += std::string(2, '\0') + static_cast<char>(n >> 8) + static_cast<char>(n & 255), values *= n;
+    for (const int n : sizes)
+      bytes += std::string(2, '\0') + static_cast<char>(n >> 8) + static_cast<char>(n & 255), values *= n;
     for (index i = 0; i < values; ++i) bytes += static_cast<char>(sizes.size() == 1 ? i % 3 : i * step % 251);
     return bytes;
   };
@@ -321,7 +416,8 @@ TEST_CASE("paper: folders of pictures, one of them bad, and IDX files are data s
   const outcome planned = run_paper(of_idx);
   CAPTURE(planned.err);
   CHECK(planned.status == 0);
-  CHECK_MESSAGE(has(planned.out, "IDX files of " + t.file("idx") + ", 32 training, 8 validation, 16 test images"), planned.out);
+  CHECK_MESSAGE(has(planned.out, "IDX files of " + t.file("idx") + ", 32 training, 8 validation, 16 test images"),
+                planned.out);
 }
 
 TEST_CASE("paper: a full disk is an error that names the file, and the last checkpoint stays") {

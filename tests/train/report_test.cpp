@@ -294,7 +294,8 @@ TEST_CASE("report: whiskers are as long as the errors, inside the axes, and said
   CHECK(has(page, "a: 2 at 0.4</title>"));
   // The scale goes from 1 - 3 to 1 + 3 and 5 % more; the chart is 270 high, 10 and 42 of it margins.
   const auto px_of = [](double y) { return detail::px(228 - (y + 2.3) / 6.6 * 218); };
-  CHECK(has(page, "class=\"whisker\" stroke=\"" + expert_color(0) + "\" d=\"M59 " + px_of(4) + "h6m-3 0V" + px_of(-2) + "m-3 0h6\"/>"));
+  CHECK(has(page, "class=\"whisker\" stroke=\"" + expert_color(0) + "\" d=\"M59 " + px_of(4) + "h6m-3 0V" + px_of(-2) +
+                      "m-3 0h6\"/>"));
   CHECK_FALSE(has(chart({.title = "t"}, {0, nan}), "class=\"whisker\""));
   CHECK(has(chart({.title = "t", .share = true}, {0.25, 0}), "a: 100% \u00b1 25% at 0.1</title>"));
   // On a logarithmic scale the lower end of a long one is that of the axis.
