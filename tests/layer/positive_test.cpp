@@ -145,6 +145,18 @@ TEST_CASE("a unit without a positive score gives zero; at a capacity the lowest 
   CHECK(r.worst < 1e-6);
 }
 
+TEST_CASE("a bad unit is as if it were not in its group: with and without a bound") {
+  bad_unit_is_absent<relu_layer>(config_of(3), 8);
+  auto bounded = config_of<bounded_layer>(3);
+  bounded.capacity.factor = 0.5f;  // C = 3
+  bad_unit_is_absent<bounded_layer>(bounded, 9);
+  // Without a bound units do not know each other: not a bit changes.
+  layer_case<relu_layer> c(config_of(3), 20, 10), good(config_of(3), 20, 10);
+  c.x.put(11, 2, not_a_number);
+  c.forward(), good.forward();
+  for (index t = 0; t < 20; ++t) CHECK(c.y.row_same_bits(t, good.y, t) == (t != 11));
+}
+
 TEST_CASE_TEMPLATE("ReLU routing: same bits for any number of threads", Layer, relu_layer,
                    layer<relu_moe<float>, cpu>) {
   same_bits_everywhere<Layer>(config_of<Layer>(6, 50), 330);

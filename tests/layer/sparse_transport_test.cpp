@@ -186,6 +186,11 @@ TEST_CASE("Sparsity-constrained Expert Choice: a layer, its choice, every gradie
   CHECK(polymoe::plan_violation(d.plan()) == "");
 }
 
+TEST_CASE("layers: a bad unit is as if it were not in its group") {
+  bad_unit_is_absent<picked_layer>(transport_config<picked_layer>(3, 1.0, 8), 7);
+  bad_unit_is_absent<chosen_layer>(transport_config<chosen_layer>(3, 0.75, 8), 8);
+}
+
 TEST_CASE_TEMPLATE("same bits for any number of threads", Layer, layer<picked<float>, cpu>, picked_layer) {
   same_bits_everywhere<Layer>(transport_config<Layer>(6, 1.5, 50), 230);
 }

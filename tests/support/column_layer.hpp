@@ -73,6 +73,40 @@ double gated_sum_error(Case& c, const reference& r, const matrix& gate) {
   return worst;
 }
 
+/// A unit that is not finite, with a gradient that is not: its output is NaN, its gradient zero, and everything else is
+/// what it would be if the group were without the unit.  Groups of 8 and of 7 units have to have the same capacity.
+template <class Layer>
+void bad_unit_is_absent(typename Layer::config config, std::uint64_t seed) {
+  config.group_size = 8;
+  layer_case<Layer> c(config, 8, seed);
+  config.group_size = 7;
+  layer_case<Layer> without(config, 7, seed);
+  for (const double bad : {not_a_number, HUGE_VAL, -HUGE_VAL}) {
+    for (index j = 0; j < c.x.cols; ++j) c.x.put(3, j, j == 1 ? bad : 1), c.dy.put(3, j, not_a_number);
+    const auto row = [](index u) { return u < 3 ? u : u + 1; };
+    for (index u = 0; u < 7; ++u)
+      for (index j = 0; j < c.x.cols; ++j) without.x.put(u, j, c.x.at(row(u), j)), without.dy.put(u, j, c.dy.at(row(u), j));
+    c.forward(), without.forward();
+    c.backward(), without.backward();
+    CHECK(polymoe::plan_violation(c.plan()) == "");
+    if (Layer::spec::capacity::limited) REQUIRE(c.plan().capacity == without.plan().capacity);
+    CHECK((c.stats().bad_rows == 1 && c.stats().placed == without.stats().placed && without.stats().placed > 0));
+    std::vector<double> a, b;
+    for (index j = 0; j < c.x.cols; ++j) {
+      CHECK((std::isnan(c.y.at(3, j)) && c.dx.at(3, j) == 0));
+      for (index u = 0; u < 7; ++u) {
+        a.push_back(c.y.at(row(u), j)), b.push_back(without.y.at(u, j));
+        a.push_back(c.dx.at(row(u), j)), b.push_back(without.dx.at(u, j));
+      }
+    }
+    CHECK(norm_ratio(a, b) < 1e-12);
+    const auto ga = grads_of(c.w), gb = grads_of(without.w);
+    for (const auto& [name, g] : ga) CHECK_MESSAGE(norm_ratio(g, gb.at(name)) < 1e-12, name);
+    CHECK(as_double(c.w.module().balance_loss(c.w.ctx(), c.w.saved())) ==
+          doctest::Approx(as_double(without.w.module().balance_loss(without.w.ctx(), without.w.saved()))).epsilon(1e-12));
+  }
+}
+
 /// Outputs and gradients with one, two and three threads, and after other calls, are the same bits.
 template <class Layer>
 void same_bits_everywhere(const typename Layer::config& config, index rows) {
