@@ -40,7 +40,7 @@ int run(int argc, char** argv) {
   app.add_option("--data", s.data, "folder with the four gzipped IDX files of Fashion-MNIST");
   app.add_option("--epochs", epochs, "epochs of both arms (0: 7)")->check(CLI::Range(0, 10000));
   app.add_option("--experts", s.experts, "experts of each MoE layer")->check(CLI::Range(2, polymoe::max_experts));
-  app.add_option("--seed", s.seed, "seed of everything random");
+  app.add_option("--seed", s.seed, "seed of everything random")->check(program::not_negative);
   app.add_option("--threads", s.threads, "threads; results do not depend on it")->check(CLI::Range(1, 1024));
   app.add_option("--out", s.out, "folder for checkpoints, logs, summary.json and report.html");
   app.add_option("--precision", precision, "auto, bf16 or f32")->check(CLI::IsMember({"auto", "bf16", "f32"}));

@@ -10,6 +10,11 @@
 
 namespace program {
 
+/// CLI11 reads -1 as the largest number where a number has no sign.
+inline std::string not_negative(const std::string& text) {
+  return text.starts_with('-') ? text + " must not be negative" : std::string();
+}
+
 inline void add_device_option(CLI::App& app, std::string& wish) {
   app.add_option("--device", wish, "auto, cpu or cuda; auto takes a GPU where there is one")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));

@@ -147,7 +147,7 @@ TEST_CASE("demo: every file is there, and threads and Ctrl-C do not change a bit
   CHECK(has(other.err, checkpoint));
   CHECK(safetensors_file(checkpoint).metadata().at("polymoe.step") == step);
 
-  const outcome resumed = run_demo(with(part, {"--resume"}));
+  const outcome resumed = run_demo(with(with(options, in("parts")), {"--threads", "3", "--resume"}));
   CAPTURE(resumed.err);
   CHECK(resumed.status == 0);
   CHECK(has(resumed.out, "after step " + step));
@@ -179,6 +179,8 @@ TEST_CASE("demo: wrong arguments are refused in one line that names the value") 
   refused({"--experts", "many"}, "--experts", "many");
   refused({"--epochs", "-1"}, "--epochs", "-1");
   refused({"--threads", "0"}, "--threads", "0");
+  refused({"--seed", "-1"}, "--seed", "-1");
+  refused({"--seed", "lucky"}, "--seed", "lucky");
   refused({"--device", "gpu"}, "--device", "gpu");
   refused({"--precision", "f8"}, "--precision", "f8");
   refused({"--images", "100"}, "--images", "100");
@@ -197,7 +199,8 @@ TEST_CASE("demo: wrong arguments are refused in one line that names the value") 
 
   const outcome help = run_demo({"--help"});
   CHECK(help.status == 0);
-  for (const char* flag : {"--epochs", "--experts", "--seed", "--threads", "--resume", "--out", "--images", "--device"})
+  for (const char* flag :
+       {"--data", "--epochs", "--experts", "--seed", "--threads", "--resume", "--out", "--images", "--device"})
     CHECK(has(help.out, flag));
 }
 
