@@ -2,10 +2,9 @@
 //
 // One line adds a value to an axis.  `both`: docs/support.md lists it and compositions are tested with it; `page`: it
 // is listed only; `tests`: it is tested only.  After a change, write the page and the list of tested compositions
-// again:
+// again, in the project's folder:
 //
-//   build/check/tests/support_matrix page > docs/support.md
-//   build/check/tests/support_matrix compositions > tests/matrix/compositions.hpp
+//   build/check/tests/support_matrix write
 //
 // A value that works only together with a value that is nobody's default needs an alternative in `completion` below.
 #pragma once
@@ -26,47 +25,47 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
 #define MATRIX_ROUTERS(X, A)                                                                                           \
   X(A, top_1, both, top_k<1>)                                                                                          \
   X(A, top_2, both, top_k<2>)                                                                                          \
-  X(A, top_2_group_limited, page, group_limited<2, 5, 3>)                                                              \
+  X(A, top_2_group_limited, both, group_limited<2, 5, 3>)                                                              \
   X(A, top_2_sigmoid, both, top_k<2, score::sigmoid>)                                                                  \
-  X(A, top_2_relu, page, top_k<2, score::relu>)                                                                        \
+  X(A, top_2_relu, both, top_k<2, score::relu>)                                                                        \
   X(A, top_2_constant_noise, both, top_k<2, score::noisy_constant<>>)                                                  \
   X(A, top_2_learned_noise, both, top_k<2, score::noisy_learned<>>)                                                    \
   X(A, top_2_standardized, both, top_k<2, score::standardized<>>)                                                      \
-  X(A, top_2_dropout, page, top_k<2, score::logit_dropout<>>)                                                          \
-  X(A, top_2_largest, page, top_k<2, score::largest_softmax<2>>)                                                       \
-  X(A, top_2_jitter, page, top_k<2, score::gate_jitter<>>)                                                             \
-  X(A, top_2_input_dropout, page, top_k<2, score::gate_dropout<>>)                                                     \
-  X(A, top_2_bias, page, with_bias<top_k<2>>)                                                                          \
+  X(A, top_2_dropout, both, top_k<2, score::logit_dropout<>>)                                                          \
+  X(A, top_2_largest, both, top_k<2, score::largest_softmax<2>>)                                                       \
+  X(A, top_2_jitter, both, top_k<2, score::gate_jitter<>>)                                                             \
+  X(A, top_2_input_dropout, both, top_k<2, score::gate_dropout<>>)                                                     \
+  X(A, top_2_bias, both, with_bias<top_k<2>>)                                                                          \
   X(A, paper_b_head, both, with_bias<top_k<2,                                                                          \
     score::gate_dropout<score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>>>) \
   X(A, top_2_sinkhorn, both, top_k<2, score::sinkhorn<>>)                                                              \
   X(A, top_2_sinkhorn_plan, both, top_k<2, score::sinkhorn<score::by_plan>>)                                           \
-  X(A, top_2_sinkhorn_clean, page, top_k<2, score::noisy_constant<score::sinkhorn<score::by_clean_score>>>)            \
+  X(A, top_2_sinkhorn_clean, both, top_k<2, score::noisy_constant<score::sinkhorn<score::by_clean_score>>>)            \
   X(A, top_2_transport, both, top_k<2, score::sparse_transport<>>)                                                     \
-  X(A, top_2_transport_lbfgs, page, top_k<2, score::sparse_transport<score::solver::lbfgs>>)                           \
-  X(A, top_2_transport_newton, page, top_k<2, score::sparse_transport<score::solver::newton>>)                         \
+  X(A, top_2_transport_lbfgs, both, top_k<2, score::sparse_transport<score::solver::lbfgs>>)                           \
+  X(A, top_2_transport_newton, both, top_k<2, score::sparse_transport<score::solver::newton>>)                         \
   X(A, top_1_balanced, both, top_k<1, score::balanced_assignment<>>)                                                   \
   X(A, fixed, both, fixed<>)                                                                                           \
   X(A, hashed, both, hashed<score::softmax>)                                                                           \
   X(A, mixture, both, mixture<>)                                                                                       \
   X(A, mixture_noise, both, mixture<score::noisy_learned<>>)                                                           \
-  X(A, mixture_bias, page, with_bias<mixture<>>)                                                                       \
-  X(A, mixture_sinkhorn_plan, page, mixture<score::sinkhorn<score::by_plan>>)                                          \
+  X(A, mixture_bias, both, with_bias<mixture<>>)                                                                       \
+  X(A, mixture_sinkhorn_plan, both, mixture<score::sinkhorn<score::by_plan>>)                                          \
   X(A, expert_choice, both, expert_choice<>)                                                                           \
-  X(A, expert_choice_noise, page, expert_choice<score::noisy_constant<>>)                                              \
-  X(A, expert_choice_bias, page, with_bias<expert_choice<score::gate_jitter<>>>)                                       \
+  X(A, expert_choice_noise, both, expert_choice<score::noisy_constant<>>)                                              \
+  X(A, expert_choice_bias, both, with_bias<expert_choice<score::gate_jitter<>>>)                                       \
   X(A, expert_choice_sinkhorn, both, expert_choice<score::sinkhorn<>>)                                                 \
   X(A, expert_choice_sinkhorn_plan, both, expert_choice<score::sinkhorn<score::by_plan>>)                              \
   X(A, expert_choice_transport, both, expert_choice<score::sparse_transport<>>)                                        \
-  X(A, expert_choice_transport_plan, page,                                                                             \
+  X(A, expert_choice_transport_plan, both,                                                                             \
     expert_choice<score::sparse_transport<score::solver::newton, score::by_plan>>)                                     \
-  X(A, expert_choice_transport_prices, page,                                                                           \
+  X(A, expert_choice_transport_prices, both,                                                                           \
     expert_choice<score::sparse_transport<score::solver::newton, score::by_score, score::start::last_step>>)           \
   X(A, strictly_balanced, both, strictly_balanced<>)                                                                   \
   X(A, positive, both, positive<>)                                                                                     \
   X(A, soft_slots, both, soft_slots<>)                                                                                 \
   X(A, soft_slots_batch, both, soft_slots<axis::batch>)                                                                \
-  X(A, soft_slots_plain, page, soft_slots<axis::image, false>)
+  X(A, soft_slots_plain, both, soft_slots<axis::image, false>)
 #define MATRIX_CAPACITIES(X, A)                    \
   X(A, unlimited, both, capacity::unlimited)       \
   X(A, drop, both, overflow::drop)                 \
@@ -89,34 +88,34 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
   X(A, head, both, expert::head<act::gelu_tanh>)                               \
   X(A, identity, both, expert::identity)                                       \
   X(A, conv_block, both, expert::conv_block<act::gelu_tanh, 2>)                \
-  X(A, conv_block_residual, page, expert::conv_block<act::gelu_tanh, 2, true>) \
+  X(A, conv_block_residual, both, expert::conv_block<act::gelu_tanh, 2, true>) \
   X(A, depthwise_block, both, expert::depthwise_block<>)
 #define MATRIX_COMBINES(X, A)                                          \
   X(A, affinity, both, combine::affinity)                              \
   X(A, sum, both, combine::sum)                                        \
   X(A, over_chosen, both, combine::renormalised<combine::over_chosen>) \
   X(A, over_kept, both, combine::renormalised<combine::over_kept>)
-// Losses with the same demands are tested as one sum, which costs the compilation of one.
+// Losses with the same demands are tested as sums too.
 #define MATRIX_BALANCES(X, A)                                                                                   \
   X(A, none, both, balance::none)                                                                               \
-  X(A, importance, page, balance::importance)                                                                   \
-  X(A, importance_of_scores, page, balance::importance_of_scores)                                               \
-  X(A, z_loss, page, balance::z_loss)                                                                           \
-  X(A, kl_from_uniform, page, balance::kl_from_uniform)                                                         \
-  X(A, kl_as_coded, page, balance::kl_as_coded)                                                                 \
-  X(A, kl_to_uniform, page, balance::kl_to_uniform)                                                             \
-  X(A, supervised, page, balance::supervised)                                                                   \
-  X(A, switch_loss, page, balance::switch_loss)                                                                 \
-  X(A, gshard, page, balance::gshard)                                                                           \
-  X(A, load, page, balance::load)                                                                               \
-  X(A, load_shazeer, page, balance::load_shazeer)                                                               \
-  X(A, loss_free_bias, page, balance::loss_free_bias)                                                           \
+  X(A, importance, both, balance::importance)                                                                   \
+  X(A, importance_of_scores, both, balance::importance_of_scores)                                               \
+  X(A, z_loss, both, balance::z_loss)                                                                           \
+  X(A, kl_from_uniform, both, balance::kl_from_uniform)                                                         \
+  X(A, kl_as_coded, both, balance::kl_as_coded)                                                                 \
+  X(A, kl_to_uniform, both, balance::kl_to_uniform)                                                             \
+  X(A, supervised, both, balance::supervised)                                                                   \
+  X(A, switch_loss, both, balance::switch_loss)                                                                 \
+  X(A, gshard, both, balance::gshard)                                                                           \
+  X(A, load, both, balance::load)                                                                               \
+  X(A, load_shazeer, both, balance::load_shazeer)                                                               \
+  X(A, loss_free_bias, both, balance::loss_free_bias)                                                           \
   X(A, relu_l1, both, balance::relu_l1)                                                                         \
   X(A, of_scores, tests,                                                                                        \
     balance::sum<balance::importance, balance::importance_of_scores, balance::z_loss, balance::kl_from_uniform, \
                  balance::kl_to_uniform, balance::supervised>)                                                  \
-  X(A, of_choices, tests, balance::sum<balance::switch_loss, balance::gshard, balance::loss_free_bias>)         \
-  X(A, of_noise, tests, balance::sum<balance::load, balance::load_shazeer>)
+  X(A, of_choices, tests,                                                                                       \
+    balance::sum<balance::switch_loss, balance::gshard, balance::loss_free_bias, balance::load, balance::load_shazeer>)
 #define MATRIX_SCALARS(X, A)         \
   X(A, f64, both, double)            \
   X(A, f32, both, float)             \
@@ -129,7 +128,7 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
   X(A, input, both, save::input)                                     \
   X(A, nothing, both, save::nothing)                                 \
   X(A, without_output, both, save::without_output<save::everything>) \
-  X(A, nothing_without_output, page, save::without_output<save::nothing>)
+  X(A, nothing_without_output, both, save::without_output<save::nothing>)
 #define MATRIX_BACKENDS(X, A) \
   X(A, on_cpu, both, cpu)     \
   X(A, on_cuda, page, cuda)

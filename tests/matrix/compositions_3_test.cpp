@@ -1,6 +1,6 @@
 // Part 3 of the tested compositions (compositions.hpp, part.hpp).
 // timeout: 600
-// with: first
+// with: second
 #include "part.hpp"
 
 TEST_CASE("compositions, part 3") { matrix::examine_part<3>(); }

@@ -1,6 +1,6 @@
 // Part 7 of the tested compositions (compositions.hpp, part.hpp).
 // timeout: 600
-// with: second
+// with: fourth
 #include "part.hpp"
 
 TEST_CASE("compositions, part 7") { matrix::examine_part<7>(); }

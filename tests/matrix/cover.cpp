@@ -1,11 +1,13 @@
 // The greedy choice of compositions.
 //
-// Triples of router, capacity and unit come first, in double; a composition's other values are those that meet most of
-// what is left.  Then what is still not met, pair by pair.  A router with another balance loss is compiled anew, with
-// another expert it is not: so losses and combine rules change only where a pair asks for it.
+// Triples of router, capacity and unit come first, in double; then what is still not met, pair by pair.  A
+// composition's other values are filled in many orders of the axes, each value the one that meets most of what is left;
+// the best filling is taken.  At the end, compositions that others have made needless are taken out.
 #include "cover.hpp"
 
 #include <algorithm>
+#include <map>
+#include <numeric>
 
 namespace matrix {
 
@@ -15,22 +17,23 @@ bool operator<(const demand& a, const demand& b) {
       [](coordinate x, coordinate y) { return x.axis != y.axis ? x.axis < y.axis : x.number < y.number; });
 }
 
+bool tested(coordinate c) {
+  return facts_of(c).appears.tests && (c.axis != dimension::backend || c.number == backend_values::on_cpu);
+}
+
 namespace {
 
-bool tested(coordinate c) { return facts_of(c).appears.tests && (c.axis != dimension::backend || c.number == 0); }
 constexpr dimension triple[] = {dimension::router, dimension::capacity, dimension::unit};
+coordinate of(const point& p, dimension d) { return {d, at(p, d)}; }
 
 /// Verdicts as a table: they are asked for very often here.
 class agreement {
  public:
-  bool operator()(coordinate a, coordinate b) const {
-    return a.axis == b.axis || yes_[index_of(a) * values_ + index_of(b)];
-  }
   agreement() {
     for (int d = 0; d < dimensions; ++d)
       first_[d] = static_cast<std::size_t>(d ? static_cast<int>(first_[d - 1]) + sizes[d - 1] : 0);
-    values_ = first_[dimensions - 1] + static_cast<std::size_t>(sizes[dimensions - 1]);
-    yes_.assign(values_ * values_, false);
+    values = first_[dimensions - 1] + static_cast<std::size_t>(sizes[dimensions - 1]);
+    yes_.assign(values * values, false);
     each_pair([&](coordinate a, coordinate b) {
       const bool ok = tested(a) && tested(b) && verdict_on(a, b) == verdict::ok;
       const bool orders = a.axis != dimension::capacity || b.axis != dimension::priority ||
@@ -48,6 +51,16 @@ class agreement {
       if (!bounded) set(a, b, false);
     });
   }
+  bool operator()(coordinate a, coordinate b) const {
+    return a.axis == b.axis || yes_[index_of(a) * values + index_of(b)];
+  }
+  /// Whether the value goes with all of `p` that is filled.
+  bool fits(coordinate c, const point& p, int open) const {
+    bool ok = tested(c);
+    for (int e = 0; e < dimensions && ok; ++e)
+      if (p[static_cast<std::size_t>(e)] != open) ok = (*this)(c, of(p, axis_of(e)));
+    return ok;
+  }
   template <class F>
   static void each_pair(F f) {
     for (int i = 0; i < dimensions; ++i)
@@ -55,15 +68,16 @@ class agreement {
         for (int a = 0; a < sizes[i]; ++a)
           for (int b = 0; b < sizes[j]; ++b) f(coordinate{axis_of(i), a}, coordinate{axis_of(j), b});
   }
-
- private:
-  void set(coordinate a, coordinate b, bool yes) {
-    yes_[index_of(a) * values_ + index_of(b)] = yes_[index_of(b) * values_ + index_of(a)] = yes;
-  }
   std::size_t index_of(coordinate c) const {
     return first_[static_cast<std::size_t>(c.axis)] + static_cast<std::size_t>(c.number);
   }
-  std::size_t first_[dimensions] = {}, values_ = 0;
+  std::size_t values = 0;
+
+ private:
+  void set(coordinate a, coordinate b, bool yes) {
+    yes_[index_of(a) * values + index_of(b)] = yes_[index_of(b) * values + index_of(a)] = yes;
+  }
+  std::size_t first_[dimensions] = {};
   std::vector<bool> yes_;
 };
 const agreement& agrees() {
@@ -71,20 +85,20 @@ const agreement& agrees() {
   return a;
 }
 
-coordinate of(const point& p, dimension d) { return {d, at(p, d)}; }
-
 }  // namespace
 
 std::set<demand> demands() {
   std::set<demand> all;
+  const agreement& agree = agrees();
   agreement::each_pair([&](coordinate a, coordinate b) {
-    if (agrees()(a, b)) all.insert(demand{{a, b}});
+    if (agree(a, b)) all.insert(demand{{a, b}});
   });
   for (int r = 0; r < size_of(triple[0]); ++r)
     for (int c = 0; c < size_of(triple[1]); ++c)
       for (int u = 0; u < size_of(triple[2]); ++u) {
-        const coordinate x{triple[0], r}, y{triple[1], c}, z{triple[2], u};
-        if (agrees()(x, y) && agrees()(x, z) && agrees()(y, z)) all.insert(demand{{x, y, z}});
+        const coordinate x{triple[0], r}, y{triple[1], c}, z{triple[2], u},
+            scalar{dimension::scalar, scalar_values::f64};
+        if (agree(x, y) && agree(x, z) && agree(y, z)) all.insert(demand{{x, y, z, scalar}});
       }
   return all;
 }
@@ -93,7 +107,7 @@ std::vector<demand> met_by(const point& p) {
   std::vector<demand> d;
   for (int i = 0; i < dimensions; ++i)
     for (int j = i + 1; j < dimensions; ++j) d.push_back({{of(p, axis_of(i)), of(p, axis_of(j))}});
-  d.push_back({{of(p, triple[0]), of(p, triple[1]), of(p, triple[2])}});
+  d.push_back({{of(p, triple[0]), of(p, triple[1]), of(p, triple[2]), of(p, dimension::scalar)}});
   return d;
 }
 
@@ -112,85 +126,108 @@ std::string text_of(const point& p) {
 namespace {
 
 constexpr int open = -1;
+/// Orders of axes that are tried for a composition.
+constexpr int orders = 60;
 
-/// Fills the open axes of `p`, each with the value that meets most of `left`, or one of an earlier composition of the
-/// router where that is as good.  False when some axis has no value that agrees.
-bool fill(point& p, const std::set<demand>& left, const std::vector<point>& before) {
-  // Axes with few choices left first: the rest bends to them.
-  for (;;) {
-    int next = open, fewest = 1 << 30;
-    std::vector<coordinate> choices;
-    for (int d = 0; d < dimensions; ++d) {
-      if (p[static_cast<std::size_t>(d)] != open) continue;
-      std::vector<coordinate> fit;
-      for (int v = 0; v < sizes[d]; ++v) {
-        const coordinate c{axis_of(d), v};
-        bool ok = tested(c);
-        for (int e = 0; e < dimensions && ok; ++e)
-          if (p[static_cast<std::size_t>(e)] != open) ok = agrees()(c, of(p, axis_of(e)));
-        if (ok) fit.push_back(c);
-      }
-      if (fit.empty()) return false;
-      if (static_cast<int>(fit.size()) < fewest) fewest = static_cast<int>(fit.size()), next = d, choices = fit;
-    }
-    if (next == open) return true;
-    coordinate best = choices.front();
-    long long most = -1;
-    for (const coordinate c : choices) {
-      long long gain = 0;
-      for (int e = 0; e < dimensions; ++e) {
-        if (p[static_cast<std::size_t>(e)] == open || e == next) continue;
-        const coordinate o = of(p, axis_of(e));
-        gain += 1000 * static_cast<long long>(left.count(e < next ? demand{{o, c}} : demand{{c, o}}));
-      }
-      // As good: what this router has been compiled with, then what has been used least.
-      long long used = 0;
-      bool known = false;
-      for (const point& q : before) {
-        used += at(q, c.axis) == c.number;
-        known = known || (at(q, c.axis) == c.number && at(q, dimension::router) == at(p, dimension::router));
-      }
-      const bool costly = c.axis == dimension::balance || c.axis == dimension::combine;
-      const long long worth = gain + (costly && known ? 500 : 0) + std::max(0ll, 400 - used);
-      if (worth > most) most = worth, best = c;
-    }
-    p[static_cast<std::size_t>(next)] = best.number;
+/// What a list has not met yet.
+struct unmet {
+  const agreement& agree;
+  std::set<demand> all;
+  std::vector<char> pair;  ///< by both values
+
+  unmet() : agree(agrees()), all(demands()), pair(agree.values * agree.values, 0) {
+    for (const demand& d : all)
+      if (d.values.size() == 2) mark(d, 1);
   }
+  bool operator()(coordinate a, coordinate b) const {
+    return pair[agree.index_of(a) * agree.values + agree.index_of(b)] != 0;
+  }
+  void meet(const point& p) {
+    for (const demand& d : met_by(p)) {
+      all.erase(d);
+      if (d.values.size() == 2) mark(d, 0);
+    }
+  }
+
+ private:
+  void mark(const demand& d, char to) {
+    const std::size_t a = agree.index_of(d.values[0]), b = agree.index_of(d.values[1]);
+    pair[a * agree.values + b] = pair[b * agree.values + a] = to;
+  }
+};
+
+/// Fills the open axes of `p` in the given order, each with the value that meets most of `left` and, where that is as
+/// good, has been used least.  The pairs met; negative when some axis has no value that fits.
+int fill(point& p, const unmet& left, const std::vector<int>& order, const std::vector<int>& used) {
+  for (const int d : order) {
+    if (p[static_cast<std::size_t>(d)] != open) continue;
+    int best = open;
+    long long most = -1;
+    for (int v = 0; v < sizes[d]; ++v) {
+      const coordinate c{axis_of(d), v};
+      if (!left.agree.fits(c, p, open)) continue;
+      long long gain = 0;
+      for (int e = 0; e < dimensions; ++e)
+        if (e != d && p[static_cast<std::size_t>(e)] != open) gain += left(c, of(p, axis_of(e)));
+      // What other values of it may still meet, so that a value with much to meet is taken early.
+      const long long worth = 100000 * gain + std::max(0, 99999 - used[left.agree.index_of(c)]);
+      if (worth > most) most = worth, best = v;
+    }
+    if (best == open) return -1;
+    p[static_cast<std::size_t>(d)] = best;
+  }
+  int met = 0;
+  for (int i = 0; i < dimensions; ++i)
+    for (int j = i + 1; j < dimensions; ++j) met += left(of(p, axis_of(i)), of(p, axis_of(j)));
+  return met;
 }
 
 }  // namespace
 
 std::vector<point> covering_compositions() {
-  std::set<demand> left = demands();
+  unmet left;
   std::vector<point> list;
-  const auto take = [&](point p) {
-    if (!fill(p, left, list)) return false;
-    for (const demand& d : met_by(p)) left.erase(d);
-    list.push_back(p);
-    return true;
+  std::vector<int> used(left.agree.values, 0), order(dimensions);
+  std::iota(order.begin(), order.end(), 0);
+  const random_stream draw = random_root{1}.stream(stream_id("cover"), 0);
+  std::uint64_t drawn = 0;
+  const auto take = [&](const demand& d) {
+    point start, best;
+    start.fill(open);
+    at(start, dimension::backend) = backend_values::on_cpu;
+    for (const coordinate c : d.values) at(start, c.axis) = c.number;
+    int most = -1;
+    for (int i = 0; i < orders; ++i) {
+      for (std::size_t k = order.size(); k > 1; --k)
+        std::swap(order[k - 1], order[draw.below(drawn++, static_cast<std::uint32_t>(k))]);
+      point p = start;
+      if (const int met = fill(p, left, order, used); met > most) most = met, best = p;
+    }
+    require(most >= 0, "cover: nothing completes ", text_of(d));
+    left.meet(best);
+    require(!left.all.count(d), "cover: ", text_of(d), " is never met");
+    list.push_back(best);
+    for (int e = 0; e < dimensions; ++e) ++used[left.agree.index_of(of(best, axis_of(e)))];
   };
-  point free;
-  free.fill(open);
-  at(free, dimension::backend) = backend_values::on_cpu;
-  const std::set<demand> all = left;
-  for (const demand& d : all) {
-    if (d.values.size() != 3 || !left.count(d)) continue;
-    point p = free;
-    at(p, dimension::scalar) = scalar_values::f64;
-    for (const coordinate c : d.values) at(p, c.axis) = c.number;
-    require(take(p), "cover: nothing completes ", text_of(d));
-  }
-  while (!left.empty()) {
-    const demand d = *left.begin();
-    point p = free;
-    for (const coordinate c : d.values) at(p, c.axis) = c.number;
-    require(take(p), "cover: nothing completes ", text_of(d));
-    require(!left.count(d), "cover: ", text_of(d), " is never met");
-  }
+  const std::set<demand> all = left.all;
+  for (const demand& d : all)
+    if (d.values.size() > 2 && left.all.count(d)) take(d);
+  while (!left.all.empty()) take(demand(*left.all.begin()));
+  // The needless.
+  std::map<demand, int> times;
+  for (const point& p : list)
+    for (const demand& d : met_by(p)) ++times[d];
+  std::erase_if(list, [&](const point& p) {
+    const auto met = met_by(p);
+    for (const demand& d : met)
+      if (all.count(d) && times[d] == 1) return false;
+    for (const demand& d : met) --times[d];
+    return true;
+  });
+  // Compositions that share code to compile are neighbours.
   std::stable_sort(list.begin(), list.end(), [](const point& a, const point& b) {
     const auto key = [](const point& p) {
-      return std::array{at(p, dimension::router), at(p, dimension::scalar), at(p, dimension::balance),
-                        at(p, dimension::combine)};
+      return std::array{at(p, dimension::router), at(p, dimension::scalar), at(p, dimension::balance)};
     };
     return key(a) < key(b);
   });
@@ -198,6 +235,7 @@ std::vector<point> covering_compositions() {
 }
 
 std::vector<point> random_compositions(long long most, std::uint64_t seed) {
+  const agreement& agree = agrees();
   std::vector<point> list;
   if (most < 0) {
     // All of them, by counting through the axes.
@@ -210,11 +248,10 @@ std::vector<point> random_compositions(long long most, std::uint64_t seed) {
         return;
       }
       for (int v = 0; v < sizes[d]; ++v) {
-        bool ok = tested({axis_of(d), v});
-        for (int e = 0; e < d && ok; ++e) ok = agrees()({axis_of(d), v}, of(p, axis_of(e)));
-        if (!ok) continue;
+        if (!agree.fits({axis_of(d), v}, p, open)) continue;
         p[static_cast<std::size_t>(d)] = v;
         self(self, d + 1);
+        p[static_cast<std::size_t>(d)] = open;
       }
     };
     extend(extend, 0);
@@ -223,16 +260,20 @@ std::vector<point> random_compositions(long long most, std::uint64_t seed) {
   const random_stream draw = random_root{seed}.stream(stream_id("matrix"), 0);
   std::uint64_t n = 0;
   std::set<point> seen;
-  for (long long tries = 0; static_cast<long long>(list.size()) < most && tries < 10000 * (most + 1); ++tries) {
-    point p{};
-    for (int d = 0; d + 1 < dimensions; ++d)
-      p[static_cast<std::size_t>(d)] = static_cast<int>(draw.bits(n++).a % static_cast<std::uint32_t>(sizes[d]));
-    bool ok = true;
-    for (int d = 0; d < dimensions && ok; ++d) {
-      ok = tested(of(p, axis_of(d)));
-      for (int e = 0; e < d && ok; ++e) ok = agrees()(of(p, axis_of(d)), of(p, axis_of(e)));
+  const long long routers = size_of(dimension::router);
+  for (long long r = 0; r < routers; ++r) {
+    const long long share = (r + 1) * most / routers - r * most / routers;
+    long long found = 0;
+    for (long long tries = 0; found < share && tries < 20000 * (share + 1); ++tries) {
+      point p{};
+      at(p, dimension::router) = static_cast<int>(r);
+      for (int d = 0; d + 1 < dimensions; ++d)
+        if (axis_of(d) != dimension::router)
+          p[static_cast<std::size_t>(d)] = static_cast<int>(draw.bits(n++).a % static_cast<std::uint32_t>(sizes[d]));
+      bool ok = true;
+      for (int d = 0; d < dimensions && ok; ++d) ok = agree.fits(of(p, axis_of(d)), p, open);
+      if (ok && seen.insert(p).second) list.push_back(p), ++found;
     }
-    if (ok && seen.insert(p).second) list.push_back(p);
   }
   return list;
 }

@@ -113,6 +113,9 @@ typename Layer::config config_of(index units, const std::vector<int>& table) {
   if constexpr (requires { c.router.ids; }) c.router.ids = table.data();
   if constexpr (requires { c.router.period; }) c.router.period = 5;
   if constexpr (requires { c.router.iterations; }) c.router.iterations = 5;
+  // Gates of a transport plan have the gradient of the plan that Newton is after, so it has to get there.
+  if constexpr (requires { requires Router::weighs_plan && Router::plan_has_gradient; })
+    c.router.iterations = 50, c.router.tolerance = 1e-12f;
   weigh(c.balance);
   return c;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compiles and runs random supported compositions of the CPU, in batches, and says how many passed.
+# Compiles and runs random supported compositions of the CPU, as many of every router, and says how many passed.
 #   bash tests/matrix/exhaustive.sh --tool <support_matrix> [--build <folder>] [--number N] [--seed S] [--batch B]
 # Without a number 200; --number all is the whole product.  POLYMOE_EXHAUSTIVE_NUMBER and POLYMOE_EXHAUSTIVE_SEED set both
 # for the target check_exhaustive.  Exit status 0: every batch compiled and passed.

@@ -1,11 +1,14 @@
 // support_matrix: writes what is made from the axes.
 //
+//   support_matrix write                       both files below, in the project's folder
 //   support_matrix page                        docs/support.md
 //   support_matrix compositions                tests/matrix/compositions.hpp
-//   support_matrix sample N SEED FOLDER SIZE   sources with N random supported compositions (all: N < 0), SIZE a source
+//   support_matrix sample N SEED FOLDER SIZE   sources with N random supported compositions, as many of every router
+//                                              (all: N < 0), SIZE a source
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <sstream>
 
 #include "cover.hpp"
 #include "page.hpp"
@@ -15,6 +18,28 @@ namespace {
 void print_compositions(std::ostream& out, const std::vector<matrix::point>& list) {
   for (std::size_t i = 0; i < list.size(); ++i)
     out << "  X(" << matrix::text_of(list[i]) << ")" << (i + 1 < list.size() ? " \\" : "") << "\n";
+}
+
+void print_cover(std::ostream& out) {
+  const auto list = matrix::covering_compositions();
+  std::size_t pairs = 0, all = 0;
+  for (const matrix::demand& d : matrix::demands()) pairs += d.values.size() == 2, ++all;
+  out << "// " << list.size() << " compositions that meet all " << all - pairs
+      << " supported triples of router, capacity and unit in double and all\n// " << pairs
+      << " supported pairs of values of any two axes.\n// Written by `support_matrix compositions`; the test "
+         "matrix/cover "
+         "checks it.\n#pragma once\n\n#define MATRIX_COMPOSITIONS(X) \\\n";
+  print_compositions(out, list);
+}
+
+/// One file of the project, in whose folder this runs.
+template <class F>
+void write_file(const std::string& name, F print) {
+  std::ostringstream text;
+  print(text);
+  std::ofstream out(name);
+  out << text.str();
+  matrix::require(out.good(), "support_matrix: cannot write ", name);
 }
 
 int sample(long long n, std::uint64_t seed, const std::filesystem::path& folder, std::size_t size) {
@@ -40,22 +65,17 @@ int sample(long long n, std::uint64_t seed, const std::filesystem::path& folder,
 int main(int n, char** argument) {
   try {
     const std::string what = n > 1 ? argument[1] : "";
-    if (what == "page" && n == 2) {
+    if (what == "write" && n == 2) {
+      write_file("docs/support.md", [](std::ostream& out) { out << matrix::support_page(); });
+      write_file("tests/matrix/compositions.hpp", print_cover);
+    } else if (what == "page" && n == 2) {
       std::cout << matrix::support_page();
     } else if (what == "compositions" && n == 2) {
-      const auto list = matrix::covering_compositions();
-      std::size_t pairs = 0, all = 0;
-      for (const matrix::demand& d : matrix::demands()) pairs += d.values.size() == 2, ++all;
-      std::cout << "// " << list.size() << " compositions that meet all " << all - pairs
-                << " supported triples of router, capacity and unit and all " << pairs
-                << "\n// supported pairs of values that are tested.\n"
-                   "// Written by `support_matrix compositions`; the test matrix/cover checks it.\n#pragma once\n\n"
-                   "#define MATRIX_COMPOSITIONS(X) \\\n";
-      print_compositions(std::cout, list);
+      print_cover(std::cout);
     } else if (what == "sample" && n == 6) {
       return sample(std::stoll(argument[2]), std::stoull(argument[3]), argument[4], std::stoull(argument[5]));
     } else {
-      std::cerr << "support_matrix: page | compositions | sample N SEED FOLDER SIZE\n";
+      std::cerr << "support_matrix: write | page | compositions | sample N SEED FOLDER SIZE\n";
       return 2;
     }
   } catch (const std::exception& e) {
