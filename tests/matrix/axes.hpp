@@ -77,7 +77,7 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
   X(A, position, both, priority::position)       \
   X(A, gate, both, priority::gate)               \
   X(A, probability, both, priority::probability) \
-  X(A, random, page, priority::random)
+  X(A, random, both, priority::random)
 #define MATRIX_UNITS(X, A)                        \
   X(A, token, both, unit::token)                  \
   X(A, image_mean, both, unit::image<unit::mean>) \
