@@ -169,7 +169,7 @@ int run(int argc, char** argv) {
   app.add_option("--device", o.device, "auto, cpu or cuda; auto takes a GPU where there is one")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_option("--threads", o.threads, "threads")->check(CLI::PositiveNumber);
-  app.add_option("--seed", o.seed, "seed of everything random");
+  app.add_option("--seed", o.seed, "seed of everything random")->check(program::not_negative);
   app.add_flag("--check", o.check, "return 1 unless the loss fell by a third");
   CLI11_PARSE(app, argc, argv);
   return program::with_device(o.device, [&](auto backend) { return train<decltype(backend)>(o); });

@@ -5,7 +5,7 @@
 #include <polymoe/train/cifar.hpp>
 #include <polymoe/train/file.hpp>
 #include <polymoe/train/idx.hpp>
-#include <polymoe/train/image_folder.hpp>
+#include <polymoe/train/image_prefetch.hpp>
 #include <polymoe/train/synthetic.hpp>
 
 #include "experiment.hpp"
@@ -19,7 +19,7 @@ using polymoe::train_test;
 
 /// Test images take the statistics of the training images.
 train_test measured(polymoe::dataset train, polymoe::dataset test) {
-  train.measure();
+  if (train.mean.empty()) train.measure();
   test.mean = train.mean, test.stddev = train.stddev;
   return {std::move(train), std::move(test)};
 }
@@ -57,7 +57,7 @@ train_test read_pictures(const settings& s, std::vector<std::string>& skipped) {
   o.height = o.width = o.shorter_side = s.image_size;
   o.threads = s.threads, o.skip_bad = s.skip_bad;
   const auto read = [&](const polymoe::image_list& list) {
-    polymoe::read_images_result r = polymoe::read_images(list, o);
+    polymoe::read_images_result r = s.stream ? polymoe::open_images(list, o) : polymoe::read_images(list, o);
     for (const polymoe::skipped_image& x : r.skipped) skipped.push_back(x.why);
     require(r.data.size() > 0, s.data, ": of ", list.paths.size(), " pictures 0 can be read");
     return std::move(r.data);

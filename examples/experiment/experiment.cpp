@@ -27,9 +27,12 @@ void add_options(CLI::App& app, settings& s) {
   app.add_option("--image-size", s.image_size, "side of what pictures of a folder become, pixels")
       ->check(CLI::Range(1, 4096));
   app.add_flag("--skip-bad", s.skip_bad, "leave unreadable pictures out, and count them");
-  app.add_option("--split-seed", s.split_seed, "draws the validation images");
+  app.add_flag("--stream", s.stream, "leave pictures on disk and read them ahead, for more than fit into memory; same results");
+  app.add_option("--split-seed", s.split_seed, "draws the validation images")->check(program::not_negative);
   app.add_option("--out", s.out, "folder for checkpoints, logs, results and report.html");
-  app.add_option("--seeds", s.seeds, "seeds; every arm is trained once under each")->delimiter(',');
+  app.add_option("--seeds", s.seeds, "seeds; every arm is trained once under each")
+      ->delimiter(',')
+      ->check(program::not_negative);
   app.add_option("--arms", s.arms, "arms to run; default: all")->delimiter(',');
   app.add_option("--epochs", s.epochs, "passes over the training images")->check(CLI::PositiveNumber);
   app.add_option("--batch", s.batch, "images of a step")->check(CLI::PositiveNumber);

@@ -49,6 +49,7 @@ struct settings {
   std::uint64_t split_seed = 42;       ///< draws the validation images
   index image_size = 64;               ///< side of the images that pictures of a folder become
   bool skip_bad = false;               ///< leave unreadable pictures out
+  bool stream = false;                 ///< pictures stay on disk and are read ahead; changes no result
   int threads = polymoe::hardware_threads();
   bool resume = false;
   bool plan = false;      ///< time a few steps of every arm instead of running it

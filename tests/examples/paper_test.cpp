@@ -179,6 +179,9 @@ TEST_CASE("paper: a wrong key is named; a configuration that was written is read
   CHECK(wrong.status == 2);
   CHECK_MESSAGE(has(wrong.err, "learning-rat"), wrong.err);
   CHECK_FALSE(file_exists(t.file("no")));
+  const outcome negative = run_paper({"--seeds", "1,-1", "--out", t.file("no")});
+  CHECK(negative.status == 2);
+  CHECK_MESSAGE(has(negative.err, "-1 must not be negative"), negative.err);
 
   // More images than there are: it ends after it has written its configuration.
   const std::vector<std::string> ends{"--images", "1000000"};
@@ -390,6 +393,11 @@ TEST_CASE("paper: folders of pictures, one of them bad, and IDX files are data s
   REQUIRE(skipped.status == 0);
   CHECK_MESSAGE(has(skipped.out, "32 training, 8 validation, 16 test images"), skipped.out);
   CHECK(has(value_of_key(t.file("skipped/dense/seed-1/result.json"), "figures"), "\"skipped_images\":1"));
+  const outcome streamed = run_paper(with(options, {"--skip-bad", "--stream", "--out", t.file("streamed")}));
+  CAPTURE(streamed.err);
+  REQUIRE(streamed.status == 0);
+  CHECK(result_without_time(t.file("streamed/dense/seed-1/result.json")) ==
+        result_without_time(t.file("skipped/dense/seed-1/result.json")));
   const std::string page = t.get("skipped/report.html");
   CHECK(has(page, "1 pictures could not be read and were left out"));
   CHECK(has(page, escaped(bad)));
