@@ -20,7 +20,7 @@ template <class T, class Expert>
 struct spec : expert_spec<T, Expert> {
   using unit = polymoe::unit::feature_map;
 };
-struct mixture_spec : small_spec<bf16> {
+struct map_mixture_spec : small_spec<bf16> {
   using unit = polymoe::unit::feature_map;
   using expert = depthwise_block<>;
   using router = polymoe::mixture<>;
@@ -119,7 +119,7 @@ TEST_CASE("depthwise experts on CUDA: capacity that binds, more maps than expert
             .dropped > 0);
   both<block>(
       {.units = 3, .experts = 5, .dim = 34, .hidden = 5, .unit_rows = 36, .padded = true, .factor = 3.0f, .seed = 56});
-  both<mixture_spec>(
+  both<map_mixture_spec>(
       {.units = 5, .experts = 3, .dim = 16, .hidden = 24, .unit_rows = 16, .with_bad = true, .seed = 57});
 }
 TEST_CASE("convolution experts on CUDA in slots that mix maps") {
