@@ -6,11 +6,14 @@
 #include <polymoe/analysis/loss_hessian.hpp>
 #include <polymoe/analysis/lanczos.hpp>
 #include <polymoe/analysis/loss_landscape.hpp>
+#include <polymoe/analysis/power_iteration.hpp>
 #include <polymoe/analysis/trace.hpp>
 #include <polymoe/nn/layer_norm.hpp>
 #include <polymoe/nn/linear.hpp>
 #include <polymoe/nn/sequential.hpp>
 #include <polymoe/polymoe.hpp>
+
+#include "golden/golden.hpp"
 
 namespace polymoe {
 namespace {
@@ -211,6 +214,42 @@ TEST_CASE("a sparse net against its dense Hessian by differences in double; symm
     frozen.apply(part, out);
     for (std::size_t k = 0; k < kept.size(); ++k) CHECK(out[k] == doctest::Approx(dense[kept[7] * n + kept[k]]).epsilon(1e-12).scale(1e-6));
   }
+}
+
+TEST_CASE("eigenvalues of a fixed sparse net are those of PyTorch's dense Hessian; the paper's instrument beside them") {
+  golden g("hessian");
+  workspace<net<dual<double>>> w(make_net<dual<double>>(), {.max_rows = 64});
+  fill_parameters(w, "hessian");
+  const std::vector<double> x = numbers("hessian/x", 33 * 4, 2);
+  std::vector<std::int32_t> labels(33);
+  for (std::size_t r = 0; r < 33; ++r) labels[r] = static_cast<std::int32_t>(r % 3);
+  loss_hessian h(w, {{view<const double>(x.data(), 33, 4), labels}}, 3);
+  g.check("loss", h.loss());
+
+  const auto top = lanczos(h, {.count = 5, .basis = 40, .tolerance = 1e-9});
+  REQUIRE(top.converged);
+  const std::vector<double>& want = g.values("largest", 5);
+  for (std::size_t i = 0; i < 5; ++i) CHECK(std::abs(top.largest[i].value - want[i]) < 1e-9 * want[0]);
+  const auto n = static_cast<std::size_t>(h.size());
+  std::vector<double> v(n), hv(n);
+  double sum = 0, squares = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    std::fill(v.begin(), v.end(), 0.0);
+    v[i] = 1;
+    h.apply(v, hv);
+    sum += hv[i];
+    for (const double a : hv) squares += a * a;
+  }
+  g.check("trace", sum), g.check("frobenius", std::sqrt(squares));
+  // The other end, as far as the vectors of the largest have seen it: within its bound.
+  CHECK(std::abs(top.smallest - g.values("smallest", 1)[0]) <= top.smallest_residual + 1e-9);
+  g.check_complete();
+
+  // Power iteration that stops at a change of 1e-3: near, but no bound says how near.
+  const auto power = power_iteration(h, {});
+  CHECK(std::abs(power.front().value - want[0]) < 2e-2 * want[0]);
+  MESSAGE("lambda_max: PyTorch ", want[0], ", Lanczos ", top.largest[0].value, " (residual ", top.largest[0].residual,
+          "), power iteration ", power.front().value);
 }
 
 TEST_CASE("the cut into batches and threads does not matter; the loss along a direction bends as H says") {

@@ -106,14 +106,16 @@ class MoE(nn.Module):
     """Token choice of the `k` best experts by softmax; gates are the scores themselves.
 
     factor: None (dropless) or the capacity factor of each group; places go to all first choices in the order of tokens,
-    then to all second choices (V-MoE).  weights: of the balance losses, each the mean over groups.
+    then to all second choices (V-MoE).  weights: of the balance losses, each the mean over groups.  renormalised: gates
+    are divided by their sum over the chosen experts.
     """
 
-    def __init__(self, dim, hidden, experts, k=2, factor=None, group=0, weights=None):
+    def __init__(self, dim, hidden, experts, k=2, factor=None, group=0, weights=None, renormalised=False):
         super().__init__()
         self.router = nn.Linear(dim, experts, bias=False)
         self.experts = nn.ModuleList(Expert(dim, hidden, dim, gelu) for _ in range(experts))
         self.k, self.factor, self.group, self.weights = k, factor, group, weights or {}
+        self.renormalised = renormalised
 
     def place(self, chosen, group):
         """[T, K] booleans: choices that got a slot."""
@@ -153,12 +155,13 @@ class MoE(nn.Module):
         assert (top[:, :-1] - top[:, 1:]).min() > 1e-6, "a choice is too close to call"
         chosen = torch.topk(p.detach(), self.k, dim=1).indices
         kept = self.place(chosen, group)
+        gates = p / p.gather(1, chosen).sum(1, keepdim=True) if self.renormalised else p
         y = torch.zeros_like(x)
         for e, expert in enumerate(self.experts):
             for j in range(self.k):
                 rows = torch.nonzero((chosen[:, j] == e) & kept[:, j]).reshape(-1)
                 # No row: still a product, so that the gradient is zero and not missing.
-                y = y.index_add(0, rows, p[rows, e : e + 1] * expert(x[rows]))
+                y = y.index_add(0, rows, gates[rows, e : e + 1] * expert(x[rows]))
         self.loss = self.balance(logits, p, chosen, group)
         self.chosen, self.kept = chosen, kept
         return y.reshape(shape)
@@ -321,6 +324,34 @@ def optimizer_case(case, make):
     g.write()
 
 
+def hessian_case(case, rows=33, dim=4, classes=3):
+    """The whole Hessian of the mean cross-entropy of a small sparse net by double backward, and its eigenvalues by LAPACK."""
+    m = nn.Sequential()
+    m.add_module("stem", nn.Linear(dim, dim))
+    m.add_module("moe", MoE(dim, 5, 3, renormalised=True))
+    m.add_module("head", nn.Linear(dim, classes))
+    g, m = Golden(case), filled(case, m)
+    x, labels = numbers(f"{case}/x", (rows, dim), 2.0), torch.arange(rows) % classes
+    named = list(m.named_parameters())
+    sizes = [p.numel() for _, p in named]
+
+    def loss(flat):
+        parts = {n: v.reshape(p.shape) for (n, p), v in zip(named, flat.split(sizes))}
+        return F.cross_entropy(torch.nn.utils.stateless.functional_call(m, parts, x), labels)
+
+    flat = torch.cat([p.detach().reshape(-1) for _, p in named])
+    h = torch.autograd.functional.hessian(loss, flat)
+    assert (h - h.T).abs().max() < 1e-14 * h.abs().max() + 1e-15
+    values = np.linalg.eigvalsh(h.numpy())[::-1]
+    print(f"  loss {loss(flat).item():.4f}, eigenvalues {values[:3]} .. {values[-1]}")
+    g.values("loss", loss(flat).item())
+    g.values("largest", *values[:5])
+    g.values("smallest", values[-1])
+    g.values("trace", np.trace(h.numpy()))
+    g.values("frobenius", np.linalg.norm(h.numpy()))
+    g.write()
+
+
 def maps_case(case, batch=3):
     """Feature maps: convolutions with strides and padding, plain and depthwise, group and batch norms, both kinds of pooling."""
     m = nn.Sequential()
@@ -367,6 +398,7 @@ def main():
         layer_case(case, MoE(dim, hidden, experts, factor=0.8, group=group, weights=three_losses()), tokens, dim, dim)
     layer_case("mixture", Mixture(24, 16, 8, 10, weight=0.5), 29, 24, 10)
     vit_case("vit")
+    hessian_case("hessian")
     maps_case("maps")
     # The gradient of the bias of k is zero but for rounding (softmax ignores a shift of its logits).  AdamW divides by
     # its size: eps far above rounding keeps that noise out of the parameters.

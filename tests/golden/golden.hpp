@@ -17,7 +17,7 @@
 
 namespace polymoe::inline v0 {
 
-inline constexpr double tolerance = 1e-10;
+inline constexpr double golden_tolerance = 1e-10;
 
 // ---- numbers both sides can make ------------------------------------------------------------------------------------
 
@@ -85,17 +85,17 @@ class golden {
   }
   void check(const std::string& key, double got) {
     const double want = values(key, 1)[0];
-    CHECK_MESSAGE(std::abs(got - want) <= tolerance * std::abs(want), key, ": ", got, ", PyTorch ", want);
+    CHECK_MESSAGE(std::abs(got - want) <= golden_tolerance * std::abs(want), key, ": ", got, ", PyTorch ", want);
   }
   void check_values(const std::string& key, const std::vector<double>& got) {
     const std::vector<double>& want = values(key, got.size());
     double error = 0, norm = 0;
     for (std::size_t i = 0; i < got.size(); ++i)
       error += (got[i] - want[i]) * (got[i] - want[i]), norm += want[i] * want[i];
-    CHECK_MESSAGE(std::sqrt(error) <= tolerance * std::sqrt(norm), key);
+    CHECK_MESSAGE(std::sqrt(error) <= golden_tolerance * std::sqrt(norm), key);
   }
   /// A tensor by its digest.
-  void check_tensor(const std::string& key, const double* x, index n, double allowed = tolerance) {
+  void check_tensor(const std::string& key, const double* x, index n, double allowed = golden_tolerance) {
     const std::vector<double>& want = values(key, 4 + samples);
     REQUIRE_MESSAGE(static_cast<double>(n) == want[0], key, " has ", n, " elements");
     const std::uint64_t h = name_hash("signs");
