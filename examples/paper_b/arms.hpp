@@ -42,6 +42,8 @@ std::vector<double> inference_times(Trainer& t, const std::vector<index>& batche
 /// landscape.hpp, where the model is on the host.
 template <class Trainer>
 void add_landscape(Trainer& t, bool experts, const options& o, const images& data, result& r);
+template <class Trainer>
+void add_frozen_curve(Trainer& t, const std::vector<float>& along, const options& o, const images& data, result& r);
 
 template <class Model>
 result train(head which, const std::string& name, const typename Model::config& config, const settings& s,
@@ -59,10 +61,13 @@ result train(head which, const std::string& name, const typename Model::config& 
     r.figures["routed_share"] = static_cast<double>(cost.routed_macs) / static_cast<double>(cost.macs);
     r.lists["inference_ms"] = inference_times(finished, {1, 2, 4, 8, 16, 32, 64, 128, 256});
     r.description = experiment::last_layer_of(finished);
-    if constexpr (trainer::memory::on_host)
+    std::vector<float> sharpest;
+    if (o.hessian_images > 0)
+      sharpest = hessian(which, {finished.work().values_on_host(), finished.work().state_on_host()}, s, o, data, r);
+    if constexpr (trainer::memory::on_host) {
+      if (!sharpest.empty() && which != head::dense) add_frozen_curve(finished, sharpest, o, data, r);
       if (o.landscape_images > 0) add_landscape(finished, which != head::dense, o, data, r);
-    if (o.hessian_images > 0 && !published(which))
-      hessian(which, {finished.work().values_on_host(), finished.work().state_on_host()}, s, o, data, r);
+    }
   });
 }
 

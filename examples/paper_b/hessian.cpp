@@ -2,7 +2,10 @@
 #include <polymoe/analysis/lanczos.hpp>
 #include <polymoe/analysis/loss_hessian.hpp>
 #include <polymoe/analysis/power_iteration.hpp>
+#include <polymoe/analysis/spectral_density.hpp>
 #include <polymoe/analysis/trace.hpp>
+
+#include <algorithm>
 
 #include "batches.hpp"
 #include "heads.hpp"
@@ -13,9 +16,23 @@ namespace {
 
 using S = polymoe::dual<float>;
 
+bool of_router(const std::string& name) { return name.find("router") != std::string::npos; }
+
+/// Lists "<part>.density_at" and "<part>.density": the share of eigenvalues near a point, over that of its width.
+template <class Hessian>
+void add_density(Hessian& h, index probes, const std::string& part, result& r) {
+  const auto measure = polymoe::analysis::spectral_density(h, {.probes = probes, .steps = 40, .seed = r.seed});
+  const double low = measure.smallest(), high = measure.largest(), width = std::max(0.01 * (high - low), 1e-12);
+  auto &at = r.lists[part + ".density_at"], &density = r.lists[part + ".density"];
+  for (int i = -5; i <= 105; ++i) {
+    at.push_back(low + 0.01 * i * (high - low));
+    density.push_back(measure.smoothed(at.back(), width));
+  }
+}
+
 template <class Model>
-void look(const typename Model::config& config, const trained& model, const settings& s, const options& o,
-          const polymoe::dataset& from, const std::string& part, result& r) {
+std::vector<float> look(const typename Model::config& config, const trained& model, const settings& s, const options& o,
+                        const polymoe::dataset& from, const std::string& part, result& r) {
   const index n = std::min(o.hessian_images, from.size()), batch = std::min<index>(s.batch, n);
   polymoe::workspace<Model> w(Model(config), {.max_rows = batch, .threads = s.threads, .seed = r.seed});
   std::copy(model.values.begin(), model.values.end(), w.values().ptr[0]);
@@ -42,22 +59,44 @@ void look(const typename Model::config& config, const trained& model, const sett
   for (int i = -10; i <= 10; ++i) alphas.push_back(0.05 * i);
   r.lists[part + ".alpha"] = alphas;
   r.lists[part + ".loss_along"] = h.loss_along(top.largest.front().vector, alphas);
+  const auto& entries = h.entries();
+  if (std::any_of(entries.begin(), entries.end(), [](const auto& e) { return of_router(e.name); })) {
+    // Gates are held as they are: how much of the sharpness is the router's?
+    polymoe::analysis::loss_hessian rest(w, images.rows, from.classes(),
+                                         {.includes = [](const std::string& name) { return !of_router(name); }});
+    const auto frozen = polymoe::analysis::lanczos(
+        rest, {.count = 1, .products = o.hessian_products, .tolerance = 1e-3, .seed = r.seed});
+    r.figures[part + ".lambda_frozen"] = frozen.largest.front().value;
+    r.figures[part + ".lambda_frozen_residual"] = frozen.largest.front().residual;
+  }
+  if (o.density_probes > 0) add_density(h, o.density_probes, part, r);
   std::printf("  largest eigenvalue %.4g (within %.2g; power iteration %.4g), trace %.4g +- %.2g\n", values.front(),
               residuals.front(), power.front().value, trace.mean, trace.standard_error);
+  return top.largest.front().vector;
 }
 
 }  // namespace
 
-void add_hessian(head which, const trained& model, const settings& s, const options& o, const images& data, result& r) {
+std::vector<float> add_hessian(head which, const trained& model, const settings& s, const options& o,
+                               const images& data, result& r) {
   const nn::resnet_sizes z = sizes_of(o, data);
   const index classes = data.test.classes();
-  const auto with_experts = [&] {
-    return which == head::soft ? any_head<soft_coded<S>>(experts_config<soft_coded<S>>(z.features(), classes))
-                               : any_head<sparse_coded<S>>(experts_config<sparse_coded<S>>(z.features(), classes));
+  const auto of_spec = [&]<class Spec>(std::type_identity<Spec>) {
+    return any_head<Spec>(experts_config<Spec>(z.features(), classes));  // balance losses have no part in evaluation
   };
-  for (const auto& [part, from] : {std::pair<const char*, const polymoe::dataset*>{"train", &data.fit.train}, {"test", &data.test}})
-    if (which == head::dense) look<dense_classifier<S>>(dense_model<S>(z, classes), model, s, o, *from, part, r);
-    else look<experts_classifier<S>>(experts_model<S>(z, with_experts()), model, s, o, *from, part, r);
+  const auto head_of_experts = [&] {
+    return which == head::soft             ? of_spec(std::type_identity<soft_coded<S>>())
+           : which == head::soft_published ? of_spec(std::type_identity<soft_published<S>>())
+           : which == head::sparse         ? of_spec(std::type_identity<sparse_coded<S>>())
+                                           : of_spec(std::type_identity<sparse_published<S>>());
+  };
+  const auto over = [&](const polymoe::dataset& from, const char* part) {
+    return which == head::dense
+               ? look<dense_classifier<S>>(dense_model<S>(z, classes), model, s, o, from, part, r)
+               : look<experts_classifier<S>>(experts_model<S>(z, head_of_experts()), model, s, o, from, part, r);
+  };
+  over(data.test, "test");
+  return over(data.fit.train, "train");
 }
 
 }  // namespace paper_b

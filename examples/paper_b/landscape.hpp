@@ -35,5 +35,16 @@ void add_landscape(Trainer& t, bool experts, const options& o, const images& dat
               static_cast<unsigned long long>(r.seed), static_cast<long long>(n / batch * batch));
 }
 
+/// List "train.loss_along_frozen": the loss along the first eigenvector, at the steps of "train.alpha" and over the images
+/// of the Hessian, with gates as they are.
+template <class Trainer>
+void add_frozen_curve(Trainer& t, const std::vector<float>& along, const options& o, const images& data, result& r) {
+  auto& w = t.work();
+  const index n = std::min(o.hessian_images, data.fit.train.size()), batch = std::min<index>(t.options().batch, n);
+  const batches of = first_batches(w.ctx().stream, data.fit.train, n, batch);
+  polymoe::analysis::loss_landscape scape(w, of.rows, data.test.classes());
+  r.lists["train.loss_along_frozen"] = scape.along(along, r.lists.at("train.alpha"), polymoe::analysis::gates::frozen);
+}
+
 }  // namespace
 }  // namespace paper_b

@@ -6,7 +6,7 @@
 // the loss along the first eigenvector and inference time over batch sizes beside the paper's figures.
 // Defaults are the paper's recipe (SGD 0.1, momentum 0.9, decay 5e-4 on everything, batch 128, 50 epochs, rate / 10 after
 // 60 and 80 per cent, no augmentation); --base makes the network narrower.
-// ctest: --images 256 --validation 64 --test-images 64 --epochs 1 --batch 32 --base 4 --hessian-images 32 --hessian-products 12 --hessian-pairs 2 --trace-probes 2 --landscape-images 32 --landscape-points 3 --threads 1 --out build/paper_b-test
+// ctest: --images 256 --validation 64 --test-images 64 --epochs 1 --batch 32 --base 4 --hessian-images 32 --hessian-products 12 --hessian-pairs 2 --trace-probes 2 --density-probes 1 --landscape-images 32 --landscape-points 3 --threads 1 --out build/paper_b-test
 #include <cmath>
 #include <cstdio>
 
@@ -30,6 +30,28 @@ void add_remarks(polymoe::report& page) {
       "differences of 0.4 points on 5000 images are below one standard error.");
 }
 
+/// Of the first seed of every arm: axes differ from seed to seed.
+void add_densities(polymoe::report& page, const std::vector<experiment::arm>& arms, const std::vector<result>& all,
+                   const std::string& part) {
+  std::vector<polymoe::series> lines;
+  for (std::size_t i = 0; i < arms.size(); ++i)
+    for (const result& r : all) {
+      const auto y = r.lists.find(part + ".density");
+      if (r.arm != arms[i].name || y == r.lists.end()) continue;
+      polymoe::series s{.name = arms[i].name, .y = {}, .x = r.lists.at(part + ".density_at"), .color = static_cast<index>(i)};
+      for (const double d : y->second) s.y.push_back(std::max(d, 1e-6));
+      lines.push_back(std::move(s));
+      break;
+    }
+  if (lines.empty()) return;
+  page.lines({.title = "Density of the Hessian's eigenvalues, " + part + " images",
+              .x_label = "eigenvalue",
+              .y_label = "share per unit",
+              .log_y = true,
+              .note = "Stochastic Lanczos quadrature, the first seed; smoothed by a hundredth of the range, below 1e-6 cut."},
+             lines);
+}
+
 void add_hessians(polymoe::report& page, const std::vector<experiment::arm>& arms, const std::vector<result>& all) {
   bool any = false;
   for (const result& r : all) any = any || r.figures.count("train.lambda");
@@ -39,11 +61,13 @@ void add_hessians(polymoe::report& page, const std::vector<experiment::arm>& arm
                          {{"largest eigenvalue, training images", "train.lambda", "%.4g"},
                           {"  its error bound", "train.lambda_residual", "%.2g"},
                           {"  by power iteration, as the paper", "train.lambda_power", "%.4g"},
+                          {"  with the router held fixed", "train.lambda_frozen", "%.4g"},
                           {"trace, training images", "train.trace", "%.4g"},
                           {"  its standard error", "train.trace_error", "%.2g"},
                           {"largest eigenvalue, test images", "test.lambda", "%.4g"},
                           {"  its error bound", "test.lambda_residual", "%.2g"},
                           {"  by power iteration, as the paper", "test.lambda_power", "%.4g"},
+                          {"  with the router held fixed", "test.lambda_frozen", "%.4g"},
                           {"trace, test images", "test.trace", "%.4g"},
                           {"  its standard error", "test.trace_error", "%.2g"}});
   for (const std::string part : {"train", "test"}) {
@@ -56,6 +80,9 @@ void add_hessians(polymoe::report& page, const std::vector<experiment::arm>& arm
       const paper_b::reported& paper = paper_b::reported_of(arms[i].name);
       if (!loss.empty()) {
         along.push_back({.name = arms[i].name, .y = loss, .x = alpha, .color = color});
+        if (const auto frozen = experiment::mean_list(all, arms[i].name, part + ".loss_along_frozen"); !frozen.empty())
+          along.push_back(
+              {.name = arms[i].name + ", gates frozen", .y = frozen, .x = alpha, .color = color, .dashed = true});
         if (part == "train" && !paper.loss_along.empty())
           along.push_back({.name = arms[i].name + ", paper",
                            .y = paper.loss_along,
@@ -79,9 +106,11 @@ void add_hessians(polymoe::report& page, const std::vector<experiment::arm>& arm
                 .x_label = "step along the normalised vector",
                 .y_label = "loss",
                 .log_y = true,
-                .note = std::string("A jump is a gate that changes its choice; the Hessian does not see it.") +
-                        (paper_along ? " Dashed: what the paper reports." : "")},
+                .note = std::string("A jump is a gate that changes its choice; the Hessian does not see it, and there is "
+                                    "none where gates are frozen (dashed).") +
+                        (paper_along ? " Dashed as well: what the paper reports." : "")},
                along);
+    add_densities(page, arms, all, part);
     page.lines({.title = "Largest eigenvalues, " + part + " images",
                 .x_label = "rank",
                 .y_label = "eigenvalue",
@@ -166,6 +195,8 @@ void add_options(CLI::App& app, paper_b::options& o) {
   app.add_option("--hessian-products", o.hessian_products, "at most so many products for them")
       ->check(CLI::PositiveNumber);
   app.add_option("--trace-probes", o.trace_probes, "random probes of the trace")->check(CLI::PositiveNumber);
+  app.add_option("--density-probes", o.density_probes, "random starts of the density of eigenvalues; 0: none")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--landscape-images", o.landscape_images, "training images for the loss along random directions")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--landscape-points", o.landscape_points, "points of a plane's axis")->check(CLI::Range(2, 101));
@@ -175,7 +206,7 @@ void add_options(CLI::App& app, paper_b::options& o) {
 std::string variant_of(const paper_b::options& o) {
   return "base " + std::to_string(o.base) + ", Hessian " + std::to_string(o.hessian_images) + "/" +
          std::to_string(o.hessian_pairs) + "/" + std::to_string(o.hessian_products) + "/" +
-         std::to_string(o.trace_probes) + ", landscape " + std::to_string(o.landscape_images) + "/" +
+         std::to_string(o.trace_probes) + "/" + std::to_string(o.density_probes) + ", landscape " + std::to_string(o.landscape_images) + "/" +
          std::to_string(o.landscape_points);
 }
 

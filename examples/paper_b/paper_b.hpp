@@ -15,6 +15,7 @@ struct options {
   index hessian_images = 0;   ///< images of the training and of the test set that the Hessian is taken over; 0: none
   index hessian_pairs = 5;    ///< largest eigenvalues
   index trace_probes = 10;
+  index density_probes = 0;  ///< random starts of the density of eigenvalues, 40 products each; 0: none
   index hessian_products = 120;  ///< at most so many products for the eigenvalues
   index landscape_images = 0;  ///< training images that the loss along random directions is taken over; 0: none
   index landscape_points = 11;  ///< of a plane's axis; a line has twice as many, less one
@@ -39,9 +40,10 @@ result run(head, const std::string& name, const settings&, const options&, std::
 struct trained {
   std::vector<float> values, state;  ///< flat, as a workspace keeps them
 };
-/// Adds figures "<part>.lambda", "<part>.trace", ... and lists "<part>.eigenvalues", "<part>.loss_along" for the training
-/// and the test images; in evaluation mode, as the paper.  Power iteration, the paper's instrument, stands beside Lanczos.
-void add_hessian(head coded, const trained&, const settings&, const options&, const images&, result&);
+/// Adds figures "<part>.lambda", "<part>.trace", ... and lists "<part>.eigenvalues", "<part>.loss_along", ... for the
+/// training and the test images; in evaluation mode, as the paper.  Power iteration, the paper's instrument, stands beside
+/// Lanczos.  Returns the first eigenvector over the training images, all parameters one after the other.
+std::vector<float> add_hessian(head, const trained&, const settings&, const options&, const images&, result&);
 using hessian_function = decltype(&add_hessian);
 
 /// run() on a GPU, of the library paper_b_cuda.  The Hessian stays on the CPU, which has dual numbers: the program gives its
