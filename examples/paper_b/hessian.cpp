@@ -20,8 +20,8 @@ bool of_router(const std::string& name) { return name.find("router") != std::str
 
 /// Lists "<part>.density_at" and "<part>.density": the share of eigenvalues near a point, over that of its width.
 template <class Hessian>
-void add_density(Hessian& h, index probes, const std::string& part, result& r) {
-  const auto measure = polymoe::analysis::spectral_density(h, {.probes = probes, .steps = 40, .seed = r.seed});
+void add_density(Hessian& h, index probes, index steps, const std::string& part, result& r) {
+  const auto measure = polymoe::analysis::spectral_density(h, {.probes = probes, .steps = steps, .seed = r.seed});
   const double low = measure.smallest(), high = measure.largest(), width = std::max(0.01 * (high - low), 1e-12);
   auto &at = r.lists[part + ".density_at"], &density = r.lists[part + ".density"];
   for (int i = -5; i <= 105; ++i) {
@@ -69,7 +69,7 @@ std::vector<float> look(const typename Model::config& config, const trained& mod
     r.figures[part + ".lambda_frozen"] = frozen.largest.front().value;
     r.figures[part + ".lambda_frozen_residual"] = frozen.largest.front().residual;
   }
-  if (o.density_probes > 0) add_density(h, o.density_probes, part, r);
+  if (o.density_probes > 0) add_density(h, o.density_probes, std::min<index>(40, o.hessian_products), part, r);
   std::printf("  largest eigenvalue %.4g (within %.2g; power iteration %.4g), trace %.4g +- %.2g\n", values.front(),
               residuals.front(), power.front().value, trace.mean, trace.standard_error);
   return top.largest.front().vector;

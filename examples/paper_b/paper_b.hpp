@@ -15,7 +15,7 @@ struct options {
   index hessian_images = 0;   ///< images of the training and of the test set that the Hessian is taken over; 0: none
   index hessian_pairs = 5;    ///< largest eigenvalues
   index trace_probes = 10;
-  index density_probes = 0;  ///< random starts of the density of eigenvalues, 40 products each; 0: none
+  index density_probes = 0;  ///< random starts of the density of eigenvalues, at most 40 products each; 0: none
   index hessian_products = 120;  ///< at most so many products for the eigenvalues
   index landscape_images = 0;  ///< training images that the loss along random directions is taken over; 0: none
   index landscape_points = 11;  ///< of a plane's axis; a line has twice as many, less one
