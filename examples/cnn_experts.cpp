@@ -31,6 +31,7 @@
 #include <polymoe/cuda_nn.cuh>
 #endif
 
+#include "experiment/device.hpp"
 #include "with_device.hpp"
 
 namespace {
@@ -166,8 +167,7 @@ int run(int argc, char** argv) {
   app.add_option("--batch", o.batch, "images of a step")->check(CLI::PositiveNumber);
   app.add_option("--width", o.narrow, "channels of the first stage, a multiple of 8")->check(CLI::PositiveNumber);
   app.add_option("--experts", o.experts, "experts of the middle stage")->check(CLI::PositiveNumber);
-  app.add_option("--device", o.device, "auto, cpu or cuda; auto takes a GPU where there is one")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  program::add_device_option(app, o.device);
   app.add_option("--threads", o.threads, "threads")->check(CLI::PositiveNumber);
   app.add_option("--seed", o.seed, "seed of everything random")->check(program::not_negative);
   app.add_flag("--check", o.check, "return 1 unless the loss fell by a third");

@@ -116,12 +116,16 @@ TEST_CASE("a layer: choices of the biased scores, gates of the others, every gra
   CHECK(r.flipped < r.checked / 10);
 }
 
+namespace {
+template <class Router>
+struct spec_of : polymoe::spec {
+  using router = Router;
+};
+}  // namespace
+
 TEST_CASE("numbers of experts and groups that do not fit are refused") {
   const auto made = []<class Router>(Router, index experts) {
-    struct with : polymoe::spec {
-      using router = Router;
-    };
-    polymoe::layer<with, polymoe::cpu>({.dim = 4, .hidden = 4, .experts = experts});
+    polymoe::layer<spec_of<Router>, polymoe::cpu>({.dim = 4, .hidden = 4, .experts = experts});
   };
   CHECK(refuses([&] { made(group_limited<2, 3, 2>{}, 8); }, {"8 experts", "3 equal groups"}));
   CHECK(refuses([&] { made(group_limited<4, 3, 1>{}, 9); }, {"K = 4", "1 groups of 3 have 3"}));
