@@ -59,9 +59,10 @@ struct cost {
  private:
   template <class T>
   static constexpr index bytes_of = plane_count<T>* static_cast<index>(sizeof(storage_t<T>));
-  static constexpr index cost::*members[] = {&cost::params,      &cost::active_params, &cost::macs,
-                                             &cost::routed_macs, &cost::router_macs,   &cost::shared_macs,
-                                             &cost::expert_macs, &cost::slot_macs,     &cost::activations};
+  using member = index cost::*;  // nvcc writes the type out with parentheses that GCC warns of
+  static constexpr member members[] = {&cost::params,      &cost::active_params, &cost::macs,
+                                       &cost::routed_macs, &cost::router_macs,   &cost::shared_macs,
+                                       &cost::expert_macs, &cost::slot_macs,     &cost::activations};
 };
 
 }  // namespace polymoe
