@@ -1,7 +1,6 @@
 // The host executor against closed forms, and the order dependence it must show.
 // sanitize: yes
 // with: plans
-// optimise: yes
 #include "helpers.hpp"
 
 #include <chrono>
