@@ -91,12 +91,14 @@ TEST_CASE("a supervised router learns its targets where nothing else teaches it"
 
 TEST_CASE("missing and impossible targets are refused with their numbers, before any work") {
   layer_case<told> c(small(), 18, 63);
-  CHECK_THROWS_WITH_AS(c.forward(), "routing: balance::supervised needs the wanted expert of each of the 9 units in context::targets",
+  CHECK_THROWS_WITH_AS(c.forward(),
+                       doctest::Contains("routing: balance::supervised needs the wanted expert of each of the 9 units in context::targets"),
                        polymoe::error);
   std::vector<int> target(9, 0);
   target[4] = 3;
   c.w.ctx().targets = target.data();
-  CHECK_THROWS_WITH_AS(c.forward(), "routing: unit 4 is wanted by expert 3, there are 3 (-1: none)", polymoe::error);
+  CHECK_THROWS_WITH_AS(c.forward(), doctest::Contains("routing: unit 4 is wanted by expert 3, there are 3 (-1: none)"),
+                       polymoe::error);
 }
 
 TEST_CASE("the sparse head of paper B as coded: every gradient with noise, dropout and the balance loss at work") {
