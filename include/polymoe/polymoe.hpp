@@ -28,6 +28,7 @@
 #include "router/soft_slots.hpp"
 #include "router/strictly_balanced.hpp"
 #include "router/with_bias.hpp"
+#include "router/with_cosine.hpp"
 #include "score/balanced_assignment.hpp"
 #include "score/gate_dropout.hpp"
 #include "score/gate_jitter.hpp"

@@ -1,5 +1,5 @@
-// Whole layers on CUDA under the host executor against the CPU backend: routers whose linear maps have biases, and
-// routers that perturb their view of the input.
+// Whole layers on CUDA under the host executor against the CPU backend: routers whose linear maps have biases, routers
+// that perturb their view of the input, and routers whose logits are cosines.
 // timeout: 900
 // with: layer_policies
 #include "layer_harness.hpp"
@@ -23,6 +23,21 @@ struct noisy_input : small_spec<> {
   using router = polymoe::with_bias<
       polymoe::top_k<2, score::gate_jitter<score::gate_dropout<score::noisy_learned<score::softmax>>>>>;
 };
+/// Everything that stands around cosines of a projection at once: a bias, jitter, a second projection of the unit.
+template <class T>
+struct projected_cosine : small_spec<> {
+  using scalar = T;
+  using router = polymoe::with_bias<polymoe::with_cosine<polymoe::top_k<2, score::gate_jitter<score::noisy_learned<>>>>>;
+};
+/// Units as they are: compared where they lie, widened first, or jittered first.
+template <class T, class Score = score::softmax>
+struct plain_cosine : small_spec<> {
+  using scalar = T;
+  using router = polymoe::with_cosine<polymoe::mixture<Score>, false>;
+};
+struct planned_cosine : small_spec<> {
+  using router = polymoe::with_cosine<polymoe::expert_choice<score::sinkhorn<score::by_plan>>>;
+};
 }  // namespace
 
 TEST_CASE("biases of the router's linear maps on CUDA: of both projections, and over several pieces of the gradient") {
@@ -36,3 +51,17 @@ TEST_CASE("jitter and dropout of the router's input on CUDA, and none in evaluat
   both<noisy_input<bf16>>({.units = 66, .dim = 24, .seed = 40});
   both<noisy_input<float>>({.units = 30, .dim = 24, .mode = run_mode::eval, .seed = 41});
 }
+TEST_CASE("cosines on CUDA: of a projection, whose width fills no tile and several, and of units as they are") {
+  both<projected_cosine<double>>({.units = 70, .dim = 21, .with_bad = true, .seed = 42});
+  both<projected_cosine<double>>({.units = 530, .experts = 3, .dim = 140, .hidden = 4, .seed = 43});
+  both<projected_cosine<bf16>>({.units = 66, .experts = 32, .dim = 24, .with_bad = true, .seed = 44});
+  both<plain_cosine<double>>({.units = 70, .dim = 21, .with_bad = true, .seed = 45});
+  both<plain_cosine<bf16, score::gate_jitter<>>>({.units = 33, .dim = 24, .with_bad = true, .seed = 46});
+  both<planned_cosine>({.units = 40, .dim = 24, .group_size = 20, .mode = run_mode::eval, .seed = 47});
+}
+#if !defined(__CUDACC__)  // only the executor counts launches
+TEST_CASE("describe() counts the launches of cosines") {
+  compare_launches<projected_cosine<double>>();
+  compare_launches<plain_cosine<double>>();
+}
+#endif

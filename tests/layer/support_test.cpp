@@ -386,7 +386,7 @@ namespace m034 {
 struct bad : polymoe::spec {
   using router = polymoe::with_bias<polymoe::soft_slots<>>;
 };
-static_assert(support<bad, cpu>() == verdict::M034_bias_of_slots);
+static_assert(support<bad, cpu>() == verdict::M034_linear_map_needed);
 }  // namespace m034
 
 namespace m035 {

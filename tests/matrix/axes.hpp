@@ -36,6 +36,7 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
   X(A, top_2_jitter, both, top_k<2, score::gate_jitter<>>)                                                             \
   X(A, top_2_input_dropout, both, top_k<2, score::gate_dropout<>>)                                                     \
   X(A, top_2_bias, both, with_bias<top_k<2>>)                                                                          \
+  X(A, top_2_cosine, both, with_cosine<top_k<2>>)                                                                      \
   X(A, paper_b_head, both, with_bias<top_k<2,                                                                          \
     score::gate_dropout<score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>>>) \
   X(A, top_2_sinkhorn, both, top_k<2, score::sinkhorn<>>)                                                              \
@@ -50,10 +51,12 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
   X(A, mixture, both, mixture<>)                                                                                       \
   X(A, mixture_noise, both, mixture<score::noisy_learned<>>)                                                           \
   X(A, mixture_bias, both, with_bias<mixture<>>)                                                                       \
+  X(A, mixture_cosine_bias, both, with_bias<with_cosine<mixture<score::noisy_learned<>>>>)                             \
   X(A, mixture_sinkhorn_plan, both, mixture<score::sinkhorn<score::by_plan>>)                                          \
   X(A, expert_choice, both, expert_choice<>)                                                                           \
   X(A, expert_choice_noise, both, expert_choice<score::noisy_constant<>>)                                              \
   X(A, expert_choice_bias, both, with_bias<expert_choice<score::gate_jitter<>>>)                                       \
+  X(A, expert_choice_cosine, both, with_cosine<expert_choice<>, false>)                                                \
   X(A, expert_choice_sinkhorn, both, expert_choice<score::sinkhorn<>>)                                                 \
   X(A, expert_choice_sinkhorn_plan, both, expert_choice<score::sinkhorn<score::by_plan>>)                              \
   X(A, expert_choice_transport, both, expert_choice<score::sparse_transport<>>)                                        \

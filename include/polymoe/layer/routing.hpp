@@ -26,14 +26,14 @@ class routing : public routing_traits<Spec> {
   using Kernel = polymoe::backend::router_kernel<Spec, Backend>;
   using config = routing_config<Spec>;
   using traits = routing_traits<Spec>;
-  using traits::all_experts, traits::picked, traits::learned_noise, traits::biased, traits::has_fallback, traits::has_skip;
+  using traits::all_experts, traits::picked, traits::learned_noise, traits::has_fallback, traits::has_skip;
 
   struct saved : Kernel::memory {
     view<const T> input;  ///< the caller keeps the router input alive until backward
     index max_units = 0;
   };
 
-  explicit routing(config c) : config_(checked(c)), kernel_(c.dim, c.experts) {}
+  explicit routing(config c) : config_(checked(c)), kernel_(c) {}
 
   const config& settings() const { return config_; }
   config& settings() { return config_; }
@@ -50,13 +50,18 @@ class routing : public routing_traits<Spec> {
 
   template <class V>
   void visit(V& v) {
-    const index E = config_.experts, D = config_.dim;
-    v.add(own_.weight, "weight", {E, D}, init_rule::normal(1.0 / std::sqrt(static_cast<double>(D))), decay::no);
+    const index E = config_.experts, D = config_.dim, P = compared_columns(config_.router, D);
+    const auto rows_of = [](index cols) { return init_rule::normal(1.0 / std::sqrt(static_cast<double>(cols))); };
+    v.add(own_.weight, "weight", {E, P}, rows_of(P), decay::no);
     if constexpr (learned_noise) v.add(own_.noise_weight, "noise_weight", {E, D}, init_rule::zeros(), decay::no);
-    if constexpr (biased) {
-      v.add(own_.weight_bias, "bias", {E}, init_rule::zeros(), decay::no);
-      if constexpr (learned_noise) v.add(own_.noise_bias, "noise_bias", {E}, init_rule::zeros(), decay::no);
-    }
+    if constexpr (traits::biased) v.add(own_.weight_bias, "bias", {E}, init_rule::zeros(), decay::no);
+    if constexpr (traits::biased_noise) v.add(own_.noise_bias, "noise_bias", {E}, init_rule::zeros(), decay::no);
+    if constexpr (traits::projected) v.add(own_.projection, "projection", {P, D}, rows_of(D), decay::no);
+    if constexpr (traits::biased_projection)
+      v.add(own_.projection_bias, "projection_bias", {P}, init_rule::zeros(), decay::no);
+    if constexpr (traits::cosine)
+      v.add(own_.log_scale, "log_scale", {1, 1},
+            init_rule::constant(std::log(static_cast<double>(config_.router.first_scale))), decay::no);
     if constexpr (Balance::has_bias) {
       v.add_state(own_.bias, "bias", E, 0.0f);
       v.add_state(own_.load, "load", E, 0.0f);
@@ -223,9 +228,11 @@ class routing : public routing_traits<Spec> {
     }
   }
   static constexpr cost count(const config& c, index units) {
-    const index one = c.dim * c.experts * (learned_noise ? 2 : 1);
-    const index params = one + (biased ? c.experts * (learned_noise ? 2 : 1) : 0);
-    cost n = cost::dense(params, one * units, units * c.experts * (learned_noise ? 2 : 1));
+    const index D = c.dim, E = c.experts, P = compared_columns(c.router, D);
+    const index one = P * E + (learned_noise ? D * E : 0) + (traits::projected ? D * P : 0);
+    const index biases = (traits::biased ? E : 0) + (traits::biased_noise ? E : 0) + (traits::biased_projection ? P : 0);
+    const index numbers = E * (learned_noise ? 2 : 1) + (traits::projected ? P : 0);
+    cost n = cost::dense(one + biases + (traits::cosine ? 1 : 0), one * units, units * numbers);
     n.router_macs = n.macs;
     return n;
   }

@@ -7,6 +7,7 @@
 #include "../router/input_noise.hpp"
 #include "../router/route_row.hpp"
 #include "../router/strictly_balanced.hpp"
+#include "../router/with_cosine.hpp"
 #include "spec.hpp"
 #include "stats.hpp"
 
@@ -37,7 +38,12 @@ struct routing_traits {
   static constexpr bool picked = Router::k == picked_by_experts;
   static constexpr int held = choices_of<Router>;  ///< choices kept per unit; 1 where K experts are not chosen
   static constexpr bool learned_noise = projections<Router> > 1;
-  static constexpr bool biased = has_projection_bias<Router>;
+  static constexpr bool cosine = has_cosine_logits<Router>;
+  static constexpr bool projected = has_cosine_projection<Router>;
+  /// The bias belongs to the linear map that makes the logits, or what they are cosines of.
+  static constexpr bool biased = has_projection_bias<Router> && !cosine;
+  static constexpr bool biased_projection = has_projection_bias<Router> && projected;
+  static constexpr bool biased_noise = has_projection_bias<Router> && learned_noise;
   using probe = row<scalar_group, 8, C>;
   /// Prepared logits with noise and dropout are kept beside the clean ones: where they differ by draws, and where a group
   /// plan is made of them.
@@ -61,8 +67,10 @@ requires(Spec::router::k == mixed_into_slots) struct plan_of<Spec, Backend> {
 /// Trained and balanced quantities of a router, in the backend's memory.
 template <class M>
 struct routing_parameters {
-  param<M> weight, noise_weight;  ///< [E, D_r]; the second with learned noise only
+  param<M> weight, noise_weight;  ///< [E, D_r] ([E, P] of cosines) and, with learned noise only, [E, D_r]
   param<M> weight_bias, noise_bias;  ///< [1, E] added to the logits and to the second projection; with_bias only
+  param<M> projection, projection_bias;  ///< [P, D_r] and, with_bias only, [1, P] of cosines of a projection
+  param<M> log_scale;                    ///< [1, 1] of cosines
   float* bias = nullptr;          ///< [E] of the loss-free balance, else null
   float* load = nullptr;          ///< [E]
   float* coefficient = nullptr;   ///< [1] of a balance loss that adapts, else null
@@ -99,7 +107,7 @@ namespace backend {
 /// The router of a backend.  A specialisation has
 ///
 ///   using memory                       routing_memory<C> and what else it keeps
-///   router_kernel(dim, experts)
+///   router_kernel(config)
 ///   visit(v)                           derived memory
 ///   bind(b, memory, units, config)     the rest of the memory; that of routing_memory and the plan are bound before
 ///   refresh(c, parameters)

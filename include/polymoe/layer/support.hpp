@@ -6,6 +6,7 @@
 
 #include "../router/route_row.hpp"
 #include "../router/strictly_balanced.hpp"
+#include "../router/with_cosine.hpp"
 #include "spec.hpp"
 
 namespace polymoe::inline v0 {
@@ -41,7 +42,7 @@ enum class verdict {
   M027_save,
   M028_convolution_of_backend,
   M029_convolution_needs_maps,
-  M034_bias_of_slots = 34,
+  M034_linear_map_needed = 34,
   M035_assignment_of_one = 35,
   M036_thresholds_of_rows = 36,
   M037_prices_of_backend = 37,
@@ -195,7 +196,7 @@ consteval verdict support_of_slots() {
                   typename R::axis;
                 })
     return verdict::M017_wrong_plan;
-  if (has_projection_bias<R>) return verdict::M034_bias_of_slots;
+  if (has_projection_bias<R> || has_cosine_logits<R>) return verdict::M034_linear_map_needed;
   if (!has_slot_routers<Backend>) return verdict::M022_router_of_backend;
   if (!expert_has_module<Spec, Backend>()) return verdict::M019_expert_module;
   using Save = typename Spec::save;
@@ -232,6 +233,7 @@ consteval verdict support() {
     if (detail::in_columns<R> && !detail::has_column_routers<Backend>) return verdict::M022_router_of_backend;
     if ((learns_thresholds<R> || detail::assigns_one<R>) && !detail::has_balanced_routers<Backend>)
       return verdict::M022_router_of_backend;
+    if (has_projection_bias<R> && has_cosine_logits<R> && !has_cosine_projection<R>) return verdict::M034_linear_map_needed;
     if (detail::assigns_another_number<R>) return verdict::M035_assignment_of_one;
     if (carries_prices<R> && !detail::has_prices<Backend>) return verdict::M037_prices_of_backend;
     if (!detail::plan_has_gradient<R>) return verdict::M038_gradient_of_plan;
@@ -333,8 +335,8 @@ consteval bool explain() {
                 "polymoe M028: this backend has no experts that convolve (or, for a module of nn, no such module of feature maps); they run on polymoe::cpu and polymoe::cuda. See docs/errors.md#M028");
   static_assert(v != verdict::M029_convolution_needs_maps,
                 "polymoe M029: a convolution expert computes on whole feature maps; Spec::unit must be polymoe::unit::feature_map (or another block). See docs/errors.md#M029");
-  static_assert(v != verdict::M034_bias_of_slots,
-                "polymoe M034: soft_slots has no linear map from units to experts that a bias could be added to: its logits are products with slots. Leave with_bias out. See docs/errors.md#M034");
+  static_assert(v != verdict::M034_linear_map_needed,
+                "polymoe M034: this router has no linear map that the bias or the cosine could belong to. soft_slots multiply units with slots and normalise by themselves: leave with_bias and with_cosine out. with_cosine<R, false> compares units as they are: for a bias write with_bias<with_cosine<R>>. See docs/errors.md#M034");
   static_assert(v != verdict::M035_assignment_of_one,
                 "polymoe M035: score::balanced_assignment gives every unit one expert, so its router is polymoe::top_k<1, score::balanced_assignment<>>. For several experts a unit use score::sinkhorn. See docs/errors.md#M035");
   static_assert(v != verdict::M036_thresholds_of_rows,

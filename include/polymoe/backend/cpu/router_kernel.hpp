@@ -1,9 +1,8 @@
-// The router of the CPU backend: products with the router's weights around the row loops of route.hpp.
+// The router of the CPU backend: what makes logits (linear_logits.hpp, cosine_logits.hpp) around the row loops of route.hpp.
 #pragma once
 
-#include "../../layer/routing_memory.hpp"
+#include "cosine_logits.hpp"
 #include "route.hpp"
-#include "router_products.hpp"
 
 namespace polymoe::inline v0 {
 namespace backend {
@@ -19,24 +18,27 @@ class router_kernel<Spec, cpu_with<Maths>> {
   using Balance = typename traits::Balance;
   using config = routing_config<Spec>;
   using parameters = routing_parameters<M>;
-  using product_type = router_products<T, Maths, perturbs_input<Router>>;
+  using linear = linear_logits<Router, T, Maths>;
+  using logits_type = std::conditional_t<traits::cosine, cosine_logits<Router, T, Maths>, linear>;
   /// The library of dense products, for describe().
-  static const char* products() { return product_type::name(); }
+  static const char* products() { return logits_type::products(); }
   static constexpr bool all_experts = traits::all_experts, learned_noise = traits::learned_noise;
 
   struct memory : route_memory<C> {
     view<C> pieces;       ///< partial weight gradients, one row per row range
     input_noise factors;  ///< on the router's view of its input, in this call
+    typename logits_type::memory kept_of_logits;
   };
 
   router_kernel() = default;
-  router_kernel(index dim, index experts)
-      : dim_(dim), experts_(experts), products_(dim, experts) {}
+  explicit router_kernel(const config& g) : experts_(g.experts), logits_(g.router, g.dim, g.experts) {
+    if constexpr (learned_noise) raw_ = linear(g.router, g.dim, g.experts, true);
+  }
 
   template <class V>
   void visit(V& v) {
-    v.add_derived(packed_, products_.packed_bytes() * 2);
-    v.add_derived(packed_back_, products_.packed_back_bytes() * 2);
+    logits_.visit(v);
+    if constexpr (learned_noise) raw_.visit(v);
   }
   void bind(binder<cpu_with<Maths>>& b, memory& s, index max_units, [[maybe_unused]] const config& g) const {
     const index choices = max_units * traits::held, columns = Balance::columns;
@@ -59,14 +61,17 @@ class router_kernel<Spec, cpu_with<Maths>> {
     s.partial = b.saved.template take<C>(tiles, columns * experts_);
     s.work = b.saved.template take_raw<C>(2 * columns * experts_);
     s.tile_stats = b.saved.template take_raw<double>(tiles * (experts_ + 2));
-    s.pieces = b.saved.template take<C>(products_.pieces(max_units), experts_ * (dim_ + (traits::biased ? 1 : 0)));
-    products_.need_workers(b);
+    index of_pieces = logits_.piece_columns();
+    logits_.bind(b, s.kept_of_logits, max_units);
+    if constexpr (learned_noise) {
+      of_pieces = std::max(of_pieces, raw_.piece_columns());
+      raw_.bind(b, {}, max_units);
+    }
+    s.pieces = b.saved.template take<C>(linear::product_type::pieces(max_units), of_pieces);
   }
   void refresh(context<cpu_with<Maths>>& c, const parameters& p) {
-    worker w = c.stream.at(0);
-    products_.pack(p.weight.value, packed_, packed_back_, w);
-    if constexpr (learned_noise)
-      products_.pack(p.noise_weight.value, packed_ + products_.packed_bytes(), packed_back_ + products_.packed_back_bytes(), w);
+    logits_.refresh(c, p);
+    if constexpr (learned_noise) raw_.refresh(c, p);
   }
 
   void forward(context<cpu_with<Maths>>& c, const config& g, const parameters& p, view<const T> r, memory& s) const {
@@ -84,9 +89,8 @@ class router_kernel<Spec, cpu_with<Maths>> {
     s.balance_scale = step.balance;
     if constexpr (perturbs_input<Router>)
       s.factors = {input_shares_of(g.router), s.route.noise, c.draw(p.jitter_stream), c.draw(p.dropout_stream)};
-    products_.multiply(c, r, packed_, s.logits, p.weight_bias.value, s.factors);
-    if constexpr (learned_noise)
-      products_.multiply(c, r, packed_ + products_.packed_bytes(), s.raw, p.noise_bias.value, s.factors);
+    logits_.forward(c, g.router, p, r, s.factors, s.logits, s.kept_of_logits);
+    if constexpr (learned_noise) raw_.forward(c, g.router, p, r, s.factors, s.raw, {});
     if constexpr (Balance::adapts) {
       Balance balance = g.balance;
       balance.adaptive().coefficient = *p.coefficient;
@@ -135,13 +139,10 @@ class router_kernel<Spec, cpu_with<Maths>> {
                 memory& s, bool accumulate) const {
     if constexpr (weighs_plan<Router>) plan_all_groups_backward<Router>(c.stream, g.router, g.combine, s);
     route_rows_backward(c.stream, g.router, g.balance, g.combine, s, s.d_logits, s.d_raw);
-    weight_gradient(c, s, r, s.d_logits, p.weight.grad, p.weight_bias.grad);
-    if constexpr (learned_noise) weight_gradient(c, s, r, s.d_raw, p.noise_weight.grad, p.noise_bias.grad);
-    if (!dr.ptr[0]) return;
-    products_.input_gradient(c, s.plan.tokens, s.d_logits, packed_back_, dr, accumulate, s.factors);
-    if constexpr (learned_noise)
-      products_.input_gradient(c, s.plan.tokens, s.d_raw, packed_back_ + products_.packed_back_bytes(), dr, true,
-                               s.factors);
+    logits_gradient<C> d{s.plan.tokens, *s.plan.bad_count > 0 ? s.plan.bad : nullptr, s.logits, s.d_logits, s.pieces};
+    logits_.backward(c, g.router, p, r, s.factors, d, dr, accumulate, s.kept_of_logits);
+    d.z = s.raw, d.d = s.d_raw;
+    if constexpr (learned_noise) raw_.backward(c, g.router, p, r, s.factors, d, dr, true, {});
   }
   void commit(context<cpu_with<Maths>>& c, const parameters& p, float rate) const {
     const float by = c.halted && *c.halted ? 0.0f : rate;
@@ -202,16 +203,10 @@ class router_kernel<Spec, cpu_with<Maths>> {
       p.price_sum[experts_] += 1;
     }
   }
-  void weight_gradient(context<cpu_with<Maths>>& c, memory& s, view<const T> r, view<const C> d, view<M> grad,
-                       view<M> bias_grad) const {
-    products_.weight_gradient(c, s.plan.tokens, *s.plan.bad_count > 0 ? s.plan.bad : nullptr, s.pieces, r, d, grad,
-                              bias_grad, s.factors);
-  }
 
-  index dim_ = 0, experts_ = 0;
-  std::byte* packed_ = nullptr;
-  std::byte* packed_back_ = nullptr;
-  product_type products_;
+  index experts_ = 0;
+  logits_type logits_;
+  linear raw_;  ///< the second projection, with learned noise only
 };
 
 }  // namespace backend

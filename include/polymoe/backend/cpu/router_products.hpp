@@ -7,7 +7,9 @@
 
 #include "../../core/param.hpp"
 #include "../../router/input_noise.hpp"
+#include "../../router/length.hpp"
 #include "logits.hpp"
+#include "simd.hpp"
 
 namespace polymoe::inline v0 {
 namespace backend {
@@ -25,6 +27,17 @@ void clear_numbers(context<cpu_with<Maths>>& c, view<C> v, index n) {
   parallel_rows(c.stream, n, 1 << 16, [&](index first, index count, worker&) {
     for (int i = 0; i < view<C>::planes; ++i) std::fill_n(v.ptr[i] + first, count, real_t<C>(0));
   });
+}
+
+/// 1 / |v| of row i, by the rule of inverse_length.
+template <class V>
+typename V::compute inverse_row_length(const V& v, index i) {
+  using C = typename V::compute;
+  const V row = v.rows_at(i, 1);
+  return inverse_length(simd::sum<C>(v.cols, [&](index j) {
+    const C x = row.get(0, j);
+    return x * x;
+  }));
 }
 
 /// `Perturbed`: calls may come with factors on x, which are exact in compute precision: products then take their input in
@@ -128,6 +141,17 @@ class router_products {
     if (bias_grad.ptr[0])
       for (index e = 0; e < columns_; ++e) bias_grad.add(0, e, sum_of(columns_ * dim_ + e));
   }
+  /// Rows times the factors of their units, those of `first` on.
+  void multiply_factors(view<C> x, const input_noise& noise, index first) const {
+    if (!noise.active()) return;
+    for (index t = 0; t < x.rows; ++t) {
+      input_noise::draws draws;
+      for (index j = 0, i = (first + t) * dim_; j < dim_; ++j, ++i) {
+        if (j == 0 || i % 4 == 0) draws = noise.at(i / 4);
+        x.set(t, j, x.get(t, j) * noise.template factor<C>(draws, i));
+      }
+    }
+  }
 
  private:
   static constexpr index piece_rows = 2048;
@@ -145,17 +169,6 @@ class router_products {
     for (int i = 0; i < view<C>::planes; ++i) out.ptr[i] = base + i * rows * dim_;
     out.rows = rows, out.cols = dim_, out.stride = dim_;
     return out;
-  }
-  /// Row t of `x` is unit first + t.
-  void multiply_factors(view<C> x, const input_noise& noise, index first) const {
-    if (!noise.active()) return;
-    for (index t = 0; t < x.rows; ++t) {
-      input_noise::draws draws;
-      for (index j = 0, i = (first + t) * dim_; j < dim_; ++j, ++i) {
-        if (j == 0 || i % 4 == 0) draws = noise.at(i / 4);
-        x.set(t, j, x.get(t, j) * noise.template factor<C>(draws, i));
-      }
-    }
   }
   /// At most 256 rows of the input as compute numbers, times their factors; rows of bad units become zero when `mask` is
   /// given.  Row t is unit first + t.

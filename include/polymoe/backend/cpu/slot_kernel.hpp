@@ -81,7 +81,7 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with
     p.pieces = static_cast<int>(g.group_size ? 1 : plan_type::pieces_of(r.rows));
     if constexpr (normalised)
       parallel_rows(c.stream, slots_, 64, [&](index first, index n, worker&) {
-        for (index i = first; i < first + n; ++i) p.slot_length.set(0, i, inverse_length(own.phi.value, i));
+        for (index i = first; i < first + n; ++i) p.slot_length.set(0, i, inverse_row_length(own.phi.value, i));
       });
     arena_scope call(c.scratch);
     const auto own_rows = private_memory::take(c.scratch, c.stream.threads, tile_bytes(p.tile_rows()));
@@ -95,7 +95,7 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with
       const tiles m = cut(mine, p.tile_rows());
       p.over_tiles(p.units_of(task), [&](index first, index n) {
         if constexpr (normalised)
-          for (index t = first; t < first + n; ++t) p.unit_length.set(0, t, inverse_length(r, t));
+          for (index t = first; t < first + n; ++t) p.unit_length.set(0, t, inverse_row_length(r, t));
         p.cosines(w, first, n, m.logits);
         for (index t = 0; t < n; ++t) unit_softmax(p, first + t, m.logits.rows_at(t, 1), m.weights, stats);
         slot_sums(p, first, n, m.logits, m.weights, top, sum);
@@ -166,13 +166,6 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with
       return p.scale.value.get(0, 0) * C(s.inverse_temperature);
     else
       return C(s.inverse_temperature);
-  }
-  /// 1 / sqrt(v.v + 1e-6) of row i.
-  template <class V>
-  static C inverse_length(const V& v, index i) {
-    C sum(1e-6f);
-    for (index j = 0; j < v.cols; ++j) sum += C(v.get(i, j)) * C(v.get(i, j));
-    return C(1) / math::sqrt(sum);
   }
   template <class U>
   static void clear(ctx& c, view<U> v) {

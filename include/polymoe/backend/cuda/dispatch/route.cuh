@@ -7,7 +7,7 @@
 
 #include "../kernel/columns.cuh"
 #include "../kernel/route.cuh"
-#include "../kernel/route_backward.cuh"
+#include "route_logits.cuh"
 
 namespace polymoe::inline v0 {
 
@@ -107,13 +107,13 @@ constexpr int route_launches(bool cooperative, bool several_groups = true) {
   const int keys = route_sorts<Router, Capacity, C>(several_groups) == 2;  // of the second sort
   // The launches that the cooperative one is cut into by what stands between its steps.
   const int parts = 1 + (schedule::plans || schedule::picked) + schedule::ordered;
-  return (cooperative ? parts : schedule::steps) + keys + schedule::plans + schedule::picked;
+  return (cooperative ? parts : schedule::steps) + keys + schedule::plans + schedule::picked + logits_launches<Router>();
 }
-/// Launches of a backward call: rows, products, sum of the pieces; before them the gates and the way back of a plan
+/// Launches of a backward call: rows and the products behind them; before them the gates and the way back of a plan
 /// that gates are made of.
 template <class Router>
 constexpr int route_backward_launches() {
-  return weighs_plan<Router> ? 5 : 3;
+  return 1 + logits_backward_launches<Router>() + (weighs_plan<Router> ? 2 : 0);
 }
 
 /// Largest grid of a cooperative forward launch on the current device.  For use at bind: it asks the driver.
@@ -227,6 +227,7 @@ void route_forward_cuda(device::stream_handle stream, const Router& router, cons
   if constexpr (schedule::ordered)
     require(sort.run, "route: this priority needs a sort; pass device::radix_sort() of dispatch/sort.cuh");
 
+  detail::launch_logits_inputs<Router>(stream, args);
   detail::with_route_tier<Most>(p.experts, [&]<class Tier>(Tier) {
     const int grid = detail::route_grid<Router, Capacity, Balance>(p, call.scratch);
     const bool cooperative = args.cooperative_blocks > 0;
@@ -291,21 +292,7 @@ void route_backward_cuda(device::stream_handle stream, const Router& router, con
     device::launch(rows("route_backward_rows"),
                    route_backward_rows_kernel<Router, Capacity, Balance, Combine, Tier::value, T>, call);
   });
-  constexpr int matrices = projections<Router>;
-  const route_products products(E, a.dim, b.width(), units, matrices, b.d_input != nullptr);
-  device::launch({.kernel = "route_products",
-                  .grid = static_cast<int>(products.blocks()),
-                  .block = route_tuning::threads,
-                  .shared = product_shape::bytes(sizeof(C)),
-                  .stream = stream},
-                 route_products_kernel<matrices, perturbs_input<Router>, T>, b, products);
-  const index cells = matrices * index{E} * b.width();
-  device::launch(
-      {.kernel = "route_pieces",
-       .grid = static_cast<int>(std::min<index>(ceil_div(cells, route_tuning::threads), route_tuning::most_blocks)),
-       .block = route_tuning::threads,
-       .stream = stream},
-      route_pieces_kernel<matrices, T>, b);
+  detail::launch_logits_backward<Router>(stream, b);
 }
 
 }  // namespace polymoe

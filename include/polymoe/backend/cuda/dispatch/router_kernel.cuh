@@ -25,7 +25,6 @@ class router_kernel<Spec, cuda_device> {
   using schedule = route_schedule<Router, Capacity>;
   using config = routing_config<Spec>;
   using parameters = routing_parameters<M>;
-  static constexpr int matrices = projections<Router>;
   static constexpr int most_experts = Spec::most_experts;
 
   /// What the host reads of a call, after it.
@@ -48,6 +47,7 @@ class router_kernel<Spec, cuda_device> {
     float* found = nullptr;     ///< [G, E] prices that group plans end with
     routing_stats* on_device = nullptr;
     C* pieces = nullptr;
+    cosine_args<C> cosine;  ///< what cosines keep
     void* workspace = nullptr;
     std::size_t workspace_bytes = 0;
     int cooperative_blocks = 0, plan_blocks = 0;
@@ -70,8 +70,9 @@ class router_kernel<Spec, cuda_device> {
   }
 
   router_kernel() = default;
-  router_kernel(index dim, index experts) : dim_(dim), experts_(experts) {
-    require(experts <= most_experts, "routing: experts is ", experts, ", the kernels of this spec were compiled for at most ",
+  explicit router_kernel(const config& g)
+      : dim_(g.dim), width_(compared_columns(g.router, g.dim)), experts_(g.experts) {
+    require(experts_ <= most_experts, "routing: experts is ", experts_, ", the kernels of this spec were compiled for at most ",
             most_experts, " (Spec::most_experts)");
   }
   template <class V>
@@ -91,8 +92,16 @@ class router_kernel<Spec, cuda_device> {
       s.plan_blocks = route_plan_blocks<Router, Capacity, T>();
     }
     s.on_device = b.saved.template take_raw<routing_stats>(1);
-    s.pieces = b.saved.template take_raw<C>(matrices * route_tuning::pieces(max_units) * experts_ *
-                                            (dim_ + (traits::biased ? 1 : 0)));
+    s.pieces = b.saved.template take_raw<C>(route_tuning::pieces(max_units) *
+                                            logits_piece_numbers<Router>(experts_, dim_, width_));
+    if constexpr (traits::cosine) {
+      constexpr bool as_given = !traits::projected && !perturbs_input<Router> && std::is_same_v<T, C>;
+      if constexpr (!as_given) s.cosine.rows = b.saved.template take_raw<C>(max_units * width_);
+      s.cosine.unit_length = b.saved.template take_raw<C>(max_units);
+      s.cosine.expert_length = b.saved.template take_raw<C>(experts_);
+      arena_scope call(b.scratch);
+      take_cosine(b.scratch, max_units);
+    }
     s.workspace_bytes = route_workspace_bytes<Router, Capacity, Balance>(s.plan, sort());
     s.workspace = b.saved.template take_raw<std::byte>(static_cast<index>(s.workspace_bytes));
     route_args<T> sizes;
@@ -124,6 +133,12 @@ class router_kernel<Spec, cuda_device> {
     b.weight_grad = p.weight.grad.ptr[0], b.noise_weight_grad = p.noise_weight.grad.ptr[0];
     b.bias_grad = p.weight_bias.grad.ptr[0], b.noise_bias_grad = p.noise_bias.grad.ptr[0];
     b.d_input = dr.ptr[0], b.d_input_stride = dr.stride, b.accumulate = accumulate;
+    arena_scope call(c.scratch);
+    if constexpr (traits::cosine) {
+      b.cosine = take_cosine(c.scratch, s.plan.tokens);
+      b.cosine.projection_grad = p.projection.grad.ptr[0], b.cosine.projection_bias_grad = p.projection_bias.grad.ptr[0];
+      b.cosine.log_scale_grad = p.log_scale.grad.ptr[0];
+    }
     route_backward_cuda<Router, Capacity, Balance, Combine, most_experts>(c.stream.handle, g.router, g.balance, g.combine, b);
   }
   void commit(context<cuda_device>& c, const parameters& p, float rate) const {
@@ -200,6 +215,12 @@ class router_kernel<Spec, cuda_device> {
     a.input = r.ptr[0], a.input_stride = r.stride, a.dim = dim_;
     a.weight = p.weight.value.ptr[0], a.noise_weight = p.noise_weight.value.ptr[0];
     a.weight_bias = p.weight_bias.value.ptr[0], a.noise_bias = p.noise_bias.value.ptr[0];
+    if constexpr (traits::cosine) {
+      a.cosine = s.cosine;
+      a.cosine.width = width_, a.cosine.largest_scale = g.router.largest_scale;
+      a.cosine.projection = p.projection.value.ptr[0], a.cosine.projection_bias = p.projection_bias.value.ptr[0];
+      a.cosine.log_scale = p.log_scale.value.ptr[0];
+    }
     a.plan = s.plan;
     a.logits = s.logits.ptr[0], a.raw = s.raw.ptr[0], a.noisy = s.noisy.ptr[0], a.scores = s.scores.ptr[0];
     a.affinity = s.affinity.ptr[0], a.d_affinity = s.d_affinity.ptr[0];
@@ -228,7 +249,15 @@ class router_kernel<Spec, cuda_device> {
     return to.data();
   }
 
-  index dim_ = 0, experts_ = 0;
+  /// Memory of one backward call.
+  cosine_backward_args<C> take_cosine(arena& a, index units) const {
+    cosine_backward_args<C> m;
+    m.d_rows = a.template take_raw<C>(units * width_), m.unit_share = a.template take_raw<C>(units);
+    m.shares = a.template take_raw<C>(ceil_div(units, index{route_tuning::tile_units}) * experts_);
+    return m;
+  }
+
+  index dim_ = 0, width_ = 0, experts_ = 0;
 };
 
 }  // namespace backend

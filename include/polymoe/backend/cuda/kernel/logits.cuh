@@ -79,12 +79,19 @@ POLYMOE_DEVICE void with_product_columns(int n, F f) {
     f(std::integral_constant<int, product_shape::most_columns>{});
 }
 
-/// logits[t, e] = <input row t, weight row e> + bias[e] for units [first, end) and all experts; bias may be null, and
-/// `noise` is what the router does to its input.
-template <class T, class Noise>
+/// What linear logits become on their way out of a product; bias may be null.
+template <class C>
+struct plus_bias {
+  const C* bias;
+  POLYMOE_DEVICE C operator()(C x, index /*unit*/, index expert) const { return bias ? x + bias[expert] : x; }
+};
+
+/// logits[t, e] = finish(<input row t, weight row e>, t, e) for units [first, end) and all experts, rows `logits_stride`
+/// apart; `noise` is what the router does to its input.
+template <class T, class Noise, class Finish>
 POLYMOE_NOINLINE POLYMOE_DEVICE void logits_tile(compute_t<T>* shared, const T* input, index input_stride, index dim,
-                                                 const master_t<T>* weight, const master_t<T>* bias,
-                                                 const Noise& noise, compute_t<T>* logits, int experts, index first,
+                                                 const master_t<T>* weight, const Noise& noise, const Finish& finish,
+                                                 compute_t<T>* logits, index logits_stride, int experts, index first,
                                                  index end) {
   using C = compute_t<T>;
   const int units = static_cast<int>(end - first);
@@ -100,7 +107,7 @@ POLYMOE_NOINLINE POLYMOE_DEVICE void logits_tile(compute_t<T>* shared, const T* 
           [&](index k, int n) { return e0 + n < experts ? static_cast<C>(weight[index{e0 + n} * dim + k]) : C(0); },
           [&](int m, int n, C x) {
             if (m < units && e0 + n < experts)
-              logits[(first + m) * experts + e0 + n] = bias ? x + static_cast<C>(bias[e0 + n]) : x;
+              logits[(first + m) * logits_stride + e0 + n] = finish(x, first + m, e0 + n);
           });
   });
 }

@@ -14,7 +14,7 @@
 //   finish    slots, units, weights; statistics and the values of the call
 #pragma once
 
-#include "logits.cuh"
+#include "route_cosine.cuh"
 #include "route_finish.cuh"
 
 namespace polymoe::inline v0 {
@@ -81,14 +81,22 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
           w.plan_words[i] = 0;
     }
     const route_values values = route_values_of(a);
-    const auto noise = input_noise_of<perturbs_input<Router>>(a);
+    [[maybe_unused]] const auto noise = input_noise_of<perturbs_input<Router>>(a);
     for (int tile = device::block_index().x; tile < w.tiles; tile += device::grid_size().x) {
       const unit_tile u = this->tile_of(tile);
-      logits_tile<T>(shared_numbers(), a.input, a.input_stride, a.dim, a.weight, a.weight_bias, noise, a.logits, E,
-                     u.first, u.end);
+      if constexpr (has_cosine_logits<Router>) {
+        const auto h = compared_rows_of(a);
+        const cosine_of<C> finish{cosine_scale(*a.cosine.log_scale, a.cosine.largest_scale), a.cosine.unit_length,
+                                  a.cosine.expert_length};
+        logits_tile<C>(shared_numbers(), h.data, h.stride, a.cosine.width, a.weight, no_input_noise{}, finish, a.logits,
+                       E, E, u.first, u.end);
+      } else {
+        logits_tile<T>(shared_numbers(), a.input, a.input_stride, a.dim, a.weight, noise, plus_bias<C>{a.weight_bias},
+                       a.logits, E, E, u.first, u.end);
+      }
       if constexpr (projections < Router >> 1)
-        logits_tile<T>(shared_numbers(), a.input, a.input_stride, a.dim, a.noise_weight, a.noise_bias, noise, a.raw, E,
-                       u.first, u.end);
+        logits_tile<T>(shared_numbers(), a.input, a.input_stride, a.dim, a.noise_weight, noise,
+                       plus_bias<C>{a.noise_bias}, a.raw, E, E, u.first, u.end);
       device::sync_block();
       rows_of_tile(values, tile, u);
       if constexpr (schedule::by_unit && !schedule::ordered && !schedule::plans) {

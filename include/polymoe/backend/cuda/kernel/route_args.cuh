@@ -10,10 +10,24 @@
 #include "../../../router/order_key.hpp"
 #include "../../../router/reload_row.hpp"
 #include "../../../router/strictly_balanced.hpp"
+#include "../../../router/with_cosine.hpp"
 #include "../block_group.cuh"
 #include "../tuning/route.hpp"
 
 namespace polymoe::inline v0 {
+
+/// What logits that are cosines have besides (with_cosine.hpp); all device memory.
+template <class C>
+struct cosine_args {
+  index width = 0;                     ///< P, columns of `weight`
+  const C* projection = nullptr;       ///< [P, D], null without one
+  const C* projection_bias = nullptr;  ///< [P], or null
+  const C* log_scale = nullptr;        ///< [1]
+  float largest_scale = 0;
+  C* rows = nullptr;           ///< [T, P] what is compared; null where it is the input
+  C* unit_length = nullptr;    ///< [T] 1 / |h_t|
+  C* expert_length = nullptr;  ///< [E] 1 / |w_e|
+};
 
 /// One routing call.  Every pointer is device memory of the caller; matrices are contiguous unless a stride is named.
 /// The sizes in `plan` (layout, tokens, experts, all_experts, groups, group_size, k, capacity, max_slots) are set by
@@ -31,6 +45,7 @@ struct route_args {
   const M* noise_weight = nullptr;  ///< [E, D] second projection, null when there is one
   const M* weight_bias = nullptr;   ///< [E] added to the logits, or null
   const M* noise_bias = nullptr;    ///< [E] added to the second projection, or null
+  cosine_args<C> cosine{};          ///< of routers whose logits are cosines; `weight` is [E, P] there
 
   // Written by forward, read by backward.
   sparse_plan<C> plan{};
@@ -94,6 +109,19 @@ struct route_sort {
   void (*run)(device::stream_handle stream, void* scratch, std::size_t bytes, const std::uint64_t* keys,
               std::uint64_t* keys_out, const int* ids, int* ids_out, int n, int bits) = nullptr;
 };
+
+/// Rows that cosines are made of: h, or the input where that is the same numbers.
+template <class C>
+struct compared_rows {
+  const C* data;
+  index stride;
+};
+template <class T>
+POLYMOE_HD compared_rows<compute_t<T>> compared_rows_of(const route_args<T>& a) {
+  if constexpr (std::is_same_v<T, compute_t<T>>)
+    if (!a.cosine.rows) return {a.input, a.input_stride};
+  return {a.cosine.rows, a.cosine.width};
+}
 
 /// Stream `id` at the step and micro-batch of the call.
 template <class T>

@@ -8,6 +8,8 @@
 //   products  dW_r in fixed pieces of units, and d_input, as tiles of one launch
 //   pieces    the pieces added to the gradient in order
 //
+// Logits that are cosines have more launches behind the rows, see route_cosine.cuh.
+//
 // Rows of bad units give nothing: their logit gradients are zero, and their inputs, which may hold anything, count as
 // zero in dW_r.
 #pragma once
@@ -17,6 +19,17 @@
 
 namespace polymoe::inline v0 {
 
+/// Memory of one call for what flows through cosines, and where gradients go.
+template <class C>
+struct cosine_backward_args {
+  C* d_rows = nullptr;                ///< [T, P] gradient of h
+  C* unit_share = nullptr;            ///< [T] sum over experts of d_z z
+  C* shares = nullptr;                ///< [ceil(T / tile_units), E] sum over the units of a tile
+  C* projection_grad = nullptr;       ///< [P, D] +=, null without a projection
+  C* projection_bias_grad = nullptr;  ///< [P] +=, or null
+  C* log_scale_grad = nullptr;        ///< [1] +=
+};
+
 template <class T>
 struct route_backward_args {
   using C = compute_t<T>;
@@ -24,9 +37,9 @@ struct route_backward_args {
   route_args<T> forward{};         ///< as the forward call had them
   const C* d_gate = nullptr;       ///< [S]
   const C* d_skip = nullptr;       ///< [T], null without identity overflow
-  C* d_logits = nullptr;           ///< [T, E] written
+  C* d_logits = nullptr;           ///< [T, E] written; of cosines, then those of their products
   C* d_raw = nullptr;              ///< [T, E] written; null with one projection
-  C* pieces = nullptr;             ///< [projections, route_tuning::pieces(T), E, width()] scratch
+  C* pieces = nullptr;             ///< [route_tuning::pieces(T), logits_piece_numbers()] scratch
   M* weight_grad = nullptr;        ///< [E, D] +=
   M* noise_weight_grad = nullptr;  ///< [E, D] +=, null with one projection
   M* bias_grad = nullptr;          ///< [E] +=, null without a bias
@@ -34,6 +47,7 @@ struct route_backward_args {
   T* d_input = nullptr;            ///< [T, D] written or added to; null where nobody asks
   index d_input_stride = 0;
   bool accumulate = false;  ///< d_input += instead of =
+  cosine_backward_args<C> cosine{};
 
   /// Columns of a weight gradient: a bias is the weight of one more input, which is 1 in every unit.
   POLYMOE_HD index width() const { return forward.dim + (bias_grad ? 1 : 0); }

@@ -14,6 +14,7 @@
 
 #include "../../../core/context.hpp"
 #include "../../../plan/dense_plan.hpp"
+#include "../../../router/length.hpp"
 #include "bias.cuh"
 
 namespace polymoe::inline v0 {
@@ -150,7 +151,7 @@ struct slot_block {
       POLYMOE_UNROLL
       for (int i = 0; i < V; ++i) sum += x[i] * x[i];
     }
-    sum = C(1) / math::sqrt(warp_group{}.sum(sum) + C(1e-6f));
+    sum = inverse_length(warp_group{}.sum(sum));
     if (device::lane() == 0) a.softmax.unit_length[t] = sum;
     device::sync_warp();
   }
@@ -478,7 +479,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
       }
     }
     sum = warp_group{}.sum(sum);
-    if (length && device::lane() == 0) length[s] = C(1) / math::sqrt(sum + C(1e-6f));
+    if (length && device::lane() == 0) length[s] = inverse_length(sum);
   }
 }
 
