@@ -6,8 +6,10 @@
 //   layer      nn::mlp_block D 384, H 1536 on the same T units: the layer of ViT-S that a MoE layer replaces
 //
 // Cases of a row take turns, one run each; times are the least of all runs, and the median beside it in the JSON. Units
-// compete in groups of `--group` (0: all of a call).  bench/README.md explains the columns.  Soft slots are not here:
-// most of their work is in dispatch and combine, which the layer does (layer_bench).
+// compete in groups of `--group` (0: all of a call).  bench/README.md explains the columns.  Two routers always work on
+// images of 256 units (or `--group`): balanced assignment, whose work grows faster than a group, and soft slots.  What soft
+// slots do is to mix, so they are timed with it: units into slots, slots into units, and both ways back, around experts
+// that do nothing.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <ctime>
@@ -58,22 +60,48 @@ using transport_warm = routed<transport<score::solver::newton, score::by_score, 
 using transport_plan = routed<transport<score::solver::newton, score::by_plan>>;
 using positive = routed<polymoe::positive<>, unlimited, balance::relu_l1>;
 using hashed = routed<polymoe::hashed<>>;
+using fixed = routed<polymoe::fixed<>>;
 using mixture = routed<polymoe::mixture<>, unlimited>;
+using group_limited = routed<polymoe::group_limited<2, 4, 2>>;
+using strictly_balanced = routed<polymoe::strictly_balanced<>>;
+using assignment = routed<polymoe::top_k<1, score::balanced_assignment<>>, unlimited>;
+using cosine = routed<polymoe::with_cosine<polymoe::top_k<2>>>;
+using cosine_of_units = routed<polymoe::with_cosine<polymoe::top_k<2>, false>>;
+using standardised = routed<polymoe::top_k<2, score::standardized<>>>;
+/// The sparse gate of paper B, with its noise, dropouts and biases.
+using paper_b_gate = routed<
+    polymoe::with_bias<polymoe::top_k<
+        2, score::gate_dropout<score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>>>,
+    unlimited>;
+struct soft_slots : polymoe::spec {
+  using router = polymoe::soft_slots<>;
+  using expert = polymoe::expert::identity;
+};
 
 // ---- what has to be moved -------------------------------------------------------------------------------------------
 
 struct traffic {
   double forward = 0, backward = 0;
 };
-/// Bytes that a pass cannot do without in fp32: the router's input and weights once, the [T, E] numbers that backward
-/// needs written once and read once, the plan's `slots` with gate and unit; gradients of input and weights.
-/// Passes over numbers that a cache could hold (iterations of a plan) are not counted.
-constexpr traffic router_bytes(index units, index experts, index slots) {
-  const auto f = [](index n) { return 4.0 * static_cast<double>(n); };
-  const double input = f(units * dim), weights = f(experts * dim), rows = f(units * experts), plan = f(2 * slots);
+constexpr double bytes_of(index numbers) { return 4.0 * static_cast<double>(numbers); }
+/// Bytes that a pass cannot do without in fp32: the router's input and parameters once, the numbers per unit that backward
+/// needs ([T, E] logits, a second projection, the projection that cosines are of) written once and read once, the plan's
+/// `slots` with gate and unit; gradients of input and parameters.  Passes over numbers that a cache could hold (iterations
+/// of a plan) are not counted.
+constexpr traffic router_bytes(index units, const polymoe::cost& n, index slots) {
+  const double input = bytes_of(units * dim), weights = bytes_of(n.params), rows = bytes_of(n.activations),
+               plan = bytes_of(2 * slots);
   return {input + weights + 2 * rows + plan, 2 * input + 3 * weights + 2 * rows + plan};
 }
-static_assert(router_bytes(1, 1, 1).forward == 4 * (384 + 384 + 2 + 2), "polymoe: one unit, one expert, by hand");
+static_assert(router_bytes(1, polymoe::cost::dense(384, 384, 1), 1).forward == 4 * (384 + 384 + 2 + 2),
+              "polymoe: one unit, one expert, by hand");
+/// The same of units that are mixed into `slots` rows: input, output and what goes into and comes out of every slot, once;
+/// backward their gradients as well, and the rows of slots again.  Logits need not be kept.
+constexpr traffic mixing_bytes(index units, index params, index slots) {
+  const double rows = bytes_of(units * dim), weights = bytes_of(params), mixed = bytes_of(slots * dim);
+  return {2 * rows + weights + 2 * mixed, 3 * rows + 3 * weights + 4 * mixed};
+}
+static_assert(mixing_bytes(2, 385, 1).backward == 4 * (3 * 768 + 3 * 385 + 4 * 384), "polymoe: two units, one slot");
 
 struct shape {
   index tokens = 0, experts = 0;
@@ -85,16 +113,29 @@ struct options : settings {
 
 // ---- cases ----------------------------------------------------------------------------------------------------------
 
+/// Units of an image: `--group`, or the largest number up to 256 that divides the units.
+index image_of(const shape& s, const options& o) {
+  index n = std::min(o.group ? o.group : index{256}, s.tokens);
+  while (s.tokens % n) --n;
+  return n;
+}
+
 /// One router alone, in its own memory.
 template <class Spec>
 struct router_case {
   using module = polymoe::routing<Spec, cpu>;
   using T = float;
 
-  static typename module::config config_of(const shape& s, const options& o) {
+  typename module::config config_of(const shape& s, const options& o) {
     typename module::config c;
     c.dim = dim, c.experts = s.experts, c.group_size = o.group && o.group < s.tokens ? o.group : 0;
+    if constexpr (std::is_same_v<Spec, assignment>) c.group_size = image_of(s, o);
     if constexpr (requires { c.capacity.factor; }) c.capacity.factor = 1;
+    if constexpr (requires { c.router.floor; }) c.router.floor = 0.3f;  // paper B's
+    if constexpr (requires { c.router.ids; }) {
+      for (index t = 0; t < s.tokens; ++t) table.push_back(static_cast<int>(7 * t % s.experts));
+      c.router.ids = table.data();
+    }
     return c;
   }
   router_case(const shape& s, const options& o)
@@ -121,11 +162,36 @@ struct router_case {
     filled = true;
     tensor<T>::fill(w.saved().d_gate, "d", o);
   }
-  index slots() { return w.saved().plan.begin[w.saved().plan.all_experts]; }
+  traffic bytes(const shape& s) {
+    const auto& plan = w.saved().plan;
+    return router_bytes(s.tokens, module::count(w.module().settings(), s.tokens), plan.begin[plan.all_experts]);
+  }
   void check(const std::string& name) { require_finite(name.c_str(), dx.v), require_finite(name.c_str(), w.grads()); }
+  std::vector<int> table;  ///< experts of units, for routers that are told them
   polymoe::workspace<module> w;
   tensor<T> x, dx;
   bool filled = false;
+};
+
+/// Soft slots: a layer whose experts do nothing, as many slots an image as it has units (one an expert at least).
+struct mixing_case {
+  using module = polymoe::layer<soft_slots, cpu>;
+
+  static module::config config_of(const shape& s, const options& o) {
+    module::config c;
+    c.dim = dim, c.experts = s.experts, c.group_size = image_of(s, o);
+    c.router.slots = 0;
+    return c;
+  }
+  mixing_case(const shape& s, const options& o) : m(module(config_of(s, o)), s.tokens, o) {}
+  void run(const std::string& name, const options&, samples& out) { m.run(name, out); }
+  traffic bytes(const shape& s) {
+    const auto& c = m.w.module().settings();
+    const index slots = c.experts * c.router.slots_of_expert(c.group_size, c.experts);
+    return mixing_bytes(s.tokens, module::count(c, s.tokens).params, slots * (s.tokens / c.group_size));
+  }
+  void check(const std::string& name) { m.check(name.c_str()); }
+  bench_module<module> m;
 };
 
 struct dense_case {
@@ -190,13 +256,13 @@ class row_run {
     if (!wanted(name)) return;
     // Twenty projections of every column: minutes where both are large.
     if (slow && !o_.all && shape_.tokens * shape_.experts > 16384 * 32) return;
-    router_case<Spec> c(shape_, o_);
+    std::conditional_t<std::is_same_v<Spec, soft_slots>, mixing_case, router_case<Spec>> c(shape_, o_);
     samples ms;
     take_turns({[&](samples& x) { c.run(name, o_, x); }, [&](samples&) { dense_.run(all_); }}, o_, ms);
     c.check(name);
     const std::string n = name;
     out_.lines.push_back({n, ms.of(n + ".forward"), ms.of(n + ".backward"), ms.of(n + ".both"),
-                          router_bytes(shape_.tokens, shape_.experts, c.slots())});
+                          c.bytes(shape_)});
   }
   result done() {
     if (!all_.has("layer.both"))
@@ -228,7 +294,12 @@ result run_row(const shape& s, const options& o, const std::vector<std::string>&
   r.add<transport_adam>("transport_adam", true), r.add<transport_lbfgs>("transport_lbfgs", true);
   r.add<transport_newton>("transport_newton", true), r.add<transport_warm>("transport_newton_last_step", true);
   r.add<transport_plan>("transport_newton_by_plan", true);
-  r.add<positive>("relu_positive"), r.add<hashed>("hashed"), r.add<mixture>("mixture");
+  r.add<positive>("relu_positive"), r.add<hashed>("hashed"), r.add<fixed>("fixed"), r.add<mixture>("mixture");
+  if (s.experts % 4 == 0) r.add<group_limited>("group_limited_2");  // four groups of experts
+  r.add<strictly_balanced>("strictly_balanced"), r.add<assignment>("balanced_assignment_of_images");
+  r.add<cosine>("cosine_2"), r.add<cosine_of_units>("cosine_2_without_projection");
+  r.add<standardised>("standardised_2"), r.add<paper_b_gate>("paper_b_gate_2");
+  r.add<soft_slots>("soft_slots_with_mixing");
   return r.done();
 }
 
