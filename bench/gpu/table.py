@@ -7,6 +7,7 @@ import json
 import sys
 
 PEERS = ["loop", "loop_compiled", "grouped", "grouped_compiled", "scattermoe", "megablocks", "sonicmoe"]
+OTHERS = ["liger"]  # another layer of the same FLOP: shown, and in no ratio
 # Microseconds on an H200 with capacity 1.0, forward and backward: the first stage of the design's plan.
 TARGETS = {"R1": (2150, 4350), "R2": (620, 1230), "R3": (45, 85), "R4": (850, 1600)}
 # Forward and backward together of the vision rows: TFLOP/s of the experts' products, or microseconds.
@@ -60,7 +61,7 @@ def verdict(us, wanted):
 
 def layers(blocks, peers):
     """A padded layer computes what a layer with capacity 1.0 does: its peers are those of that capacity."""
-    used = [p for p in PEERS if any(p in b["figures"] for b in peers.values())]
+    used, others = ([p for p in some if any(p in b["figures"] for b in peers.values())] for some in (PEERS, OTHERS))
     lines = []
     for k in dict.fromkeys([*blocks, *peers]):
         b = blocks.get(k)
@@ -80,9 +81,11 @@ def layers(blocks, peers):
             line += [number(t) for t in times]
             known = [t for t in times if t is not None]
             line.append("%.2f" % (min(known) / graph["us"]) if known and graph else "-")
+            line += [number(them.get(p, {}).get(theirs)) for p in others]
             lines.append(line)
     table(["row", "capacity, routing", "pass", "fullest/mean", "floor us", "ours us (graph)", "ours/floor", "target us",
-           "met", "ours us (eager)", *("%s us" % p for p in used), "best peer/ours"], lines)
+           "met", "ours us (eager)", *("%s us" % p for p in used), "best peer/ours",
+           *("%s us (another layer)" % p for p in others)], lines)
 
 
 def stages(blocks, names, title):

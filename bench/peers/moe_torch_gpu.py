@@ -11,7 +11,8 @@ column 0 of x is 1 and the router's column 0 is log(1 / rank) for "zipf".
                    rows, which its weight gradient asks for; dropless it reads no counts on the host
   grouped_compiled the same through torch.compile
   scattermoe, megablocks, sonicmoe   those libraries, dropless, where they can be imported; what differs is noted
-  liger            asked for and left out: its experts are gated, which is another layer
+  liger            Liger-Kernel's fused MoE (Triton), dropless.  Another layer: its experts are gated by SiLU, three
+                   products; with 2/3 of the hidden width, so that they have the same FLOP, and no biases
 
 Each variant has a process of its own (what one allocates, compiles or breaks, no other meets), the compiled ones last.  Timed
 with CUDA events around batches of calls, medians.  "forward" is a training forward: what backward needs is kept.  Gradients are None before every backward, which
@@ -257,8 +258,23 @@ def library(name, moe):
             return layer(moe.x, kernel_backend_moe=KernelBackendMoE.sonicmoe)[0]
         return call, list(layer.parameters()), note
     if name == "liger":
-        import liger_kernel  # noqa: F401  (says whether it is there)
-        raise LeftOut("its experts are gated (three products): not the layer that is timed here")
+        from liger_kernel.ops.fused_moe import LigerFusedMoEFunction
+        if 2 * moe.hidden % 3:
+            raise LeftOut("no gated experts have the FLOP of a hidden width of %d" % moe.hidden)
+        inner = 2 * moe.hidden // 3
+
+        def weight(*shape):
+            bound = (6.0 / (moe.dim + inner)) ** 0.5
+            return ((torch.rand(*shape, device="cuda") * 2 - 1) * bound).to(torch.bfloat16).requires_grad_()
+
+        gate_up, down = weight(moe.experts, 2 * inner, moe.dim), weight(moe.experts, moe.dim, inner)
+        note.append("another layer of the same FLOP: experts gated by SiLU, hidden width %d, without biases; "
+                    "gradients of gates by atomic additions" % inner)
+
+        def call():
+            gates, chosen = moe.scores().topk(moe.k, dim=1)
+            return LigerFusedMoEFunction.apply(moe.x, gate_up, down, chosen.int(), gates.to(moe.x.dtype))
+        return call, [moe.router, gate_up, down], note
     raise LeftOut("unknown variant")
 
 

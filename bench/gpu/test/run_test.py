@@ -25,7 +25,7 @@ def block(row, capacity, forward, backward, recipe="layer: a", **more):
 
 
 def peer(row, capacity, both):
-    return {"row": row, "capacity": capacity, "routing": "uniform", "left_out": {"liger": "gated"}, "failed": {},
+    return {"row": row, "capacity": capacity, "routing": "uniform", "left_out": {"sonicmoe": "none"}, "failed": {},
             "figures": {v: {"forward_us": us / 3, "both_us": us, "batches": 5, "note": ""} for v, us in both.items()}}
 
 
@@ -35,7 +35,8 @@ BENCH = {"ceilings": CEILINGS, "failures": [], "libraries": [],
          "blocks": [block("R1", "1.0", 2000.0, 4400.0), block("R1", "padded", 2200.0, 4000.0, "layer: b; dgelu NOT fused"),
                     block("V6", "unlimited", 800.0, 1500.0)]}
 PEERS = {"torch": "2.0", "cuda": "13.0",
-         "blocks": [peer("R1", "1.0", {"loop": 12800.0, "grouped": 9300.0}), peer("V6", "unlimited", {"loop": 4600.0})]}
+         "blocks": [peer("R1", "1.0", {"loop": 12800.0, "grouped": 9300.0}),
+                    peer("V6", "unlimited", {"loop": 4600.0, "liger": 1200.0})]}
 TRAIN = {"dim": 192, "depth": 12, "batch": 256, "results": [
     {"arm": "moe", "how": "graph", "ms": 10.0, "images_per_second": 25600.0, "fused": False, "recipe": "fc1 NOT fused\nfc2"}]}
 TRAIN_PEERS = {"results": [{"arm": "moe", "how": "compiled", "ms": 25.0}], "failed": []}
@@ -109,12 +110,13 @@ def main():
         line = cells(table, "R1", "1.0, uniform", "backward")
         expect(line[5:9] == ["4400.0", "44.00", "4350.0", "NO"], "backward of R1: %s" % line)
         line = cells(table, "R1", "1.0, uniform", "forward + backward")
-        expect(line[5:9] == ["6400.0", "64.00", "6500.0", "yes"] and line[10:] == ["12800.0", "9300.0", "1.45"],
+        expect(line[5:9] == ["6400.0", "64.00", "6500.0", "yes"] and line[10:] == ["12800.0", "9300.0", "1.45", "-"],
                "R1: %s" % line)
         line = cells(table, "R1", "padded, uniform", "forward + backward")
-        expect(line[10:] == ["12800.0", "9300.0", "1.50"], "a padded row has the peers of capacity 1.0: %s" % line)
+        expect(line[10:] == ["12800.0", "9300.0", "1.50", "-"], "a padded row has the peers of capacity 1.0: %s" % line)
         line = cells(table, "V6", "unlimited, uniform", "forward + backward")
-        expect(line[7:9] == ["2319.3", "yes"] and line[10:] == ["4600.0", "-", "2.00"], "V6: %s" % line)
+        expect(line[7:9] == ["2319.3", "yes"] and line[10:] == ["4600.0", "-", "2.00", "1200.0"],
+               "V6, where another layer is in no ratio: %s" % line)
         line = cells(table, "V6", "unlimited, uniform", "forward")
         expect(line[7:9] == ["-", "-"], "V6 has no target for a forward alone: %s" % line)
         expect(cells(table, "R1", "expert choice, forward")[-2:] == ["12.0", "NO"], "a router's target", table)
