@@ -101,8 +101,6 @@ int main_of(int argc, char** argv, settings s, const char* about, const std::fun
     s.device = program::chosen_device(device, gpu + ", " + numbers_on_gpu, missing);
     if (s.out.empty()) s.out = s.program + "-out";
     require(!s.seeds.empty(), "--seeds: at least one is needed");
-    require(!s.on_gpu() || (s.mixup == 0 && s.cutmix == 0 && s.rand_augment.empty()), "--mixup ", s.mixup,
-            ", --cutmix ", s.cutmix, " and --rand-augment are for --device cpu, the device is ", s.device);
     s.config = readable(app.config_to_str(true, true)), s.commit = built_from_commit;
     if (!s.plan) {
       program::make_folder(s.out);

@@ -1,11 +1,14 @@
-// What the tests of the executor share.
+// What the tests of kernels share, under the host executor and on a GPU.
 #pragma once
 
+#if !defined(__CUDACC__)
 #include "host_executor.hpp"
+#endif
 
 #include <string>
 
 #include <doctest/doctest.h>
+#include <polymoe/core/error.hpp>
 
 namespace polymoe::executor_test {
 
@@ -25,6 +28,9 @@ inline bool holds(const std::string& text, const std::string& part) {
   return false;
 }
 
+#if defined(__CUDACC__)
+inline bool no_fibers() { return false; }
+#else
 // Skips a check, aloud, where AddressSanitizer would end the program at the access itself.
 inline bool guards_throw() {
   if constexpr (executor::guards_stop_program) MESSAGE("AddressSanitizer watches the guards and would end the program");
@@ -36,5 +42,6 @@ inline bool no_fibers() {
   if constexpr (!executor::available) MESSAGE(std::string(executor::unavailable_reason));
   return !executor::available;
 }
+#endif
 
 }  // namespace polymoe::executor_test

@@ -1,4 +1,4 @@
-// Softmax cross-entropy on CUDA, run on the CPU by the host executor, against the CPU backend.
+// Softmax cross-entropy on CUDA, run by the host executor and in tests/gpu on a GPU, against the CPU backend.
 // sanitize: yes
 // with: nn
 #include "helpers.hpp"
@@ -18,33 +18,67 @@ std::vector<std::int32_t> draw_labels(index rows, index classes) {
   return labels;
 }
 
+/// own: share of the label where every row has a second one, which for every third row is the same; 1: none has.
 template <class T>
-void compare_loss(index rows, index classes, double smoothing, double weight) {
+void compare_loss(index rows, index classes, double smoothing, double weight, double own = 1) {
   CAPTURE(rows);
   CAPTURE(classes);
-  tensor<T> x(rows, classes, 1), x0(rows, classes, 1), dx(rows, classes, 0), dx2(rows, classes, 0);
-  if (rows > 2 && classes > 3) {  // equal largest logits: the first one counts
-    for (tensor<T>* t : {&x, &x0}) store(t->v.row(1)[1], 9.0f), store(t->v.row(1)[3], 9.0f);
-  }
+  CAPTURE(own);
+  tensor<T> x(rows, classes, 1), dx(rows, classes, 0);
   auto labels = draw_labels(rows, classes);
-  if (rows > 2 && classes > 3) labels[1] = 3;
+  if (rows > 2 && classes > 3) {  // equal largest logits: the first one counts
+    std::vector<T> logits = x.host();
+    for (const index k : {1, 3}) store(logits[static_cast<std::size_t>(classes + k)], compute_t<T>(9));
+    x.put(logits);
+    labels[1] = 3;
+  }
+  std::vector<std::int32_t> second(labels);
+  for (std::size_t r = 0; r < second.size(); ++r)
+    if (r % 3 != 0) second[r] = static_cast<std::int32_t>((labels[r] + 1 + static_cast<index>(r)) % classes);
+  const auto before = x.memory();
+  const host_tensor<T> host_x(x), want(rows, classes);
+  const on_device<std::int32_t> there(labels), second_there(second);
+  const on_device<double> own_there(own);
+  label_mix mix, mix_there;
+  if (own < 1) mix.second = second, mix.own = &own, mix_there.second = second_there.all(), mix_there.own = own_there.data();
   const auto bind = [&](auto& b) { backend::cross_entropy_bind<T>(b, rows); };
   runner<cpu> one(bind);
   runner<cuda> two(bind), other(bind);
-  executor::scope with{{.seed = 9}};
-  loss_report a, b, again;
-  std::memset(static_cast<void*>(&b), 0xFF, sizeof b);
-  backend::softmax_cross_entropy<T>(one.c, x, labels, smoothing, weight, dx, &a);
-  backend::softmax_cross_entropy<T>(two.c, x, labels, smoothing, weight, dx2, &b);
+  const grid_order with(9);
+  loss_report a, b;
+  on_device<loss_report> report(b), again(b);
+  backend::softmax_cross_entropy<T>(one.c, host_x, labels, smoothing, weight, want, &a, mix);
+  backend::softmax_cross_entropy<T>(two.c, x, there.all(), smoothing, weight, dx, report.data(), mix_there);
+  b = report.get();
   CHECK(b.loss == doctest::Approx(a.loss).epsilon(sizeof(T) == 8 ? 1e-12 : 1e-5));
   CHECK(b.loss_tangent == 0);
-  CHECK(b.rows == a.rows);
+  CHECK(b.rows == rows);
   CHECK(b.correct == a.correct);
-  CHECK(distance(dx2.v, dx.v) <= bound<T>(1e-3));
-  CHECK(same(x, x0));
+  CHECK(distance(dx.host(), want.host()) <= bound<T>(1e-3));
+  CHECK(same_bits(x.memory(), before));
   other.c.stream.blocks = 1;
-  backend::softmax_cross_entropy<T>(other.c, x, labels, smoothing, weight, view<T>{}, &again);
-  CHECK(std::memcmp(&again, &b, sizeof b) == 0);
+  backend::softmax_cross_entropy<T>(other.c, x, there.all(), smoothing, weight, view<T>{}, again.data(), mix_there);
+  const loss_report c = again.get();
+  CHECK((c.loss == b.loss && c.rows == b.rows && c.correct == b.correct));
+}
+/// The report of one call on logits and labels of the host, and the gradient; `own` as above.
+struct loss_outcome {
+  loss_report report;
+  std::vector<float> dx;
+};
+loss_outcome loss_of(const std::vector<float>& logits, const std::vector<std::int32_t>& labels, double smoothing,
+                     const std::vector<std::int32_t>& second = {}, double own = 1) {
+  const auto rows = static_cast<index>(labels.size()), classes = static_cast<index>(logits.size()) / rows;
+  runner<cuda> two([&](auto& b) { backend::cross_entropy_bind<float>(b, rows); });
+  tensor<float> x(rows, classes), dx(rows, classes);
+  x.put(logits);
+  const on_device<std::int32_t> there(labels), second_there(second);
+  const on_device<double> own_there(own);
+  on_device<loss_report> report{loss_report{}};
+  label_mix mix;
+  if (!second.empty()) mix.second = second_there.all(), mix.own = own_there.data();
+  backend::softmax_cross_entropy<float>(two.c, x, there.all(), smoothing, 1, dx, report.data(), mix);
+  return {report.get(), dx.host()};
 }
 }  // namespace
 
@@ -60,36 +94,58 @@ TEST_CASE("cross_entropy on CUDA equals the CPU's") {
   compare_loss<double>(65, 12, 0.1, 2);
   compare_loss<double>(3, 1, 0, 1);
 }
-TEST_CASE("cross_entropy on CUDA: bad labels and NaN logits make their row NaN and not correct") {
+TEST_CASE("cross_entropy on CUDA equals the CPU's: second labels with shares, equal ones too") {
   if (no_fibers()) return;
-  const auto bind = [&](auto& b) { backend::cross_entropy_bind<float>(b, 4); };
-  for (const std::int32_t wrong : {-1, 7}) {
-    runner<cuda> two(bind);
-    tensor<float> x(4, 7, 1), dx(4, 7, 0);
-    std::vector<std::int32_t> labels(4);
-    for (std::size_t r = 0; r < 4; ++r)
-      for (int k = 0; k < 7; ++k)
-        if (x.v.get(static_cast<index>(r), k) > x.v.get(static_cast<index>(r), labels[r])) labels[r] = k;
-    labels[2] = wrong;
-    loss_report report;
-    backend::softmax_cross_entropy<float>(two.c, x, labels, 0.1, 1, dx, &report);
-    CHECK(std::isnan(report.loss));
-    CHECK(report.rows == 4);
-    CHECK(report.correct == 3);
-    for (index r = 0; r < 4; ++r)
-      for (index k = 0; k < 7; ++k) CHECK(std::isnan(dx.v.get(r, k)) == (r == 2));
+  for (const double own : {0.7, 0.0}) {
+    compare_loss<double>(65, 12, 0.1, 2, own);
+    compare_loss<float>(63, 10, 0, 1, own);
+    compare_loss<bf16>(7, 1003, 0.2, 0.5, own);
   }
-  runner<cuda> two(bind);
-  tensor<float> x(4, 7, 1), dx(4, 7, 0);
-  x.v.set(1, 4, std::nanf(""));
-  const std::vector<std::int32_t> labels(4, 0);
-  loss_report report;
-  backend::softmax_cross_entropy<float>(two.c, x, labels, 0, 1, dx, &report);
-  CHECK(std::isnan(report.loss));
-  CHECK(std::isnan(dx.v.get(1, 0)));
-  CHECK_FALSE(std::isnan(dx.v.get(0, 0)));
-  const auto few = message_of(
-      [&] { backend::softmax_cross_entropy<float>(two.c, x, std::span(labels).first(3), 0, 1, dx, &report); });
-  CHECK(holds(few, "3 labels for 4 rows"));
+  compare_loss<float>(0, 10, 0, 1, 0.5);
+}
+TEST_CASE("cross_entropy on CUDA: bad labels, shares and NaN logits make their row NaN and not correct") {
+  if (no_fibers()) return;
+  const std::vector<float> x = drawn<float>(4 * 7, 1);
+  std::vector<std::int32_t> best(4);
+  for (std::size_t r = 0; r < 4; ++r)
+    for (std::size_t k = 0; k < 7; ++k)
+      if (x[7 * r + k] > x[7 * r + static_cast<std::size_t>(best[r])]) best[r] = static_cast<std::int32_t>(k);
+  const auto only_row_2 = [](const loss_outcome& o) {
+    CHECK(std::isnan(o.report.loss));
+    CHECK(o.report.rows == 4);
+    CHECK(o.report.correct == 3);
+    for (std::size_t i = 0; i < 28; ++i) CHECK(std::isnan(o.dx[i]) == (i / 7 == 2));
+  };
+  for (const std::int32_t wrong : {-1, 7}) {
+    std::vector<std::int32_t> labels = best;
+    labels[2] = wrong;
+    only_row_2(loss_of(x, labels, 0.1));
+    only_row_2(loss_of(x, best, 0.1, labels, 0.5));
+  }
+  for (const double share : {-0.25, 1.5, std::nan("")}) {
+    const loss_outcome o = loss_of(x, best, 0, best, share);
+    CHECK(o.report.correct == 0);
+    for (const float g : o.dx) CHECK(std::isnan(g));
+  }
+  std::vector<float> with_nan = x;
+  with_nan[7 + 4] = std::nanf("");
+  const loss_outcome o = loss_of(with_nan, std::vector<std::int32_t>(4, 0), 0);
+  CHECK(std::isnan(o.report.loss));
+  CHECK(std::isnan(o.dx[7]));
+  CHECK_FALSE(std::isnan(o.dx[0]));
+
+  runner<cuda> two([](auto& b) { backend::cross_entropy_bind<float>(b, 4); });
+  tensor<float> logits(4, 7, 1), dx(4, 7, 0);
+  const on_device<std::int32_t> labels(best);
+  const on_device<double> half(0.5);
+  const auto refused = [&](std::span<const std::int32_t> first, const label_mix& mix) {
+    return message_of([&] { backend::softmax_cross_entropy<float>(two.c, logits, first, 0, 1, dx, nullptr, mix); });
+  };
+  CHECK(holds(refused(labels.all().first(3), {}), "3 labels for 4 rows"));
+  label_mix mix;
+  mix.second = labels.all().first(2), mix.own = half.data();
+  CHECK(holds(refused(labels.all(), mix), "2 second labels for 4 rows"));
+  mix.second = labels.all(), mix.own = nullptr;
+  CHECK(holds(refused(labels.all(), mix), "4 second labels without the share of the first ones"));
 }
 }  // namespace polymoe::executor_test

@@ -140,7 +140,7 @@ TEST_CASE("batches: steps that run ahead get the CPU's images and labels, whole 
       const executor::scope with = late(side_first);
       loader_options o;
       o.batch = batch, o.shuffle = true, o.drop_last = true, o.seed = 9, o.resident_bytes = resident;
-      o.augment.mirror = flip::random, o.augment.pad = 1;
+      o.augment.mirror = flip::random, o.augment.pad = 1, o.augment.cutmix = 1, o.augment.rand_operations = 1;
       backend::batch_source<float, cpu> from(host, data.train, o, accumulate);
       context<cuda> c;
       backend::device_block at(sizeof(step_state));

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -31,6 +32,18 @@ struct draws {
   draws(I s, double factor = 1) : salt(static_cast<std::uint64_t>(s)), scale(factor) {}
 };
 
+/// n of them, 0xFF bytes for salt 0.
+template <class T>
+std::vector<T> drawn(index n, const draws& from) {
+  std::vector<T> to(static_cast<std::size_t>(n));
+  if (from.salt == 0 && n > 0) std::memset(static_cast<void*>(to.data()), 0xFF, to.size() * sizeof(T));
+  if (from.salt == 0) return to;
+  const auto draw = random_root{77}.stream(from.salt, 0);
+  for (std::size_t i = 0; i < to.size(); ++i)
+    store(to[i], static_cast<compute_t<T>>(from.scale * static_cast<double>(draw.normal(i))));
+  return to;
+}
+
 /// [rows, cols] of device memory, rows `cols + gap` elements apart, from a border of 256 bytes plus `shift` elements.
 /// Under the executor the host may use `v` as well; on a GPU it goes through host() and put().
 template <class T>
@@ -38,12 +51,7 @@ struct tensor {
   tensor(index rows, index cols, draws first = 0, index gap = 0, index shift = 0)
       : block(static_cast<std::size_t>(rows * (cols + gap) + shift + 1) * sizeof(T)),
         v(static_cast<T*>(block.data()) + shift, rows, cols, cols + gap) {
-    if (first.salt == 0) return;
-    const auto draw = random_root{77}.stream(first.salt, 0);
-    std::vector<T> host(static_cast<std::size_t>(rows * cols));
-    for (std::size_t i = 0; i < host.size(); ++i)
-      store(host[i], static_cast<compute_t<T>>(first.scale * static_cast<double>(draw.normal(i))));
-    put(host);
+    if (first.salt != 0) put(drawn<T>(rows * cols, first));
   }
   tensor(tensor&&) = default;
   tensor& operator=(tensor&&) = default;
@@ -82,6 +90,62 @@ template <class T>
 view<const T> fixed(const tensor<T>& t) {
   return t.v;
 }
+
+/// The numbers of a tensor in host memory, for the CPU backend and for what a test computes itself.
+template <class T>
+struct host_tensor {
+  host_tensor(index rows, index cols, draws first = 0) : host_tensor(rows, cols, drawn<T>(rows * cols, first)) {}
+  explicit host_tensor(const tensor<T>& t) : host_tensor(t.v.rows, t.v.cols, t.host()) {}
+  host_tensor(index rows, index cols, std::vector<T> numbers) : all(std::move(numbers)) {
+    all.resize(all.size() + 1);  // so that a tensor without rows is not taken for one that is not there
+    v = view<T>(all.data(), rows, cols);
+  }
+  host_tensor(host_tensor&&) = default;
+  host_tensor& operator=(host_tensor&&) = default;
+  operator view<T>() const { return v; }
+  operator view<const T>() const { return v; }
+  std::vector<T> host() const { return {all.begin(), all.end() - 1}; }
+
+  std::vector<T> all;
+  view<T> v;
+};
+
+/// Values that kernels read or write: labels, a step's state, a report.
+template <class X>
+struct on_device {
+  explicit on_device(const std::vector<X>& x) : count(x.size()), block((x.size() + 1) * sizeof(X)) {
+    device::upload(block.data(), x.data(), x.size() * sizeof(X), nullptr);
+  }
+  explicit on_device(const X& x) : on_device(std::vector<X>{x}) {}
+  X* data() const { return static_cast<X*>(block.data()); }
+  std::span<const X> all() const { return {data(), count}; }
+  void put(const X& x) { device::upload(block.data(), &x, sizeof x, nullptr); }
+  X get() const { return get_from(data()); }
+  static X get_from(const X* at) {
+    X x;
+    device::download(&x, at, sizeof x, nullptr);
+    return x;
+  }
+
+  std::size_t count;
+  backend::device_block block;
+};
+
+/// Until the end of the block the executor takes blocks and threads in the order of this seed; a GPU in its own.
+struct grid_order {
+#if defined(__CUDACC__)
+  explicit grid_order(std::uint64_t) {}
+  ~grid_order() {}  // so that an object which only lives is no unused variable
+#else
+  explicit grid_order(std::uint64_t seed) : with(settings(seed)) {}
+  static executor::settings settings(std::uint64_t seed) {
+    executor::settings s;
+    s.seed = seed;
+    return s;
+  }
+  executor::scope with;
+#endif
+};
 
 template <class T>
 double number(const T& x) {
@@ -134,16 +198,18 @@ bool same(const tensor<T>& a, const tensor<T>& b) {
 /// binder of the second pass.
 template <class B>
 struct runner {
+  using block = owned_block<typename B::memory>;
   context<B> c;
   binder<B> real;
-  aligned_block scratch, saved, worker;
+  block scratch, saved;
+  aligned_block worker;
 
   runner() = default;
   template <class Bind>
   explicit runner(Bind bind) {
     binder<B> dry;
     bind(dry);
-    scratch = aligned_block(dry.scratch.peak()), saved = aligned_block(dry.saved.peak() + arena::alignment);
+    scratch = block(dry.scratch.peak()), saved = block(dry.saved.peak() + arena::alignment);
     c.scratch = scratch.as_arena(), real.saved = saved.as_arena();
     if constexpr (requires { c.stream.worker_bytes; }) {
       worker = aligned_block(dry.worker_bytes + arena::alignment);

@@ -66,12 +66,12 @@ TEST_CASE("label smoothing follows its definition") {
 }
 
 TEST_CASE("mixed labels: the loss is the labels' losses by their shares, its gradient that of differences") {
-  const double own = 0.7, h = 1e-6;
+  const double own = 0.7, beyond = 1.5, h = 1e-6;
   for (const double eps : {0.0, 0.1}) {
     bench<double> b(3, eps, 2);
     double x[6] = {1, 2, -1, 0.5, 0, 3}, d[6], unused[6];
     const std::int32_t first[2] = {1, 0}, second[2] = {2, 0};  // the second row's partner has its class
-    const label_mix mix{second, own};
+    const label_mix mix{second, &own};
     const loss_report r = b.run({x, 2, 3}, first, {d, 2, 3}, 1, mix);
     CHECK(r.correct == 1);  // of the first labels
     const double apart = own * b.run({x, 2, 3}, first, {unused, 2, 3}).loss + (1 - own) * b.run({x, 2, 3}, second, {unused, 2, 3}).loss;
@@ -86,8 +86,10 @@ TEST_CASE("mixed labels: the loss is the labels' losses by their shares, its gra
       CHECK(d[k] == doctest::Approx((up - down) / (2 * h)).epsilon(1e-7));
     }
     const std::int32_t bad[2] = {0, 3};
-    CHECK_THROWS_WITH_AS(b.run({x, 2, 3}, first, {d, 2, 3}, 1, {bad, own}), "cross_entropy: label 3 of row 1 is not in [0, 3)", error);
-    CHECK_THROWS_WITH_AS(b.run({x, 2, 3}, first, {d, 2, 3}, 1, {second, 1.5}), doctest::Contains("share 1.5"), error);
+    CHECK_THROWS_WITH_AS(b.run({x, 2, 3}, first, {d, 2, 3}, 1, {bad, &own}), "cross_entropy: label 3 of row 1 is not in [0, 3)", error);
+    CHECK_THROWS_WITH_AS(b.run({x, 2, 3}, first, {d, 2, 3}, 1, {second, &beyond}), doctest::Contains("share 1.5"), error);
+    CHECK_THROWS_WITH_AS(b.run({x, 2, 3}, first, {d, 2, 3}, 1, {second, nullptr}),
+                         "cross_entropy: 2 second labels without the share of the first ones", error);
   }
 }
 

@@ -22,8 +22,8 @@ using picture_bytes = std::vector<std::uint8_t>;
 /// One operation on an image of one channel, or of three with `plane` bytes each.
 picture_bytes after(operation op, double m, bool negative, const picture_bytes& in, index height, index width) {
   picture_bytes out(in.size(), 99);
-  rand_augment::apply(op, m, negative, in.data(), out.data(),
-                      {static_cast<index>(in.size()) / (height * width), height, width});
+  const rand_augment::image_size size{static_cast<index>(in.size()) / (height * width), height, width};
+  rand_augment::apply(rand_augment::amounts::of(op, m, negative, size), in.data(), out.data(), size);
   return out;
 }
 
@@ -143,7 +143,8 @@ TEST_CASE("loader: RandAugment comes after shift and mirror, before cut-out and 
     const picture_bytes before = image;
     for (int j = 0; j < 2; ++j) {
       const auto c = rand_augment::choice::draw({5}, 3, i, j);
-      rand_augment::apply(c.op, 14, c.negative, image.data(), other.data(), {3, 8, 7});
+      const rand_augment::image_size size{3, 8, 7};
+      rand_augment::apply(rand_augment::amounts::of(c.op, 14, c.negative, size), image.data(), other.data(), size);
       std::swap(image, other);
     }
     changed += image != before;

@@ -36,19 +36,13 @@ class cross_entropy {
     return s;
   }
   /// logits [rows, classes] and labels [rows] to *s.report; dlogits, unless empty, = weight * gradient of the mean loss
-  /// (weight 1 / micro-batches when gradients are accumulated).  Throws for labels outside [0, classes).  `mix` gives
-  /// every row a second label, on the CPU.
+  /// (weight 1 / micro-batches when gradients are accumulated).  Throws for labels outside [0, classes), on CUDA
+  /// makes their rows NaN.  `mix` gives every row a second label.
   void run(context<B>& c, view<const T> logits, std::span<const std::int32_t> labels, view<T> dlogits, saved& s,
            double weight = 1, const label_mix& mix = {}) const {
     require(logits.cols == config_.classes, "cross_entropy: logits are ", shape_text(logits),
             ", the loss was built for ", config_.classes, " classes");
-    if constexpr (B::memory::on_host) {
-      softmax_cross_entropy<T>(c, logits, labels, config_.smoothing, weight, dlogits, s.report, mix);
-    } else {
-      require(mix.second.empty(),
-              "cross_entropy: second labels (mixup, CutMix) are for the CPU, these logits are on CUDA");
-      softmax_cross_entropy<T>(c, logits, labels, config_.smoothing, weight, dlogits, s.report);
-    }
+    softmax_cross_entropy<T>(c, logits, labels, config_.smoothing, weight, dlogits, s.report, mix);
   }
 
  private:

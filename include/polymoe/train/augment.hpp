@@ -26,10 +26,10 @@ struct augment_options {
   border outside = border::zero;
   flip mirror = flip::none;
   index cutout = 0;  ///< side of a square set to the mean, its centre anywhere in the image (arXiv 1708.04552)
-  int rand_operations = 0;    ///< RandAugment's N: operations on an image after shift and mirror (rand_augment.hpp); CPU
+  int rand_operations = 0;    ///< RandAugment's N: operations on an image after shift and mirror (rand_augment.hpp)
   double rand_strength = 9;   ///< RandAugment's M, 0..30
-  double mixup = 0;   ///< alpha of mixup's Beta(alpha, alpha), 0: off (mix.hpp); CPU
-  double cutmix = 0;  ///< alpha of CutMix's, 0: off; with both, a coin per batch decides; CPU
+  double mixup = 0;   ///< alpha of mixup's Beta(alpha, alpha), 0: off (mix.hpp)
+  double cutmix = 0;  ///< alpha of CutMix's, 0: off; with both, a coin per batch decides
 
   constexpr bool mixes() const { return mixup > 0 || cutmix > 0; }
 };

@@ -116,7 +116,11 @@ class loader {
     return std::span<const index>(order_).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n));
   }
 
-  /// How batch b of the epoch is mixed, and the labels of its images' partners into the first n of `second`.
+  /// How batch b of the epoch is mixed.
+  batch_mix mix(index b) const {
+    return batch_mix::draw(options_.augment, {options_.seed}, epoch_, b, data_->height, data_->width);
+  }
+  /// The same, and the labels of its images' partners into the first n of `second`.
   batch_mix mix(index b, std::span<std::int32_t> second) const {
     const auto which = images(b);
     require(second.size() >= which.size(), "loader: room for ", second.size(), " second labels, the batch has ",
@@ -124,7 +128,7 @@ class loader {
     const auto n = static_cast<index>(which.size());
     for (index r = 0; r < n; ++r)
       second[static_cast<std::size_t>(r)] = label_of(which[static_cast<std::size_t>(batch_mix::partner(r, n))]);
-    return batch_mix::draw(options_.augment, {options_.seed}, epoch_, b, data_->height, data_->width);
+    return mix(b);
   }
   /// Writes batch b to the first n rows of `x` `[>= n, C*H*W]` and of `labels`; returns n.  Every pixel is
   /// (p/255 - mean)/stddev of its channel, images are augmented each by itself, then mixed.  The same bits for any
@@ -136,7 +140,7 @@ class loader {
     require(x.rows >= n && x.cols == data_->features(), "loader: the view is ", shape_text(x), ", the batch is [", n,
             ", ", data_->features(), "]");
     require(labels.size() >= which.size(), "loader: room for ", labels.size(), " labels, the batch has ", n);
-    const batch_mix mixed = batch_mix::draw(options_.augment, {options_.seed}, epoch_, b, data_->height, data_->width);
+    const batch_mix mixed = mix(b);
     open(b);
     parallel_rows(s, n, 8, [&](index first, index count, worker&) {
       for (index r = first; r < first + count; ++r) {

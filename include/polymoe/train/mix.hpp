@@ -1,7 +1,7 @@
 // Batches whose images are mixed in pairs: mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019).
 //
-// What is mixed is a pure function of (seed, epoch, batch of the epoch).  Image r of a batch gets a part of
-// image r + 1, the last one of the first: batches are in random order, so partners are random too.
+// What is mixed is a pure function of (seed, epoch, batch of the epoch), drawn on the host for every backend.  Image r of a
+// batch gets a part of image r + 1, the last one of the first: batches are in random order, so partners are random too.
 #pragma once
 
 #include <cmath>
@@ -58,7 +58,7 @@ struct batch_mix {
   index top = 0, left = 0, bottom = 0, right = 0;  ///< CutMix: pixels that come from the partner
 
   /// Row of the partner of row r in a batch of n.
-  static constexpr index partner(index r, index n) { return r + 1 < n ? r + 1 : 0; }
+  POLYMOE_HD static constexpr index partner(index r, index n) { return r + 1 < n ? r + 1 : 0; }
 
   /// The mix of a batch.  With both kinds in the options a coin per batch decides.  CutMix: lambda of Beta(alpha,
   /// alpha), a box of sides sqrt(1 - lambda) times those of the image, its centre anywhere, cut at the border (Yun et
@@ -86,7 +86,7 @@ struct batch_mix {
     m.own = 1 - static_cast<double>(area) / static_cast<double>(height * width);
     return m;
   }
-  bool pasted(index y, index x) const { return y >= top && y < bottom && x >= left && x < right; }
+  POLYMOE_HD bool pasted(index y, index x) const { return y >= top && y < bottom && x >= left && x < right; }
 };
 
 }  // namespace polymoe

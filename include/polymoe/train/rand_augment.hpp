@@ -3,12 +3,13 @@
 //
 // Strength M runs from 0 to 30; the ranges are those of the paper's table in torchvision's numbers, operations with a
 // direction get a random sign.  At M = 0 all but autocontrast and equalize leave the image as it is.  All pixels are
-// worked out in integers: bits do not depend on the processor.
+// worked out in integers: bits do not depend on the processor, and a GPU makes the same ones.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "augment.hpp"
 
@@ -36,38 +37,126 @@ inline constexpr double most_strength = 30;
 /// Sizes of an image of bytes, [channels, height, width].
 struct image_size {
   index channels = 0, height = 0, width = 0;
-  constexpr index plane() const { return height * width; }
-  constexpr index bytes() const { return channels * plane(); }
+  POLYMOE_HD constexpr index plane() const { return height * width; }
+  POLYMOE_HD constexpr index bytes() const { return channels * plane(); }
 };
 
 namespace detail {
 using byte = std::uint8_t;
 inline constexpr index one = 1 << 16;  ///< 1 in the fixed point numbers of this file
 inline index fixed(double x) { return static_cast<index>(std::llround(x * static_cast<double>(one))); }
-inline byte clamped(index x) { return static_cast<byte>(x < 0 ? 0 : x > 255 ? 255 : x); }
+}  // namespace detail
+
+/// An operation of some strength and sign in numbers, those it does not use at their neutral values.
+struct amounts {
+  operation op = operation::identity;
+  /// A pixel comes from the nearest place of A (x, y) about the middle, less (dx, dy); A fixed.
+  index xx = detail::one, xy = 0, yx = 0, yy = detail::one, dx = 0, dy = 0;
+  index factor = detail::one;  ///< away from something (above 1) or towards it, fixed
+  index threshold = 256;       ///< levels from here on are inverted
+  index dropped = 0;           ///< bits of a level
+
+  /// Every level of a channel becomes one other.
+  POLYMOE_HD bool levels() const {
+    return op == operation::autocontrast || op == operation::equalize || op == operation::solarize ||
+           op == operation::posterize || op == operation::contrast || op == operation::brightness;
+  }
+  /// Strength `m` in [0, 30].
+  static amounts of(operation which, double m, bool negative, const image_size& s) {
+    using detail::fixed;
+    const double share = m / most_strength, sign = negative ? -1 : 1;
+    const auto shift = [&](index n) {
+      return static_cast<index>(std::lround(sign * share * 150 / 331 * static_cast<double>(n)));
+    };
+    amounts a;
+    a.op = which;
+    switch (which) {
+      case operation::identity:
+      case operation::autocontrast:
+      case operation::equalize: break;
+      case operation::rotate: {
+        const double angle = sign * share * 30 * 3.141592653589793 / 180;
+        a.xx = a.yy = fixed(std::cos(angle)), a.yx = fixed(std::sin(angle)), a.xy = -a.yx;
+        break;
+      }
+      case operation::solarize: a.threshold = static_cast<index>(std::lround(256 * (1 - share))); break;
+      case operation::colour:
+      case operation::contrast:
+      case operation::brightness:
+      case operation::sharpness: a.factor = fixed(1 + sign * 0.9 * share); break;
+      case operation::posterize: a.dropped = static_cast<index>(std::lround(4 * share)); break;
+      case operation::shear_x: a.xy = fixed(sign * 0.3 * share); break;
+      case operation::shear_y: a.yx = fixed(sign * 0.3 * share); break;
+      case operation::translate_x: a.dx = shift(s.width); break;
+      case operation::translate_y: a.dy = shift(s.height); break;
+    }
+    return a;
+  }
+};
+
+namespace detail {
+// What one pixel or one level becomes: the whole of the operations, for any processor.
+
+POLYMOE_HD inline byte clamped(index x) { return static_cast<byte>(x < 0 ? 0 : x > 255 ? 255 : x); }
 /// away + factor (p - away), rounded to nearest.
-inline byte blended(index p, index away, index factor) {
+POLYMOE_HD inline byte blended(index p, index away, index factor) {
   return clamped((away * one + factor * (p - away) + one / 2) >> 16);
 }
 /// Grey of three channels as the readers of pictures make it; one channel as it is.
-inline index grey(const byte* in, const image_size& s, index at) {
+POLYMOE_HD inline index grey(const byte* in, const image_size& s, index at) {
   if (s.channels != 3) return in[at];
   return (299 * in[at] + 587 * in[s.plane() + at] + 114 * in[2 * s.plane() + at] + 500) / 1000;
 }
-
-/// out(y, x) = in at the nearest place of A (y, x) about the middle, less (dy, dx); 0 outside.  A = {xx, xy, yx, yy},
-/// fixed.
-inline void warp(const byte* in, byte* out, const image_size& s, const std::array<index, 4>& a, index dy, index dx) {
-  for (index y = 0; y < s.height; ++y)
-    for (index x = 0; x < s.width; ++x) {
-      const index u = 2 * x - (s.width - 1), v = 2 * y - (s.height - 1);  // twice the distance from the middle
-      const index sx = ((a[0] * u + a[1] * v + s.width * one) >> 17) - dx;
-      const index sy = ((a[2] * u + a[3] * v + s.height * one) >> 17) - dy;
-      const bool inside = sx >= 0 && sx < s.width && sy >= 0 && sy < s.height;
-      for (index c = 0; c < s.channels; ++c)
-        out[c * s.plane() + y * s.width + x] = inside ? in[c * s.plane() + sy * s.width + sx] : byte{0};
+/// Pixel (y, x) of every channel, for the operations that do not change a channel's levels as such.
+POLYMOE_HD inline void change_pixel(const amounts& a, const byte* in, byte* out, const image_size& s, index y, index x) {
+  const index plane = s.plane(), k = y * s.width + x;
+  if (a.op == operation::identity) {
+    for (index c = 0; c < s.channels; ++c) out[c * plane + k] = in[c * plane + k];
+  } else if (a.op == operation::colour) {
+    const index away = grey(in, s, k);
+    for (index c = 0; c < s.channels; ++c) {
+      const index p = in[c * plane + k];
+      out[c * plane + k] = blended(p, s.channels == 3 ? away : p, a.factor);
     }
+  } else if (a.op == operation::sharpness) {
+    const bool inner = y > 0 && y + 1 < s.height && x > 0 && x + 1 < s.width;
+    for (index c = 0; c < s.channels; ++c) {
+      const byte* p = in + c * plane + k;
+      index sum = 4 * *p;  // 5 in the middle, 1 around, of 13
+      if (inner)
+        for (index dy = -1; dy <= 1; ++dy)
+          for (index dx = -1; dx <= 1; ++dx) sum += p[dy * s.width + dx];
+      out[c * plane + k] = inner ? blended(*p, (sum + 6) / 13, a.factor) : *p;
+    }
+  } else {
+    const index u = 2 * x - (s.width - 1), v = 2 * y - (s.height - 1);  // twice the distance from the middle
+    const index sx = ((a.xx * u + a.xy * v + s.width * one) >> 17) - a.dx;
+    const index sy = ((a.yx * u + a.yy * v + s.height * one) >> 17) - a.dy;
+    const bool inside = sx >= 0 && sx < s.width && sy >= 0 && sy < s.height;
+    for (index c = 0; c < s.channels; ++c) out[c * plane + k] = inside ? in[c * plane + sy * s.width + sx] : byte{0};
+  }
 }
+/// Level v of a channel whose levels lie in [low, low + range].
+POLYMOE_HD inline byte stretched(index v, index low, index range) {
+  return clamped(range == 0 ? v : ((v - low) * 255 + range / 2) / range);
+}
+/// Level v of a channel of n pixels, `below` of them darker, `brightest` at its highest level; as PIL's
+/// ImageOps.equalize.
+POLYMOE_HD inline byte flattened(index v, index n, index below, index brightest) {
+  const index step = (n - brightest) / 255;
+  return clamped(step == 0 ? v : (step / 2 + below) / step);
+}
+/// Level v after one of the other operations on levels; `mean`: the mean grey, for contrast.
+POLYMOE_HD inline byte changed_level(const amounts& a, index v, index mean) {
+  switch (a.op) {
+    case operation::solarize: return clamped(v < a.threshold ? v : 255 - v);
+    case operation::posterize: return clamped(v >> a.dropped << a.dropped);
+    case operation::contrast: return blended(v, mean, a.factor);
+    case operation::brightness: return blended(v, 0, a.factor);
+    default: return clamped(v);
+  }
+}
+
 /// out = table(channel)[in].
 template <class Table>
 void look_up(const byte* in, byte* out, const image_size& s, Table table) {
@@ -79,101 +168,44 @@ void look_up(const byte* in, byte* out, const image_size& s, Table table) {
 template <class F>
 std::array<byte, 256> table_of(F f) {
   std::array<byte, 256> t;
-  for (index v = 0; v < 256; ++v) t[static_cast<std::size_t>(v)] = clamped(f(v));
+  for (index v = 0; v < 256; ++v) t[static_cast<std::size_t>(v)] = f(v);
   return t;
 }
-inline std::array<byte, 256> stretched(const byte* in, index n) {
+inline std::array<byte, 256> stretched_table(const byte* in, index n) {
   const auto [low, high] = std::minmax_element(in, in + n);
-  const index lo = *low, range = *high - lo;
-  return table_of([=](index v) { return range == 0 ? v : ((v - lo) * 255 + range / 2) / range; });
+  const index lowest = *low, range = *high - lowest;
+  return table_of([=](index v) { return stretched(v, lowest, range); });
 }
-/// As in PIL's ImageOps.equalize.
-inline std::array<byte, 256> equalized(const byte* in, index n) {
+inline std::array<byte, 256> flattened_table(const byte* in, index n) {
   std::array<index, 256> count{};
   for (index k = 0; k < n; ++k) ++count[in[k]];
-  index last = 0;
-  for (const index c : count) last = c > 0 ? c : last;
-  const index step = (n - last) / 255;
-  index before = step / 2;
+  index brightest = 0, below = 0;
+  for (const index c : count) brightest = c > 0 ? c : brightest;
   return table_of([&](index v) {
-    const index level = step == 0 ? v : before / step;
-    before += count[static_cast<std::size_t>(v)];
+    const byte level = flattened(v, n, below, brightest);
+    below += count[static_cast<std::size_t>(v)];
     return level;
   });
 }
-inline void sharpen(const byte* in, byte* out, const image_size& s, index factor) {
-  std::copy_n(in, s.bytes(), out);
-  for (index c = 0; c < s.channels; ++c)
-    for (index y = 1; y + 1 < s.height; ++y)
-      for (index x = 1; x + 1 < s.width; ++x) {
-        const byte* p = in + c * s.plane() + y * s.width + x;
-        index sum = 4 * *p;  // 5 in the middle, 1 around, of 13
-        for (index dy = -1; dy <= 1; ++dy)
-          for (index dx = -1; dx <= 1; ++dx) sum += p[dy * s.width + dx];
-        out[p - in] = blended(*p, (sum + 6) / 13, factor);
-      }
-}
 }  // namespace detail
 
-/// One operation of strength `m` in [0, 30], with the sign given, from `in` to `out`, which do not overlap.
-inline void apply(operation op, double m, bool negative, const std::uint8_t* in, std::uint8_t* out,
-                  const image_size& s) {
+/// One operation from `in` to `out`, which do not overlap.
+inline void apply(const amounts& a, const std::uint8_t* in, std::uint8_t* out, const image_size& s) {
   using namespace detail;
-  const double share = m / most_strength, sign = negative ? -1 : 1;
-  const index factor = fixed(1 + sign * 0.9 * share);
-  switch (op) {
-    case operation::identity:
-      std::copy_n(in, s.bytes(), out);
-      return;
-    case operation::autocontrast:
-      return look_up(in, out, s, [&](const std::uint8_t* p) { return stretched(p, s.plane()); });
-    case operation::equalize:
-      return look_up(in, out, s, [&](const std::uint8_t* p) { return equalized(p, s.plane()); });
-    case operation::rotate: {
-      const double angle = sign * share * 30 * 3.141592653589793 / 180;
-      const index c = fixed(std::cos(angle)), n = fixed(std::sin(angle));
-      return warp(in, out, s, {c, -n, n, c}, 0, 0);
-    }
-    case operation::solarize: {
-      const auto threshold = static_cast<index>(std::lround(256 * (1 - share)));
-      return look_up(in, out, s, [&](const std::uint8_t*) {
-        return table_of([=](index v) { return v < threshold ? v : 255 - v; });
-      });
-    }
-    case operation::colour:
-      for (index k = 0; k < s.plane(); ++k)
-        for (index c = 0; c < s.channels; ++c)
-          out[c * s.plane() + k] =
-              blended(in[c * s.plane() + k], s.channels == 3 ? grey(in, s, k) : in[c * s.plane() + k], factor);
-      return;
-    case operation::posterize: {
-      const auto dropped = static_cast<index>(std::lround(4 * share));
-      return look_up(in, out, s,
-                     [&](const std::uint8_t*) { return table_of([=](index v) { return v >> dropped << dropped; }); });
-    }
-    case operation::contrast: {
-      index sum = 0;
+  if (a.op == operation::autocontrast)
+    return look_up(in, out, s, [&](const byte* p) { return stretched_table(p, s.plane()); });
+  if (a.op == operation::equalize)
+    return look_up(in, out, s, [&](const byte* p) { return flattened_table(p, s.plane()); });
+  if (a.levels()) {
+    index sum = 0;
+    if (a.op == operation::contrast)
       for (index k = 0; k < s.plane(); ++k) sum += grey(in, s, k);
-      const index mean = (sum + s.plane() / 2) / s.plane();
-      return look_up(in, out, s,
-                     [&](const std::uint8_t*) { return table_of([=](index v) { return blended(v, mean, factor); }); });
-    }
-    case operation::brightness:
-      return look_up(in, out, s,
-                     [&](const std::uint8_t*) { return table_of([=](index v) { return blended(v, 0, factor); }); });
-    case operation::sharpness:
-      return sharpen(in, out, s, factor);
-    case operation::shear_x:
-      return warp(in, out, s, {one, fixed(sign * 0.3 * share), 0, one}, 0, 0);
-    case operation::shear_y:
-      return warp(in, out, s, {one, 0, fixed(sign * 0.3 * share), one}, 0, 0);
-    case operation::translate_x:
-      return warp(in, out, s, {one, 0, 0, one}, 0,
-                  std::lround(sign * share * 150 / 331 * static_cast<double>(s.width)));
-    case operation::translate_y:
-      return warp(in, out, s, {one, 0, 0, one}, std::lround(sign * share * 150 / 331 * static_cast<double>(s.height)),
-                  0);
+    const index mean = (sum + s.plane() / 2) / s.plane();
+    const auto table = table_of([&](index v) { return changed_level(a, v, mean); });
+    return look_up(in, out, s, [&](const byte*) { return table; });
   }
+  for (index y = 0; y < s.height; ++y)
+    for (index x = 0; x < s.width; ++x) change_pixel(a, in, out, s, y, x);
 }
 
 inline constexpr std::uint64_t stream = stream_id("train.rand_augment");
@@ -183,7 +215,7 @@ inline constexpr int most_operations = 16;  ///< of one image
 struct choice {
   operation op = operation::identity;
   bool negative = false;
-  static choice draw(random_root root, std::uint64_t epoch, index image, int j) {
+  POLYMOE_HD static choice draw(random_root root, std::uint64_t epoch, index image, int j) {
     const random_stream from = root.stream(stream, epoch);
     const auto at = static_cast<std::uint64_t>(image) * most_operations + static_cast<std::uint64_t>(j);
     return {static_cast<operation>(from.below(at, operations)), (from.bits(at).a >> 31) != 0};
@@ -195,7 +227,7 @@ inline const std::uint8_t* apply_all(const augment_options& o, random_root root,
                                      std::uint8_t* a, std::uint8_t* b, const image_size& s) {
   for (int j = 0; j < o.rand_operations; ++j) {
     const choice c = choice::draw(root, epoch, image, j);
-    apply(c.op, o.rand_strength, c.negative, a, b, s);
+    apply(amounts::of(c.op, o.rand_strength, c.negative, s), a, b, s);
     std::swap(a, b);
   }
   return a;

@@ -433,9 +433,7 @@ class trainer {
   void run_loss(const source& from, index n, view<T> d, double weight = 1) {
     context<B> c = work_.ctx();
     c.scratch = scratch_.as_arena();
-    label_mix mix;
-    if constexpr (requires { from.mix(n); }) mix = from.mix(n);
-    loss_.run(c, logits_.rows_at(0, n), from.labels(n), d, loss_saved_, weight, mix);
+    loss_.run(c, logits_.rows_at(0, n), from.labels(n), d, loss_saved_, weight, from.mix(n));
   }
   /// The report of the last loss; waits for it.
   loss_report last_loss() {

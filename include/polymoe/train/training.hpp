@@ -16,7 +16,7 @@ namespace polymoe::inline v0::backend {
 ///   fill(context, b, x) -> n          batch b to the first n rows of x [>= n, C*H*W], its labels to labels()
 ///   labels(n)                         of the last batch, in the backend's memory
 ///   host_labels(n)                    the same for the host, after fill()
-///   mix(n)                            label_mix of the last batch; a backend that mixes no images need not have it
+///   mix(n)                            label_mix of the last batch, in the backend's memory
 ///
 /// and for training steps of `accumulate` full batches each, numbered through all epochs:
 ///

@@ -16,9 +16,10 @@ struct loss_report {
 };
 
 /// A second label for every row, as mixup and CutMix make them: the loss is own * CE(label) + (1 - own) * CE(second).
+/// Both lie in the backend's memory, as labels do, so that a captured step finds those of its batch.
 struct label_mix {
   std::span<const std::int32_t> second{};  ///< [rows]; empty: no row has one
-  double own = 1;
+  const double* own = nullptr;             ///< one number in [0, 1]
 };
 
 namespace backend {
@@ -51,7 +52,9 @@ POLYMOE_NOINLINE void softmax_cross_entropy(context<cpu_with<Maths>>& c, view<co
   using R = real_t<S>;
   const index rows = logits.rows, classes = logits.cols;
   const bool mixed = !mix.second.empty();
-  require(mix.own >= 0 && mix.own <= 1, "cross_entropy: the own label's share ", mix.own, " is not in [0, 1]");
+  require(!mixed || mix.own, "cross_entropy: ", mix.second.size(), " second labels without the share of the first ones");
+  const double share = mixed ? *mix.own : 1.0;
+  require(share >= 0 && share <= 1, "cross_entropy: the own label's share ", share, " is not in [0, 1]");
   const auto check = [&](std::span<const std::int32_t> all) {
     require(static_cast<index>(all.size()) == rows, "cross_entropy: ", all.size(), " labels for ", rows, " rows");
     for (index r = 0; r < rows; ++r)
@@ -65,7 +68,7 @@ POLYMOE_NOINLINE void softmax_cross_entropy(context<cpu_with<Maths>>& c, view<co
   double* losses = c.scratch.template take_raw<double>(2 * rows);
   std::int32_t* hits = c.scratch.template take_raw<std::int32_t>(rows);
   const R off = static_cast<R>(smoothing / static_cast<double>(classes)), on = static_cast<R>(1.0 - smoothing);
-  const R other = static_cast<R>(mixed ? (1.0 - smoothing) * (1.0 - mix.own) : 0.0), own = mixed ? on - other : on;
+  const R other = static_cast<R>(mixed ? (1.0 - smoothing) * (1.0 - share) : 0.0), own = mixed ? on - other : on;
   const R scale = static_cast<R>(rows ? weight / static_cast<double>(rows) : 0.0);
   parallel_rows(c.stream, rows, simd::rows_per_tile(classes), [&](index r0, index n, worker&) {
     const view<const T> x = logits;

@@ -24,7 +24,7 @@ class batch_source<T, cpu_with<Maths>> {
   }
   label_mix mix(index n) const {
     if (!loader_.options().augment.mixes()) return {};
-    return {std::span(second_).first(static_cast<std::size_t>(n)), own_};
+    return {std::span(second_).first(static_cast<std::size_t>(n)), &own_};
   }
   std::span<const std::int32_t> labels(index n) const { return std::span(labels_).first(static_cast<std::size_t>(n)); }
   std::span<const std::int32_t> host_labels(index n) const { return labels(n); }

@@ -2,8 +2,9 @@
 //
 // A data set that fits lies in device memory whole, with the orders of two epochs: the host shuffles the next epoch while
 // the GPU trains.  A larger one, or one in a store, is streamed: while a step runs, the host gathers the images of the next
-// one in pinned memory and a second stream copies them into the other half of the device's buffer.  Augmentation and
-// normalisation are the device's in both cases, and the bits are those of the CPU's loader.
+// one in pinned memory and a second stream copies them into the other half of the device's buffer.  Augmentation,
+// normalisation and mixing are the device's in both cases: the bits are those of the CPU's loader, but for the rounding
+// of mixup's sums.  How a batch is mixed is drawn by the host and lies beside the order.
 #pragma once
 
 #include <array>
@@ -27,23 +28,23 @@ class batch_source<T, cuda_device> {
         accumulate_(accumulate),
         host_labels_(static_cast<std::size_t>(options.batch)),
         labels_(host_labels_.size() * word) {
-    require(!options.augment.mixes() && options.augment.rand_operations == 0, "batches: mixup ", options.augment.mixup,
-            ", cutmix ", options.augment.cutmix, " and RandAugment (", options.augment.rand_operations,
-            " operations) are made on the CPU, these batches on CUDA");
     require(data.size() < 0x7fffffff, "batches: ", data.size(), " images are more than 31 bits count");
     std::vector<T> table;
     for (const auto& channel : loader_.table()) table.insert(table.end(), channel.begin(), channel.end());
     table_ = device_block(table.size() * sizeof(T));
     device::upload(table_.data(), table.data(), table_.size(), c.stream.handle);
+    if (options.augment.rand_operations > 0) prepare_operations(c);
+    if (mixes()) second_ = device_block(labels_.size()), own_ = device_block(sizeof(double));
     const std::size_t most = options.resident_bytes > 0 ? options.resident_bytes : device::free_memory() / 2;
     if (data.store || data.pixels.size() > most) {
       const auto images = static_cast<std::size_t>(2 * accumulate * options.batch);
-      staged_ = std::make_unique<staging>(images, static_cast<std::size_t>(data.features()));
+      staged_ = std::make_unique<staging>(images, static_cast<std::size_t>(data.features()), mixes() ? 2 * accumulate : 0);
       return;
     }
     const std::size_t images = data.labels.size();
     pixels_ = device_block(data.pixels.size()), classes_ = device_block(images * word);
     order_ = device_block(2 * images * word), pinned_order_ = pinned_block(images * word);
+    if (mixes()) mix_ = device_block(2 * bytes_of_mixes(batches())), pinned_mix_ = pinned_block(bytes_of_mixes(batches()));
     order_read_ = std::make_unique<device::event>();
     device::upload(pixels_.data(), data.pixels.data(), data.pixels.size(), c.stream.handle);
     device::upload(classes_.data(), data.labels.data(), classes_.size(), c.stream.handle);
@@ -99,6 +100,14 @@ class batch_source<T, cuda_device> {
     return std::span(host_labels_).first(static_cast<std::size_t>(n));
   }
 
+  label_mix mix(index n) const {
+    label_mix m;
+    if (!mixes()) return m;
+    m.second = {static_cast<const std::int32_t*>(second_.data()), static_cast<std::size_t>(n)};
+    m.own = static_cast<const double*>(own_.data());
+    return m;
+  }
+
   /// Steps are walked in order; any other step than the one after the last is prepared here, the next by end_step.
   void begin_step(ctx& c, index step) {
     prepare(c, step);
@@ -121,15 +130,17 @@ class batch_source<T, cuda_device> {
  private:
   static constexpr std::size_t word = sizeof(std::int32_t);
   static std::size_t at(index i) { return static_cast<std::size_t>(i); }
-  static std::size_t bytes_of(index n) { return static_cast<std::size_t>(n) * word; }
+  static std::size_t bytes_of_mixes(index n) { return static_cast<std::size_t>(n) * sizeof(batch_mix); }
+  bool mixes() const { return options_.augment.mixes(); }
 
   /// Both halves of the buffers of a data set that does not fit, on the host and on the device.
   struct staging {
-    staging(std::size_t images, std::size_t features)
-        : pixels(images * features), classes(images * word), order(images * word), pinned_pixels(images * features),
-          pinned_classes(images * word), pinned_order(images * word) {}
-    device_block pixels, classes, order;
-    pinned_block pinned_pixels, pinned_classes, pinned_order;
+    staging(std::size_t images, std::size_t features, index mixed)
+        : pixels(images * features), classes(images * word), order(images * word), mix(bytes_of_mixes(mixed)),
+          pinned_pixels(images * features), pinned_classes(images * word), pinned_order(images * word),
+          pinned_mix(bytes_of_mixes(mixed)) {}
+    device_block pixels, classes, order, mix;
+    pinned_block pinned_pixels, pinned_classes, pinned_order, pinned_mix;
     device::side_stream stream;
     std::array<device::event, 2> copied, used;  ///< of each half: the host's side is free; the device's side is free
   };
@@ -138,15 +149,32 @@ class batch_source<T, cuda_device> {
   void shuffle(std::uint64_t epoch) {
     if (loader_.epoch() != epoch) loader_.begin_epoch(epoch);
   }
-  /// The epoch's order to its place in device memory, unless it is there.
+  /// RandAugment's operations in numbers, and memory for the images it is at.
+  void prepare_operations(ctx& c) {
+    const rand_augment::image_size size{data().channels, data().height, data().width};
+    std::vector<rand_augment::amounts> all;
+    for (int op = 0; op < rand_augment::operations; ++op)
+      for (const bool negative : {false, true})
+        all.push_back(rand_augment::amounts::of(static_cast<rand_augment::operation>(op), options_.augment.rand_strength,
+                                                negative, size));
+    operations_ = device_block(all.size() * sizeof(all[0]));
+    device::upload(operations_.data(), all.data(), operations_.size(), c.stream.handle);
+    bytes_ = device_block(static_cast<std::size_t>(checked_mul(2 * options_.batch, data().features(), "batches")));
+  }
+  /// The epoch's order, and how its batches are mixed, to their places in device memory, unless they are there.
   void bring_order(ctx& c, std::uint64_t epoch) {
     if (ordered_[epoch % 2] == static_cast<std::int64_t>(epoch)) return;
     shuffle(epoch);
     order_read_->wait();
     auto* to = static_cast<std::int32_t*>(pinned_order_.data());
     for (const index i : loader_.order()) *to++ = static_cast<std::int32_t>(i);
-    auto* there = static_cast<std::byte*>(order_.data()) + epoch % 2 * pinned_order_.size();
-    device::upload_async(there, pinned_order_.data(), pinned_order_.size(), c.stream.handle);
+    auto* mix = static_cast<batch_mix*>(pinned_mix_.data());
+    for (index b = 0; mixes() && b < batches(); ++b) mix[b] = loader_.mix(b);
+    const auto bring = [&](const device_block& block, const pinned_block& from) {
+      auto* there = static_cast<std::byte*>(block.data()) + epoch % 2 * from.size();
+      device::upload_async(there, from.data(), from.size(), c.stream.handle);
+    };
+    bring(order_, pinned_order_), bring(mix_, pinned_mix_);
     order_read_->record(c.stream.handle);
     ordered_[epoch % 2] = static_cast<std::int64_t>(epoch);
   }
@@ -178,7 +206,9 @@ class batch_source<T, cuda_device> {
       std::memcpy(pixels, loader_.bytes_of(which, static_cast<index>(k)), features);
       *classes++ = data().labels[at(i)], *order++ = static_cast<std::int32_t>(i);
     }
+    if (mixes()) static_cast<batch_mix*>(staged_->pinned_mix.data())[row / options_.batch] = loader_.mix(b);
   }
+  /// The n rows from `row` on, which begin a batch.
   void upload(index row, index n, device::stream_handle stream) {
     const auto part = [&](const device_block& to, const pinned_block& from, std::size_t each) {
       const std::size_t offset = at(row) * each;
@@ -187,6 +217,9 @@ class batch_source<T, cuda_device> {
     };
     part(staged_->pixels, staged_->pinned_pixels, static_cast<std::size_t>(data().features()));
     part(staged_->classes, staged_->pinned_classes, word), part(staged_->order, staged_->pinned_order, word);
+    if (!mixes()) return;
+    row /= options_.batch, n = ceil_div(n, options_.batch);
+    part(staged_->mix, staged_->pinned_mix, sizeof(batch_mix));
   }
   void launch(ctx& c, const batch_choice& which, index n, view<T> x) {
     require(x.rows >= n && x.cols == data().features(), "batches: the view is ", shape_text(x), ", the batch is [", n, ", ",
@@ -198,19 +231,33 @@ class batch_source<T, cuda_device> {
     d.table = static_cast<const T*>(table_.data());
     d.channels = data().channels, d.height = data().height, d.width = data().width, d.images = data().size();
     d.batch = options_.batch, d.augment = options_.augment, d.seed = options_.seed;
-    d.slots = resident() ? 0 : 2 * accumulate_;
+    d.slots = resident() ? 0 : 2 * accumulate_, d.batches = batches();
+    d.mix = static_cast<const batch_mix*>((resident() ? mix_ : staged_->mix).data());
+    d.operations = static_cast<const rand_augment::amounts*>(operations_.data());
+    d.bytes = static_cast<std::uint8_t*>(bytes_.data());
+    batch_labels labels;
+    labels.first = static_cast<std::int32_t*>(labels_.data()), labels.second = static_cast<std::int32_t*>(second_.data());
+    labels.own = static_cast<double*>(own_.data());
+    if (d.bytes)
+      device::launch({.kernel = "rand augment",
+                      .grid = static_cast<int>(std::min<index>(n, index{c.stream.blocks} * 8)),
+                      .block = kernel::batch_threads,
+                      .shared = sizeof(kernel::operation_memory),
+                      .stream = c.stream.handle},
+                     kernel::rand_augment_kernel<T>, d, which, c.step, n);
     device::launch(detail::thread_grid("fill batch", c.stream, n * data().features()), kernel::fill_batch_kernel<T>, d, which,
-                   c.step, n, x, static_cast<std::int32_t*>(labels_.data()));
+                   c.step, n, x, labels);
   }
 
   loader<T> loader_;
   loader_options options_;
   index accumulate_;
   std::vector<std::int32_t> host_labels_;
-  device_block labels_, table_;
+  device_block labels_, table_, second_, own_;
+  device_block operations_, bytes_;  ///< RandAugment
   // Whole data sets.
-  device_block pixels_, classes_, order_;
-  pinned_block pinned_order_;
+  device_block pixels_, classes_, order_, mix_;
+  pinned_block pinned_order_, pinned_mix_;
   std::unique_ptr<device::event> order_read_;
   std::int64_t ordered_[2] = {-1, -1};  ///< the epochs whose orders lie in device memory
   // Streamed ones.

@@ -15,16 +15,26 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
     to[u] = table[labels[u / per_row]];
 }
 
+/// What rows are compared with.
+struct loss_targets {
+  const std::int32_t* labels = nullptr;  ///< [rows]
+  const std::int32_t* second = nullptr;  ///< [rows], or null
+  const double* own = nullptr;           ///< share of the first label where there is a second one
+  double on = 1;                         ///< of the target, what is not spread over all classes
+};
+
 /// losses[r] and hits[r] of every row, and dlogits = scale * d loss / d logits unless null.  A label outside
-/// [0, classes) makes the row's loss and gradient NaN and its hit 0.
+/// [0, classes), or a share outside [0, 1], makes the row's loss and gradient NaN and its hit 0.
 template <class T, int V>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
-    cross_entropy_kernel(view<const T> logits, const std::int32_t* labels, compute_t<T> on, compute_t<T> off,
-                         compute_t<T> scale, view<T> dlogits, double* losses, std::int32_t* hits) {
+    cross_entropy_kernel(view<const T> logits, loss_targets targets, compute_t<T> off, compute_t<T> scale,
+                         view<T> dlogits, double* losses, std::int32_t* hits) {
   using C = compute_t<T>;
+  const double share = targets.second ? *targets.own : 1.0;
+  const C on = static_cast<C>(targets.on), other = static_cast<C>(targets.on * (1.0 - share)), own = on - other;
   for (index r = warp_rank(); r < logits.rows; r += warp_total()) {
-    const index label = labels[r];
-    const bool known = label >= 0 && label < logits.cols;
+    const index label = targets.labels[r], second = targets.second ? targets.second[r] : label;
+    const bool known = label >= 0 && label < logits.cols && second >= 0 && second < logits.cols && share >= 0 && share <= 1;
     held_rows<T, V, 1> in{{logits.row(r)}, logits.cols, {}};
     in.load();
     C top = -C(__builtin_inff());
@@ -50,18 +60,19 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
     best = warp_group{}.min(best);
     const C bad = C(__builtin_nanf(""));
     if (device::lane() == 0) {
-      const C loss = known ? math::log(total) - on * (logits.get(r, label) - top) - off * sum : bad;
+      C loss = known ? math::log(total) - own * (logits.get(r, label) - top) - off * sum : bad;
+      if (known && targets.second) loss -= other * (logits.get(r, second) - top);
       losses[r] = static_cast<double>(loss);
       hits[r] = known && loss == loss && best == label;
     }
     if (!dlogits.ptr[0]) continue;
-    const C inverse = known ? C(1) / total : bad;
+    const C inverse = known ? C(1) / total : bad, first = second == label ? on : own;
     in.each([&](index j, const auto& p) {
       C g[V];
       POLYMOE_UNROLL
       for (int k = 0; k < V; ++k) {
         g[k] = math::exp(static_cast<C>(p[0].v[k]) - top) * inverse - off;
-        g[k] = scale * (j + k == label ? g[k] - on : g[k]);
+        g[k] = scale * (j + k == label ? g[k] - first : j + k == second ? g[k] - other : g[k]);
       }
       store_wide<V>(dlogits.row(r) + j, g);
     });
