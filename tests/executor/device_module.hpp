@@ -1,5 +1,5 @@
 // A module of the CUDA backend with memory of its own, beside the same module on the CPU: what tests of whole modules
-// share.  Include it after host_executor.hpp and the headers of the module.
+// share, under the host executor and on a GPU.  Include it after the headers of the module.
 #pragma once
 
 #include <polymoe/nn/module.hpp>
@@ -16,7 +16,7 @@ struct device_module {
 
   device_module(Module m, index max_rows) : module(std::move(m)) {
     visitor<M> count;
-    module.visit(count);
+    this->module.visit(count);
     elements = count.param_elements();
     const auto bytes = static_cast<std::size_t>(elements) * sizeof(M);
     values = backend::device_block(bytes), grads = backend::device_block(bytes);
@@ -24,7 +24,7 @@ struct device_module {
     visitor<M> attach(view<M>(static_cast<M*>(values.data()), 1, elements),
                       view<M>(static_cast<M*>(grads.data()), 1, elements), nullptr,
                       static_cast<std::byte*>(derived.data()));
-    module.visit(attach);
+    this->module.visit(attach);
     binder<cuda> dry;
     {
       const auto measured = module.bind(dry, max_rows);
@@ -50,10 +50,10 @@ struct device_module {
     device::download(to.data(), grads.data(), to.size() * sizeof(M), nullptr);
     return to;
   }
-  /// A fresh arena over memory that the last call's numbers have left.
+  /// Scratch without the last call's numbers.
   void begin() {
     device::wait(c.stream.handle);
-    std::memset(scratch.data(), 0xFF, scratch.size());
+    scratch = backend::device_block(scratch.size());
     c.scratch = scratch.as_arena();
   }
 
@@ -79,7 +79,9 @@ module_result<typename Cuda::scalar> compare_module(const typename Cuda::config&
   using T = typename Cuda::scalar;
   using M = master_t<T>;
   CAPTURE(rows);
-  workspace<Cpu> w(Cpu(cpu_config), {.max_rows = max_rows, .seed = 5});
+  workspace_options options;
+  options.max_rows = max_rows, options.seed = 5;
+  workspace<Cpu> w(Cpu(cpu_config), options);
   device_module<Cuda> d(Cuda(config), max_rows);
   d.c.stream.blocks = blocks;
   // Biases and the like start as zeros, which would hide them.
@@ -87,16 +89,16 @@ module_result<typename Cuda::scalar> compare_module(const typename Cuda::config&
   for (index i = 0; i < w.values().cols; ++i)
     w.values().set(0, i, w.values().get(0, i) + static_cast<M>(0.02 * draw.normal(static_cast<std::uint64_t>(i))));
   w.refresh();
-  executor::scope with{{.seed = seed}};
+  const grid_order with(seed);
   d.load(host_copy<M>(w.values()));
   const index out_rows = nn::rows_after(d.module, rows), in = d.module.in_cols(), out = d.module.out_cols();
-  tensor<T> x(rows, in, 11), dy(out_rows, out, 12), y(out_rows, out), dx(rows, in), y2(out_rows, out),
-      dx2(rows, in);
+  tensor<T> x(rows, in, 11), dy(out_rows, out, 12), y(out_rows, out), dx(rows, in);
+  const host_tensor<T> host_x(x), host_dy(dy), y2(out_rows, out), dx2(rows, in);
   const auto x_before = x.host(), dy_before = dy.host();
   w.zero_grads();
-  w.forward(x.v, y2.v);
+  w.forward(host_x.v, y2.v);
   d.forward(x.v, y.v);
-  for (int i = 0; i < 2; ++i) w.backward(dy.v, dx2.v), d.backward(dy.v, dx.v);
+  for (int i = 0; i < 2; ++i) w.backward(host_dy.v, dx2.v), d.backward(dy.v, dx.v);
   module_result<T> r{y.host(), dx.host(), d.gradients()};
   CHECK(distance(r.y, y2.host()) <= bound);
   CHECK(distance(r.dx, dx2.host()) <= bound);
@@ -105,7 +107,7 @@ module_result<typename Cuda::scalar> compare_module(const typename Cuda::config&
   CHECK(same_bits(dy.host(), dy_before));
   // Without dx: the same gradients, a third time.
   d.backward(dy.v, {});
-  w.backward(dy.v, {});
+  w.backward(host_dy.v, {});
   CHECK(distance(d.gradients(), host_copy<M>(w.grads())) <= bound);
   return r;
 }

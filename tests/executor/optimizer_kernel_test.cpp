@@ -1,4 +1,4 @@
-// Optimiser steps on CUDA, run on the CPU by the host executor, against train/optimizer.hpp.
+// Optimiser steps on CUDA, run by the host executor and in tests/gpu on a GPU, against train/optimizer.hpp.
 // sanitize: yes
 // with: nn
 #include "helpers.hpp"
@@ -42,6 +42,17 @@ bool fused() {
   return contracts(a, a, negative);
 }
 
+optimizer_report report_of(const backend::optimizer_pieces& pieces) {
+  return on_device<optimizer_report>::get_from(pieces.report());
+}
+/// Zeros, as moments begin.
+template <class R>
+tensor<R> zeros(index n) {
+  tensor<R> t(1, n);
+  t.put(std::vector<R>(static_cast<std::size_t>(n), R(0)));
+  return t;
+}
+
 template <class Rule, class R>
 void compare_rules(Rule rule, double clip, index shift, std::uint64_t seed) {
   const auto list = entries();
@@ -49,38 +60,43 @@ void compare_rules(Rule rule, double clip, index shift, std::uint64_t seed) {
   const cpu::stream one;
   runner<cuda> two;
   two.c.stream.blocks = static_cast<int>(seed % 3 + 1);
-  executor::scope with{{.seed = seed}};
+  const grid_order with(seed);
   step_state step;
-  two.c.step = &step;
-  tensor<R> p(1, n, 1), p2(1, n, 1, 0, shift), average(1, n, 1), average2(1, n, 1);
-  tensor<R> m0(1, n, 0), m1(1, n, 0), n0(1, n, 0), n1(1, n, 0);
-  for (tensor<R>* t : {&m0, &m1, &n0, &n1}) std::fill(t->v.ptr[0], t->v.ptr[0] + n, R(0));
-  R *moments[] = {m0.v.ptr[0], m1.v.ptr[0]}, *moments2[] = {n0.v.ptr[0], n1.v.ptr[0]};
+  on_device<step_state> there(step);
+  two.c.step = there.data();
+  tensor<R> p(1, n, 1, 0, shift), average(1, n, 1), m0 = zeros<R>(n), m1 = zeros<R>(n);
+  const host_tensor<R> want(p), want_average(average), want_m0(m0), want_m1(m1);
+  R *moments[] = {m0.v.ptr[0], m1.v.ptr[0]}, *want_moments[] = {want_m0.v.ptr[0], want_m1.v.ptr[0]};
   const backend::optimizer_pieces pieces(two.c.stream, list);
   for (int i = 0; i < 3; ++i) {
     step.step = i, step.learning_rate = 0.01f / static_cast<float>(i + 1);
-    tensor<R> g(1, n, 10 + i), g2(1, n, 10 + i), g0(1, n, 10 + i);
-    const double norm = gradient_norm(list, g.v.ptr[0]);
-    backend::optimizer_step(two.c, pieces, rule, clip, p2.v.ptr[0], fixed(g2).ptr[0], moments2, ema{0.9},
-                            average2.v.ptr[0]);
-    CHECK(pieces.report()->norm == doctest::Approx(norm).epsilon(1e-14));
-    CHECK(pieces.report()->skipped == 0);
-    CHECK((pieces.report()->scale < 1) == (clip > 0 && norm > clip));
-    CHECK(same(g2, g0));
+    there.put(step);
+    tensor<R> g(1, n, 10 + i);
+    const host_tensor<R> host_g(g);
+    const auto before = g.memory();
+    const double norm = gradient_norm(list, host_g.v.ptr[0]);
+    backend::optimizer_step(two.c, pieces, rule, clip, p.v.ptr[0], fixed(g).ptr[0], moments, ema{0.9},
+                            average.v.ptr[0]);
+    const optimizer_report report = report_of(pieces);
+    CHECK(report.norm == doctest::Approx(norm).epsilon(1e-14));
+    CHECK(report.skipped == 0);
+    CHECK((report.scale < 1) == (clip > 0 && norm > clip));
+    CHECK(same_bits(g.memory(), before));
     // The reference is clipped by the norm of the device: its last bit depends on the order of the sum.
-    if (pieces.report()->scale < 1)
-      for (index k = 0; k < n; ++k) g.v.ptr[0][k] *= static_cast<R>(pieces.report()->scale);
-    rule.step(one, list, p.v.ptr[0], fixed(g).ptr[0], moments, step);
-    ema{0.9}.update(one, list, fixed(p).ptr[0], average.v.ptr[0], step);
+    if (report.scale < 1)
+      for (index k = 0; k < n; ++k) host_g.v.ptr[0][k] *= static_cast<R>(report.scale);
+    rule.step(one, list, want.v.ptr[0], static_cast<const R*>(host_g.v.ptr[0]), want_moments, step);
+    ema{0.9}.update(one, list, static_cast<const R*>(want.v.ptr[0]), want_average.v.ptr[0], step);
     const double limit = sizeof(R) == 8 ? 1e-15 : 1e-7;
-    CHECK(distance(p2.v, p.v) <= limit);
-    CHECK(distance(average2.v, average.v) <= limit);
-    if (sizeof(R) == 4 && fused()) {
-      CHECK(same(p2, p));
-      CHECK(same(n0, m0));
-      CHECK(same(n1, m1));
-      CHECK(same(average2, average));
-    }
+    CHECK(distance(p.host(), want.host()) <= limit);
+    CHECK(distance(average.host(), want_average.host()) <= limit);
+    const bool bits = same_bits(p.host(), want.host()) && same_bits(m0.host(), want_m0.host()) &&
+                      same_bits(m1.host(), want_m1.host()) && same_bits(average.host(), want_average.host());
+#if defined(__CUDACC__)  // two compilers, which may join products and sums in other places
+    if (sizeof(R) == 4 && !bits) MESSAGE("step ", i, " of seed ", seed, " differs from the CPU's in its last bits");
+#else
+    if (sizeof(R) == 4 && fused()) CHECK(bits);
+#endif
   }
 }
 }  // namespace
@@ -103,27 +119,32 @@ TEST_CASE("optimisers on CUDA: a norm that is not finite changes nothing and is 
   two.c.stream.blocks = 2;
   step_state step;
   step.learning_rate = 0.1f;
-  two.c.step = &step;
+  const on_device<step_state> there(step);
+  two.c.step = there.data();
   const backend::optimizer_pieces pieces(two.c.stream, list);
-  tensor<float> p(1, n, 1), p0(1, n, 1), g(1, n, 2), m0(1, n, 3), m1(1, n, 4), a(1, n, 5), a0(1, n, 5), m00(1, n, 3);
-  std::fill(m1.v.ptr[0], m1.v.ptr[0] + n, 1.0f);
+  tensor<float> p(1, n, 1), g(1, n, 2), m0(1, n, 3), m1(1, n, 4), a(1, n, 5);
+  m1.put(std::vector<float>(static_cast<std::size_t>(n), 1.0f));
+  const auto p0 = p.memory(), m00 = m0.memory(), a0 = a.memory();
   float* moments[] = {m0.v.ptr[0], m1.v.ptr[0]};
+  std::vector<float> gradient = g.host();
   for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
-    g.v.ptr[0][n - 1] = bad;
+    gradient.back() = bad;
+    g.put(gradient);
     backend::optimizer_step(two.c, pieces, adamw{}, 1.0, p.v.ptr[0], fixed(g).ptr[0], moments, ema{}, a.v.ptr[0]);
-    CHECK(pieces.report()->skipped == 1);
-    CHECK_FALSE(std::isfinite(pieces.report()->norm));
-    CHECK(same(p, p0));
-    CHECK(same(m0, m00));
-    CHECK(same(a, a0));
+    CHECK(report_of(pieces).skipped == 1);
+    CHECK_FALSE(std::isfinite(report_of(pieces).norm));
+    CHECK(same_bits(p.memory(), p0));
+    CHECK(same_bits(m0.memory(), m00));
+    CHECK(same_bits(a.memory(), a0));
   }
-  CHECK(pieces.report()->skips == 2);
-  g.v.ptr[0][n - 1] = 0;
+  CHECK(report_of(pieces).skips == 2);
+  gradient.back() = 0;
+  g.put(gradient);
   backend::optimizer_step(two.c, pieces, adamw{}, 1.0, p.v.ptr[0], fixed(g).ptr[0], moments);
-  CHECK(pieces.report()->skipped == 0);
-  CHECK(pieces.report()->skips == 2);
-  CHECK_FALSE(same(p, p0));
-  CHECK(same(a, a0));
+  CHECK(report_of(pieces).skipped == 0);
+  CHECK(report_of(pieces).skips == 2);
+  CHECK_FALSE(same_bits(p.memory(), p0));
+  CHECK(same_bits(a.memory(), a0));
 }
 TEST_CASE("optimisers on CUDA: the norm has the same bits for every grid; no tensors are no work") {
   if (no_fibers()) return;
@@ -133,18 +154,18 @@ TEST_CASE("optimisers on CUDA: the norm has the same bits for every grid; no ten
   for (const int blocks : {1, 2, 132}) {
     runner<cuda> two;
     two.c.stream.blocks = blocks;
-    executor::scope with{{.seed = static_cast<std::uint64_t>(blocks)}};
+    const grid_order with(static_cast<std::uint64_t>(blocks));
     const backend::optimizer_pieces pieces(two.c.stream, list);
     CHECK(pieces.count() == 6);
     backend::gradient_norm(two.c, pieces, fixed(g).ptr[0], 0.5);
-    if (blocks == 1) first = pieces.report()->norm;
-    CHECK(pieces.report()->norm == first);
-    CHECK(pieces.report()->scale == 0.5 / first);
+    if (blocks == 1) first = report_of(pieces).norm;
+    CHECK(report_of(pieces).norm == first);
+    CHECK(report_of(pieces).scale == 0.5 / first);
   }
   runner<cuda> two;
   const backend::optimizer_pieces none(two.c.stream, {});
   float* moments[2] = {};
   backend::optimizer_step<adamw, float>(two.c, none, adamw{}, 1.0, nullptr, nullptr, moments);
-  CHECK(none.report()->norm == 0);
+  CHECK(report_of(none).norm == 0);
 }
 }  // namespace polymoe::executor_test

@@ -1,4 +1,5 @@
-// Activations, sums, copies and dropout on CUDA, run on the CPU by the host executor, against the CPU backend.
+// Activations, sums, copies and dropout on CUDA, run by the host executor and in tests/gpu on a GPU, against the CPU
+// backend.
 // with: nn
 #include "helpers.hpp"
 #include "tensors.hpp"
@@ -17,58 +18,66 @@ const layout layouts[] = {{0, 16, 0, 0},  {1, 192, 0, 0}, {63, 10, 0, 0},  {65, 
 
 template <class Act, class T>
 void compare_activation(const layout& l, double limit) {
-  tensor<T> x(l.rows, l.cols, 1, l.gap, l.shift), dy(l.rows, l.cols, 2, l.gap, l.shift);
-  tensor<T> x0(l.rows, l.cols, 1, l.gap, l.shift), dx2(l.rows, l.cols, 2, l.gap, l.shift);
-  tensor<T> y(l.rows, l.cols, 0, l.gap, l.shift), y2(l.rows, l.cols, 0, l.gap, l.shift), dx(l.rows, l.cols, 0);
+  tensor<T> x(l.rows, l.cols, 1, l.gap, l.shift), dx(l.rows, l.cols, 2, l.gap, l.shift);
+  tensor<T> y(l.rows, l.cols, 0, l.gap, l.shift);
+  const host_tensor<T> host_x(x), host_dy(dx), want(l.rows, l.cols), want_dx(l.rows, l.cols);
+  const auto x_before = x.memory(), y_before = y.memory();
   runner<cpu> one;
   runner<cuda> two;
   two.c.stream.blocks = 2;
-  executor::scope with{{.seed = 3}};
-  backend::activation_forward<Act, T>(one.c, x, y);
-  backend::activation_forward<Act, T>(two.c, x, y2);
-  CHECK(distance(y2.v, y.v) <= limit);
-  backend::activation_backward<Act, T>(one.c, dy, x, dx);
-  backend::activation_backward<Act, T>(two.c, fixed(dx2), x, dx2);  // in place
-  CHECK(distance(dx2.v, dx.v) <= limit);
-  CHECK(same(x, x0));
-  for (index r = 0; r + 1 < l.rows; ++r)  // the gaps between rows stay as they were
-    for (index k = l.cols; k < l.cols + l.gap; ++k) CHECK(std::isnan(static_cast<double>(value_of(y2.v.row(r)[k]))));
+  const grid_order with(3);
+  backend::activation_forward<Act, T>(one.c, host_x, want);
+  backend::activation_forward<Act, T>(two.c, x, y);
+  CHECK(distance(y.host(), want.host()) <= limit);
+  backend::activation_backward<Act, T>(one.c, host_dy, host_x, want_dx);
+  backend::activation_backward<Act, T>(two.c, fixed(dx), x, dx);  // in place
+  CHECK(distance(dx.host(), want_dx.host()) <= limit);
+  CHECK(same_bits(x.memory(), x_before));
+  const auto y_after = y.memory();
+  for (index r = 0; r + 1 < l.rows; ++r) {  // the gaps between rows stay as they were
+    const auto gap = static_cast<std::ptrdiff_t>(static_cast<std::size_t>(r * y.v.stride + l.cols) * sizeof(T));
+    CHECK(std::equal(y_after.begin() + gap, y_after.begin() + gap + l.gap * static_cast<index>(sizeof(T)),
+                     y_before.begin() + gap));
+  }
 }
 
 template <class T>
 void compare_plain(const layout& l, std::uint64_t seed) {
-  tensor<T> a(l.rows, l.cols, 1, l.gap, l.shift), b(l.rows, l.cols, 2, l.gap), y(l.rows, l.cols, 0);
-  tensor<T> y2(l.rows, l.cols, 1, l.gap, l.shift), z(l.rows, l.cols, 0), z2(l.rows, l.cols, 0, l.gap);
+  tensor<T> a(l.rows, l.cols, 1, l.gap, l.shift), b(l.rows, l.cols, 2, l.gap), sum(l.rows, l.cols, 1, l.gap, l.shift);
+  tensor<T> copied(l.rows, l.cols, 0, l.gap), z(l.rows, l.cols, 0);
+  const host_tensor<T> host_a(a), host_b(b), want(l.rows, l.cols);
   runner<cpu> one;
   runner<cuda> two;
   two.c.stream.blocks = 2;
-  executor::scope with{{.seed = seed}};
-  backend::add<T>(one.c, a, b, y);
-  backend::add<T>(two.c, fixed(y2), b, y2);
-  CHECK(distance(y2.v, y.v) == 0);
-  backend::copy(two.c, fixed(a), z2.v);
-  CHECK(distance(z2.v, a.v) == 0);
+  const grid_order with(seed);
+  backend::add<T>(one.c, host_a, host_b, want);
+  backend::add<T>(two.c, fixed(sum), b, sum);
+  CHECK(same_bits(sum.host(), want.host()));
+  backend::copy(two.c, fixed(a), copied.v);
+  CHECK(same_bits(copied.host(), a.host()));
 
   step_state step;
   step.step = 5, step.micro = 2;
+  on_device<step_state> there(step);
   one.c.random.seed = two.c.random.seed = 99;
-  one.c.step = two.c.step = &step;
+  one.c.step = &step, two.c.step = there.data();
   const auto id = stream_id("blocks.1.drop");
-  backend::dropout_apply<T>(one.c, id, 0.3, a, y);
+  backend::dropout_apply<T>(one.c, id, 0.3, host_a, want);
   backend::dropout_apply<T>(two.c, id, 0.3, a, z);
-  CHECK(same(y, z));
+  const std::vector<T> first = z.host();
+  CHECK(same_bits(first, want.host()));
   index dropped = 0;
-  for (index r = 0; r < l.rows; ++r)
-    for (index k = 0; k < l.cols; ++k) dropped += z.v.get(r, k) == compute_t<T>(0);
+  for (const T& v : first) dropped += number(v) == 0;
   const auto n = static_cast<double>(l.rows * l.cols);
   CHECK(std::abs(static_cast<double>(dropped) - 0.3 * n) <= 5 * std::sqrt(0.21 * n) + 1);
   two.c.stream.blocks = 1;
-  backend::dropout_apply<T>(two.c, id, 0.3, a, z2);
-  CHECK(distance(z2.v, z.v) == 0);
+  backend::dropout_apply<T>(two.c, id, 0.3, a, copied);
+  CHECK(same_bits(copied.host(), first));
   if (n < 100) return;
   step.micro = 3;
-  backend::dropout_apply<T>(two.c, id, 0.3, a, z2);
-  CHECK(distance(z2.v, z.v) > 0.1);
+  there.put(step);
+  backend::dropout_apply<T>(two.c, id, 0.3, a, copied);
+  CHECK(distance(copied.host(), first) > 0.1);
 }
 }  // namespace
 

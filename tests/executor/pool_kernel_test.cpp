@@ -1,6 +1,9 @@
-// Positions, class tokens, pooling and patches of the CUDA backend, run by the host executor, against the CPU backend.
+// Positions, class tokens, pooling and patches of the CUDA backend, run by the host executor and in tests/gpu on a GPU,
+// against the CPU backend.
 // with: nn
+#if !defined(__CUDACC__)
 #include "host_executor.hpp"
+#endif
 
 #include <doctest/doctest.h>
 #include <polymoe/backend/cuda/dispatch/pool.cuh>
@@ -52,21 +55,20 @@ void check_patches(const backend::patch_shape& s, index images) {
   CAPTURE(s.padding);
   CAPTURE(images);
   const index rows = images * s.tokens();
-  tensor<T> x(images, s.image_size(), 1), y(rows, s.patch_size()), y2(rows, s.patch_size());
-  tensor<T> dy(rows, s.patch_size(), 2), dx(images, s.image_size()), dx2(images, s.image_size());
+  const tensor<T> x(images, s.image_size(), 1), dy(rows, s.patch_size(), 2);
+  const host_tensor<T> host_x(x), host_dy(dy), y2(rows, s.patch_size()), dx2(images, s.image_size());
   polymoe::context<cpu> host;
   polymoe::context<cuda> c;
   for (const int blocks : {3, 1}) {
     c.stream.blocks = blocks;
-    polymoe::executor::scope with{{.seed = static_cast<std::uint64_t>(blocks)}};
-    backend::patches_forward<T>(host, s, x.v, y2.v);
+    const grid_order with(static_cast<std::uint64_t>(blocks));
+    tensor<T> y(rows, s.patch_size()), dx(images, s.image_size());
+    backend::patches_forward<T>(host, s, host_x.v, y2.v);
     backend::patches_forward<T>(c, s, x.v, y.v);
     CHECK(same_bits(y.host(), y2.host()));
-    backend::patches_backward<T>(host, s, dy.v, dx2.v);
+    backend::patches_backward<T>(host, s, host_dy.v, dx2.v);
     backend::patches_backward<T>(c, s, dy.v, dx.v);
     CHECK(same_bits(dx.host(), dx2.host()));
-    tensor<T> fresh(rows, s.patch_size()), dfresh(images, s.image_size());
-    y = std::move(fresh), dx = std::move(dfresh);
   }
 }
 
