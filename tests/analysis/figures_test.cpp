@@ -60,6 +60,27 @@ TEST_CASE("planted super-classes are found by every method, and their quality is
   CHECK(quality_of(pairs, {0, 0, 0, 0}, 1).modularity == doctest::Approx(0));
 }
 
+TEST_CASE("super-classes by meaning: weights of a hierarchy, and clusters that are its groups") {
+  using path = std::vector<std::string>;
+  const std::vector<path> paths{{"animal", "bird"}, {"animal", "pet"},  {"thing"},          {"animal", "pet"},
+                                {"thing"},          {"animal", "bird"}, {"animal", "wild"}, {"thing", "animal"}};
+  const auto graph = semantic_graph(paths);
+  const auto at = [&](int i, int j) { return graph[static_cast<std::size_t>(8 * i + j)]; };
+  CHECK(at(0, 5) == 1);                                // the same innermost group
+  CHECK(at(0, 1) == 0.5);                              // one of two groups
+  CHECK(at(2, 7) == doctest::Approx(2.0 / 3));         // one of one and of two
+  CHECK(at(0, 2) == 0);
+  CHECK(at(0, 7) == 0);                                // "animal" below "thing" is another group
+  for (int i = 0; i < 8; ++i) {
+    CHECK(at(i, i) == 0);
+    for (int j = 0; j < 8; ++j) CHECK(at(i, j) == at(j, i));
+  }
+  CHECK(agglomerative(graph, 8, 2) == std::vector<int>{0, 0, 1, 0, 1, 0, 0, 1});
+  CHECK(agglomerative(graph, 8, 5) == std::vector<int>{0, 1, 2, 1, 2, 0, 3, 4});
+  CHECK(spectral(graph, 8, 2) == std::vector<int>{0, 0, 1, 0, 1, 0, 0, 1});
+  CHECK_THROWS_WITH_AS(semantic_graph({{"a"}, {}}), "semantic_graph: class 1 of 2 is in 0 groups, at least 1 is needed", error);
+}
+
 TEST_CASE("every method gives exactly the clusters asked for, also without edges, and balanced ones stay in bounds") {
   const auto graph = confusion_graph(planted(23, 3, 9, 2), 23);
   const std::vector<double> empty(23 * 23, 0.0);
@@ -108,6 +129,22 @@ TEST_CASE("mean, standard error, paired differences, bootstrap and sign test") {
   CHECK(sign_test(a, a).p == 1);
   const std::vector<double> c = {1, 1, 1, 0, 0, 0, 0, 0, 0, 0}, e = {0, 0, 0, 1, 1, 1, 1, 1, 1, 1};
   CHECK(sign_test(c, e).p == doctest::Approx(2 * (1 + 10 + 45 + 120) / 1024.0));
+}
+
+TEST_CASE("figures: Student's intervals are those of the tables, and wide for few numbers") {
+  // Two-sided 95 % points: 12.706 of 1 degree of freedom, 4.303 of 2, 3.182 of 3, 2.776 of 4, 2.262 of 9, 1.980 of 120.
+  const std::vector<std::pair<index, double>> table{{1, 12.7062}, {2, 4.30265}, {3, 3.18245},
+                                                    {4, 2.77645}, {9, 2.26216}, {120, 1.97993}};
+  for (const auto& [freedom, point] : table)
+    CHECK(student_within(point, freedom) == doctest::Approx(0.95).epsilon(1e-6));
+  CHECK(student_within(0, 7) == 0);
+  // Mean 2, standard error 1 / sqrt(3).
+  const auto in = mean_interval(std::vector<double>{1, 2, 3});
+  CHECK(in.low == doctest::Approx(2 - 4.30265 / std::sqrt(3.0)).epsilon(1e-5));
+  CHECK(in.high == doctest::Approx(2 + 4.30265 / std::sqrt(3.0)).epsilon(1e-5));
+  const auto half = mean_interval(std::vector<double>{0, 1}, 0.5);  // t = 1 of one degree of freedom
+  CHECK((half.low == doctest::Approx(0.0) && half.high == doctest::Approx(1.0)));
+  CHECK_THROWS_AS(mean_interval(std::vector<double>{1}), error);
 }
 
 TEST_CASE("calibration: closed forms, the ends of the bins, and what makes a model overconfident") {

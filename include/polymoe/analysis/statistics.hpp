@@ -52,6 +52,30 @@ struct interval {
   double low = 0, high = 0;
 };
 
+/// P(|t| <= x) of Student's t with that many degrees of freedom, x >= 0 (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+inline double student_within(double x, index freedom) {
+  require(freedom >= 1 && x >= 0, "student_within: x = ", x, " with ", freedom, " degrees of freedom");
+  const double angle = std::atan(x / std::sqrt(static_cast<double>(freedom))), c = std::cos(angle), s = std::sin(angle);
+  const bool odd = freedom % 2 == 1;
+  double term = odd ? c : 1, sum = freedom == 1 ? 0 : term;
+  for (index k = odd ? 3 : 2; k < freedom; k += 2)
+    term *= c * c * static_cast<double>(k - 1) / static_cast<double>(k), sum += term;
+  return odd ? 2 / 3.14159265358979323846 * (angle + s * sum) : s * sum;
+}
+/// Where the mean of what `x` was drawn from lies, by Student's t: wide for few numbers, as it should be.
+inline interval mean_interval(std::span<const double> x, double level = 0.95) {
+  require(x.size() >= 2 && level > 0 && level < 1, "mean_interval: ", x.size(), " numbers, level ", level,
+          "; at least 2 are needed");
+  const summary s = summarise(x);
+  double low = 0, high = 1;
+  while (student_within(high, s.n - 1) < level) low = high, high *= 2;
+  for (int i = 0; i < 60; ++i) {
+    const double middle = 0.5 * (low + high);
+    (student_within(middle, s.n - 1) < level ? low : high) = middle;
+  }
+  return {s.mean - high * s.standard_error, s.mean + high * s.standard_error};
+}
+
 /// Percentile bootstrap of the mean of `x` (of paired differences: pass those).  A function of (x, level, seed) alone.
 inline interval bootstrap_mean(std::span<const double> x, double level = 0.95, index resamples = 10000, std::uint64_t seed = 0) {
   require(!x.empty() && level > 0 && level < 1 && resamples >= 10, "bootstrap_mean: ", x.size(), " numbers, level ", level, ", ",

@@ -3,7 +3,8 @@
 //
 //   counts [n, n] of (true class, predicted class) -> confusion_graph -> one of the clusterings -> one expert per class
 //
-// The paper names neither edge weights nor algorithm, so several are offered, with figures to compare them by.
+// The paper names neither edge weights nor algorithm, so several are offered, with figures to compare them by.  The same
+// clusterings of semantic_graph, which knows what classes mean and nothing of any model, are what they have to beat.
 #pragma once
 
 #include <algorithm>
@@ -36,6 +37,25 @@ inline std::vector<double> confusion_graph(std::span<const index> counts, int n)
         w[at(i, j)] += half, w[at(j, i)] += half;
       }
   }
+  return w;
+}
+
+/// Symmetric weights [n, n] with zero diagonal from where classes stand in a hierarchy of meanings: `paths[c]` are the
+/// groups that class c is in, the widest first.  The weight is twice the number of groups that two classes share from the
+/// top, over the sum of how many each has (Wu and Palmer 1994): 1 in the same innermost group, 0 with nothing in common.
+inline std::vector<double> semantic_graph(const std::vector<std::vector<std::string>>& paths) {
+  const std::size_t n = paths.size();
+  require(n >= 1, "semantic_graph: there are ", n, " classes");
+  for (std::size_t i = 0; i < n; ++i)
+    require(!paths[i].empty(), "semantic_graph: class ", i, " of ", n, " is in 0 groups, at least 1 is needed");
+  std::vector<double> w(n * n, 0.0);
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = i + 1; j < n; ++j) {
+      const std::size_t least = std::min(paths[i].size(), paths[j].size());
+      std::size_t common = 0;
+      while (common < least && paths[i][common] == paths[j][common]) ++common;
+      w[i * n + j] = w[j * n + i] = 2.0 * static_cast<double>(common) / static_cast<double>(paths[i].size() + paths[j].size());
+    }
   return w;
 }
 
