@@ -483,6 +483,37 @@ TEST_CASE("trainer: another optimiser, steps of the rate, decay of everything; r
   CHECK(has(message_of<error>([&] { adam.load(folder.file("part")); }), "optimizer.mean"));
 }
 
+TEST_CASE("trainer: a run of so many steps ends in the middle of an epoch, which counts as one; the rate ends with it") {
+  const train_test data = tiny::images();  // 4 steps an epoch
+  train_options o = tiny::options(100);
+  o.steps = 6;
+  run t(tiny::moe_model<float>(), o, data);
+  CHECK((t.total_steps() == 6 && t.total_epochs() == 2));
+  temp_folder folder;
+  CHECK(t.advance(10).images == 16);
+  CHECK((t.epoch() == 1 && t.step_in_epoch() == 0 && !t.finished()));
+  t.advance(1);
+  CHECK((t.epoch() == 1 && t.step_in_epoch() == 1));
+  t.save(folder.file("part"));
+  const double last = t.advance(10).learning_rate;  // one step is left
+  CHECK((t.finished() && t.step_count() == 6 && t.epoch() == 2 && t.step_in_epoch() == 0));
+  CHECK(t.epoch_summary().images == 32);
+  CHECK(message_of<error>([&] { t.step(); }) == "trainer: all 6 steps are done");
+  CHECK((last > 0 && last < 0.5 * o.learning_rate));  // of the cosine over 6 steps; over 400 it has hardly begun
+  run other(tiny::moe_model<float>(), o, data);
+  other.load(folder.file("part"));
+  CHECK(other.step_in_epoch() == 1);
+  other.step();
+  CHECK(tiny::difference(tiny::everything(t, folder.file("a")), tiny::everything(other, folder.file("b"))) == "");
+  run done(tiny::moe_model<float>(), o, data);
+  done.load(folder.file("a"));
+  CHECK((done.finished() && done.epoch() == 2));
+  o.steps = 7;
+  run longer(tiny::moe_model<float>(), o, data);
+  const std::string refused = message_of<error>([&] { longer.load(folder.file("part")); });
+  CHECK_MESSAGE((has(refused, "steps 6") && has(refused, "steps 7")), refused);
+}
+
 TEST_CASE("trainer: an epoch in which nobody chose an expert raises an alarm that names the layer") {
   const train_test data = tiny::images();
   run t(tiny::moe_model<float>(), tiny::options(1), data);
@@ -559,6 +590,7 @@ TEST_CASE("trainer: options, data and model that do not fit are refused with the
   CHECK(has(refused([](auto& o, auto&) { o.batch = 21; }), "20 training images are less than one batch of 21"));
   CHECK(has(refused([](auto& o, auto&) { o.batch = 0; }), "batch is 0"));
   CHECK(has(refused([](auto& o, auto&) { o.epochs = 0; }), "epochs is 0"));
+  CHECK(has(refused([](auto& o, auto&) { o.steps = -1; }), "steps is -1"));
   CHECK(has(refused([](auto& o, auto&) { o.threads = 0; }), "threads is 0"));
   CHECK(has(refused([](auto&, auto& d) { d.test.class_names.push_back("new"); }), "64 values and 5 classes"));
   CHECK(has(refused([](auto&, auto& d) {

@@ -29,6 +29,7 @@ namespace polymoe::inline v0 {
 struct train_options {
   index batch = 128;
   index epochs = 6;
+  index steps = 0;  ///< of the whole run, in the place of `epochs`; the last epoch may be a short one; 0: whole epochs
   double learning_rate = 2e-3;
   learning_rate_schedule::shape schedule = learning_rate_schedule::shape::cosine;
   std::vector<double> milestones{};  ///< schedule `steps`: epochs at whose start the rate is multiplied by gamma
@@ -151,10 +152,13 @@ class trainer {
 
   const train_options& options() const { return options_; }
   index steps_per_epoch() const { return train_.batches() / options_.accumulate; }
-  index total_steps() const { return steps_per_epoch() * options_.epochs; }
+  index total_steps() const { return options_.steps > 0 ? options_.steps : steps_per_epoch() * options_.epochs; }
+  index total_epochs() const { return ceil_div(total_steps(), steps_per_epoch()); }
   index step_count() const { return step_; }
-  index epoch() const { return step_ / steps_per_epoch(); }
-  index step_in_epoch() const { return step_ % steps_per_epoch(); }
+  /// Epochs that are over: the last one, which may be short, is when the run is.
+  index epoch() const { return finished() ? total_epochs() : step_ / steps_per_epoch(); }
+  /// 0 between epochs and after the last one.
+  index step_in_epoch() const { return finished() ? 0 : step_ % steps_per_epoch(); }
   bool finished() const { return step_ >= total_steps(); }
   workspace<Model>& work() { return work_; }
 
@@ -168,7 +172,8 @@ class trainer {
     if (step_in_epoch() == 0) epoch_sums_ = {};
     work_.ctx().mode = run_mode::train;
     train_step last;
-    for (index left = std::min(steps, steps_per_epoch() - step_in_epoch()); left > 0;) {
+    const index room = std::min(steps_per_epoch() - step_in_epoch(), total_steps() - step_);
+    for (index left = std::min(steps, room); left > 0;) {
       const auto begin = std::chrono::steady_clock::now();
       index n = std::min(left, records::most);
       if (temperature_ && temperature_->ahead() > 0) n = std::min(n, temperature_->ahead());
@@ -322,6 +327,7 @@ class trainer {
       << ", schedule " << static_cast<int>(options_.schedule) << ' ' << options_.gamma;
     for (const double epoch : options_.milestones) s << ' ' << epoch;
     for (const int e : options_.expert_of_class) s << " >" << e;
+    if (options_.steps > 0) s << ", steps " << options_.steps;
     s << (options_.decay_all ? ", all decay" : "") << ", accumulate " << options_.accumulate << ", ema " << options_.ema << ", pad " << a.pad << ", border "
       << static_cast<int>(a.outside) << ", flip " << static_cast<int>(a.mirror) << ", cutout " << a.cutout;
     if (a.rand_operations > 0) s << ", rand augment " << a.rand_operations << ' ' << a.rand_strength;
@@ -340,6 +346,7 @@ class trainer {
   static const train_options& checked(const train_options& o, const train_test& data) {
     require(o.batch >= 1, "trainer: batch is ", o.batch, ", it must be at least 1");
     require(o.epochs >= 1, "trainer: epochs is ", o.epochs, ", it must be at least 1");
+    require(o.steps >= 0, "trainer: steps is ", o.steps, ", it must not be negative (0: whole epochs)");
     require(o.threads >= 1, "trainer: threads is ", o.threads, ", it must be at least 1");
     require(o.accumulate >= 1, "trainer: accumulate is ", o.accumulate, ", it must be at least 1");
     require(o.ema >= 0 && o.ema < 1, "trainer: ema is ", o.ema, ", it must lie in [0, 1)");
