@@ -1,4 +1,5 @@
 // What one arm under one seed writes and says.
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
@@ -11,7 +12,7 @@ namespace experiment {
 
 polymoe::train_options options_of(const settings& s, std::uint64_t seed) {
   polymoe::train_options o;
-  o.batch = s.batch, o.epochs = s.epochs, o.learning_rate = s.learning_rate, o.weight_decay = s.weight_decay;
+  o.batch = s.batch, o.epochs = s.epochs, o.steps = s.steps, o.learning_rate = s.learning_rate, o.weight_decay = s.weight_decay;
   o.seed = seed, o.threads = s.threads, o.warmup_epochs = 0, o.clip_norm = 0;
   if (!s.milestones.empty()) {
     o.schedule = polymoe::learning_rate_schedule::shape::steps;
@@ -136,12 +137,16 @@ void arm_record::test(const polymoe::train_summary& test, const images& data, co
         r.lists["reliability_accuracy"].push_back(bin.accuracy);
   }
   if (!data.skipped.empty()) r.figures["skipped_images"] = static_cast<double>(data.skipped.size());
-  double best = 0, best_train = 0, seconds = 0;
-  for (const epoch_figures& e : r.epochs)
-    best = std::max(best, e.validation_accuracy), best_train = std::max(best_train, e.train_accuracy),
+  double best = 0, best_train = 0, seconds = 0, best_epoch = 0, best_train_epoch = 0;
+  for (std::size_t i = 0; i < r.epochs.size(); ++i) {
+    const epoch_figures& e = r.epochs[i];
+    if (e.validation_accuracy > best) best = e.validation_accuracy, best_epoch = static_cast<double>(i + 1);
+    if (e.train_accuracy > best_train) best_train = e.train_accuracy, best_train_epoch = static_cast<double>(i + 1);
     seconds += e.seconds;
+  }
   r.figures["test_accuracy"] = test.accuracy, r.figures["test_loss"] = test.loss;
   r.figures["best_validation_accuracy"] = best, r.figures["best_train_accuracy"] = best_train;
+  r.figures["best_validation_epoch"] = best_epoch, r.figures["best_train_epoch"] = best_train_epoch;
   r.figures["train_seconds"] = seconds, r.figures["inference_images_per_second"] = test.images_per_second;
   if (test.experts.any()) {
     r.figures["drop_rate"] = test.experts.drop_rate(), r.figures["load_cv"] = test.experts.load_cv();
@@ -151,6 +156,15 @@ void arm_record::test(const polymoe::train_summary& test, const images& data, co
     add_use(r, test, choices_);
   }
   for (const index n : test.confusion) r.lists["confusion"].push_back(static_cast<double>(n));
+}
+
+bool arm_record::is_best() const {
+  const double now = result_.epochs.back().validation_accuracy;
+  return std::all_of(result_.epochs.begin(), result_.epochs.end() - 1,
+                     [=](const epoch_figures& e) { return e.validation_accuracy < now; });
+}
+void arm_record::test_best(const polymoe::train_summary& test) {
+  result_.figures["best_test_accuracy"] = test.accuracy, result_.figures["best_test_loss"] = test.loss;
 }
 
 result arm_record::finish() const {

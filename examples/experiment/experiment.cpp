@@ -57,6 +57,8 @@ void add_options(CLI::App& app, settings& s) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--smoothing", s.smoothing, "label smoothing")->check(CLI::Range(0.0, 0.999));
   app.add_option("--threads", s.threads, "threads; results do not depend on it")->check(CLI::Range(1, 1024));
+  app.add_option("--best", s.keep_best,
+                 "true or false: keep the weights of the epoch with the best validation accuracy, and test them too");
   app.add_flag("--resume", s.resume, "continue the run in --out")->configurable(false);
   app.add_flag("--plan", s.plan, "time a few steps of every arm, say how long the run would take, and write nothing")
       ->configurable(false);
@@ -143,6 +145,21 @@ void print_plan(const settings& s, const images& data, const std::vector<result>
 
 }  // namespace
 
+settings settings_of(const settings& s, const arm& a, const images& data) {
+  settings own = s;
+  own.steps = a.steps;
+  if (a.steps == 0) return own;
+  const index per_epoch = std::max<index>(data.fit.train.size() / s.batch, 1);
+  own.epochs = polymoe::ceil_div(a.steps, per_epoch);
+  // Shares of the run, of which the last epoch may be a short one.
+  for (double& share : own.milestones) share *= static_cast<double>(a.steps) / static_cast<double>(own.epochs * per_epoch);
+  return own;
+}
+
+bool is_wanted(const settings& s, const std::string& arm) {
+  return s.arms.empty() || std::find(s.arms.begin(), s.arms.end(), arm) != s.arms.end();
+}
+
 int run_all(const settings& s, const std::string& model, const std::vector<arm>& arms, const images& data,
             std::vector<result>& out) {
   std::printf("%s: %s, %lld training, %lld validation, %lld test images; %s; %zu seeds, %s, %d threads\n", s.program.c_str(),
@@ -160,23 +177,24 @@ int run_all(const settings& s, const std::string& model, const std::vector<arm>&
   }
   for (const std::uint64_t seed : s.plan ? std::vector{s.seeds.front()} : s.seeds)
     for (const arm& a : arms) {
-      if (!s.arms.empty() && std::find(s.arms.begin(), s.arms.end(), a.name) == s.arms.end()) continue;
+      if (!is_wanted(s, a.name)) continue;
+      const settings own = settings_of(s, a, data);
       if (s.plan) {
-        out.push_back(a.run(s, seed, data));
+        out.push_back(a.run(own, seed, data));
         continue;
       }
       const std::string kept = folder_of(s, a.name, seed) + "/result.json";
       if (s.resume && fs::exists(kept)) {
-        out.push_back(read_result(kept, identity_of(s)));
+        out.push_back(read_result(kept, identity_of(own)));
         std::printf("%s, seed %llu: already finished\n", a.name.c_str(), static_cast<unsigned long long>(seed));
         continue;
       }
       if (!s.resume) {  // a new run must not be continued later with what an older one left
         std::error_code ignored;
-        for (const char* file : {"/result.json", "/part.json", "/checkpoint.safetensors"})
+        for (const char* file : {"/result.json", "/part.json", "/checkpoint.safetensors", "/best.safetensors"})
           fs::remove(folder_of(s, a.name, seed) + file, ignored);
       }
-      out.push_back(a.run(s, seed, data));
+      out.push_back(a.run(own, seed, data));
       if (out.back().interrupted) return program::stopped();
     }
   if (s.plan) return print_plan(s, data, out), 0;

@@ -38,6 +38,7 @@ struct settings {
   std::vector<std::uint64_t> seeds{1};
   std::vector<std::string> arms{};  ///< empty: all
   index epochs = 10, batch = 128;
+  index steps = 0;  ///< of an arm that has a number of its own (arm::steps), in the place of epochs; 0: whole epochs
   index images = 0, validation = 0, test_images = 0;  ///< images of each part; 0: all there are, validation 0: a tenth
   double learning_rate = 0.1, weight_decay = 5e-4, momentum = 0.9;
   std::vector<double> milestones{};  ///< shares of the run at which the rate falls by ten
@@ -51,6 +52,7 @@ struct settings {
   bool skip_bad = false;               ///< leave unreadable pictures out
   bool stream = false;                 ///< pictures stay on disk and are read ahead; changes no result
   int threads = polymoe::hardware_threads();
+  bool keep_best = false;  ///< test the epoch that was best on the validation images as well
   bool resume = false;
   bool plan = false;      ///< time a few steps of every arm instead of running it
   std::string command{};  ///< how the program was called
@@ -103,7 +105,12 @@ struct arm {
   std::function<result(const settings&, std::uint64_t seed, const images&)> run;
   /// What the paper reports, as it says it, by the names of figures; "difference": test accuracy less the first arm's.
   std::map<std::string, std::string> paper{};
+  index steps = 0;  ///< as settings::steps
 };
+/// The settings that an arm is run with: those of the program, and its own number of steps.
+settings settings_of(const settings&, const arm&, const images&);
+/// Whether --arms picks an arm of this name.
+bool is_wanted(const settings&, const std::string& arm);
 
 /// main() of a program: the shared options and those that `own` adds, --config FILE.toml (an unknown key is an error),
 /// the effective configuration to <out>/config.toml, then run(settings, images).  `s` has the program's name and its
@@ -153,6 +160,23 @@ struct figure_row {
 void add_figures(polymoe::report&, const std::vector<arm>&, const std::vector<result>&, const std::vector<figure_row>&);
 /// The same, then the paired differences of the test accuracy to the first arm with bootstrap interval and sign test.
 void add_tables(polymoe::report&, const std::vector<arm>&, const std::vector<result>&, const std::vector<figure_row>&);
+/// Something a paper says of two arms: that a figure of `more` is above that of `less`.
+struct claim {
+  std::string text;        ///< what it says
+  std::string more, less;  ///< arms
+  std::string figure = "test_accuracy", unit = "points";
+  double scale = 100;
+  const char* format = "%+.2f";
+};
+/// Claims beside what was found: the difference paired over seeds with its 95 % interval by Student's t, and whether it is
+/// so here: yes or no where the interval leaves zero out, else open.  Claims whose arms have no seed in common are left
+/// out.  Printed as well.
+void add_claims(polymoe::report&, const std::vector<claim>&, const std::vector<result>&);
+/// Values of a figure in two arms under the same seeds.
+struct paired_values {
+  std::vector<double> a, b;
+};
+paired_values paired(const std::vector<result>&, const std::string& a, const std::string& b, const std::string& figure);
 /// Accuracy and loss over epochs, one line an arm (mean over seeds).
 void add_curves(polymoe::report&, const std::vector<arm>&, const std::vector<result>&);
 /// How experts are used: load, switching between epochs, co-activation, who serves which class.

@@ -26,6 +26,8 @@ std::string identity_of(const settings& s) {
   // Those that were not always there say nothing where they are off: what was kept before still counts.
   if (s.cutout > 0) t << ", cutout " << s.cutout;
   if (s.smoothing > 0) t << ", smoothing " << s.smoothing;
+  if (s.steps > 0) t << ", steps " << s.steps;
+  if (s.keep_best) t << ", best epoch too";
   if (s.split_seed != 42) t << ", split " << s.split_seed;
   if (s.image_size != 64) t << ", image size " << s.image_size;
   if (s.skip_bad) t << ", bad pictures left out";

@@ -82,6 +82,44 @@ void add_figures(polymoe::report& page, const std::vector<arm>& arms, const std:
   page.table("Mean, standard error and number of seeds", header, cells);
 }
 
+paired_values paired(const std::vector<result>& all, const std::string& a, const std::string& b,
+                     const std::string& figure) {
+  paired_values v;
+  for (const result& r : all)
+    for (const result& q : all)
+      if (r.arm == a && q.arm == b && r.seed == q.seed && r.figures.count(figure) && q.figures.count(figure))
+        v.a.push_back(r.figures.at(figure)), v.b.push_back(q.figures.at(figure));
+  return v;
+}
+
+void add_claims(polymoe::report& page, const std::vector<claim>& claims, const std::vector<result>& all) {
+  std::vector<std::vector<std::string>> rows;
+  for (const claim& c : claims) {
+    const auto [a, b] = paired(all, c.more, c.less, c.figure);
+    if (a.empty()) continue;
+    const std::vector<double> d = polymoe::analysis::detail::differences(a, b);
+    const double mean = c.scale * polymoe::analysis::summarise(d).mean;
+    std::string range = "-", verdict = mean > 0 ? "one seed: the same sign" : "one seed: not the same sign";
+    if (d.size() > 1) {
+      const auto in = polymoe::analysis::mean_interval(d);
+      range = formatted(c.format, c.scale * in.low) + " .. " + formatted(c.format, c.scale * in.high);
+      verdict = !(in.high > in.low) ? "open: all seeds differ by the same"  // a few test images, or too few seeds
+                : in.low > 0        ? "as in the paper"
+                : in.high < 0       ? "not as in the paper"
+                                    : "open: zero is in the interval";
+    }
+    rows.push_back({c.text, c.more + " - " + c.less, formatted(c.format, mean) + " " + c.unit, range,
+                    std::to_string(d.size()), verdict});
+  }
+  if (rows.empty()) return;
+  page.table("What the paper says, and what was found here",
+             {"the paper", "pair", "difference", "95 % (t)", "seeds", "here"}, rows);
+  std::printf("\n");
+  for (const auto& r : rows)
+    std::printf("Paper: %s. Here %s: %s (95 %% %s, seeds: %s), %s\n", r[0].c_str(), r[1].c_str(), r[2].c_str(),
+                r[3].c_str(), r[4].c_str(), r[5].c_str());
+}
+
 void add_tables(polymoe::report& page, const std::vector<arm>& arms, const std::vector<result>& all,
                 const std::vector<figure_row>& rows) {
   add_figures(page, arms, all, rows);
@@ -91,12 +129,7 @@ void add_tables(polymoe::report& page, const std::vector<arm>& arms, const std::
       std::any_of(ran.begin() + 1, ran.end(), [](const arm* a) { return a->paper.count("difference"); });
   std::vector<std::vector<std::string>> pairs;
   for (std::size_t i = 1; i < ran.size(); ++i) {
-    std::vector<double> a, b;
-    for (const result& r : all)
-      for (const result& q : all)
-        if (r.arm == ran[i]->name && q.arm == ran[0]->name && r.seed == q.seed && r.figures.count("test_accuracy") &&
-            q.figures.count("test_accuracy"))
-          a.push_back(r.figures.at("test_accuracy")), b.push_back(q.figures.at("test_accuracy"));
+    const auto [a, b] = paired(all, ran[i]->name, ran[0]->name, "test_accuracy");
     if (a.empty()) continue;
     const auto d = polymoe::analysis::paired_difference(a, b);
     std::string range = "-", sign = "-";

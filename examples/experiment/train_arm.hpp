@@ -25,6 +25,9 @@ class arm_record {
   /// Makes the folder.
   arm_record(const std::string& name, std::uint64_t seed, const settings&);
   const std::string& checkpoint() const { return checkpoint_; }
+  /// Where the weights of the best epoch are kept, and whether that is the one that has just ended.
+  std::string best() const { return folder_ + "/best.safetensors"; }
+  bool is_best() const;
   /// Whether there is a checkpoint to go on from.
   bool resumes() const;
   /// Takes the epochs that are kept beside the checkpoint, which has `meta` and is in epoch `epoch`; throws when it
@@ -52,6 +55,8 @@ class arm_record {
   result stopped();
   /// Adds the figures of the test images, with their choices() and `logits` [images, classes].
   void test(const polymoe::train_summary&, const images&, const std::vector<float>& logits);
+  /// Adds the figures of the test images at the best epoch.
+  void test_best(const polymoe::train_summary&);
   result& so_far() { return result_; }
   /// Writes result.json.
   result finish() const;
@@ -132,6 +137,7 @@ result train_arm(const std::string& name, std::uint64_t seed, const settings& s,
     record.begin_choices();
     const polymoe::train_summary train = t.epoch_summary(), validation = t.evaluate(note_choices);
     record.end_epoch(epoch, train, validation);
+    if (s.keep_best && record.is_best()) t.save(record.best(), record.meta());
     save();
     if (*s.stop_requested && !t.finished()) return record.stopped();
   }
@@ -145,6 +151,11 @@ result train_arm(const std::string& name, std::uint64_t seed, const settings& s,
   };
   const polymoe::train_summary tested = t.evaluate_on(data.test, 0, note_all);
   record.test(tested, data, logits);
+  if (s.keep_best) {
+    t.load(record.best());
+    record.test_best(t.evaluate_on(data.test));
+    t.load(record.checkpoint());
+  }
   finish(t, record.so_far());
   return record.finish();
 }

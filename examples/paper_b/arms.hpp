@@ -39,6 +39,35 @@ std::vector<double> inference_times(Trainer& t, const std::vector<index>& batche
   return out;
 }
 
+/// Figures "noisy_*" of the sparse head: the noise of its gate stays on in evaluation, as in the paper's code when its
+/// results were made.  Means over draws; "noisy_test_spread" is their standard deviation.
+template <class Trainer>
+void add_noisy_evaluation(Trainer& t, const options& o, const images& data, result& r) {
+  using T = typename Trainer::T;
+  using B = typename Trainer::B;
+  using model = experts_classifier<T, B>;
+  const nn::resnet_sizes z = sizes_of(o, data);
+  const auto head = noisy_head<T, B>(z.features(), data.test.classes());
+  Trainer noisy(model(experts_model<T, B>(z, head)), t.options(), data.fit);
+  noisy.work().set_values(t.work().values_on_host()), noisy.work().set_state(t.work().state_on_host());
+  noisy.work().refresh();
+  std::vector<double> test, loss, validation, entropy;
+  for (index draw = 0; draw < 5; ++draw) {
+    polymoe::step_state& at = noisy.work().step();
+    const auto begin = [&] { at.step = t.total_steps() + draw, at.micro = 0; };  // draws that no training step had
+    const auto next = [&](index batch, index) { at.micro = batch + 1; };
+    begin();
+    const polymoe::train_summary on_test = noisy.evaluate_on(data.test, 0, next);
+    begin();
+    test.push_back(on_test.accuracy), loss.push_back(on_test.loss), entropy.push_back(on_test.experts.entropy());
+    validation.push_back(noisy.evaluate(next).accuracy);
+  }
+  const auto mean = [](const std::vector<double>& x) { return polymoe::analysis::summarise(x).mean; };
+  r.figures["noisy_test_accuracy"] = mean(test), r.figures["noisy_test_loss"] = mean(loss);
+  r.figures["noisy_test_spread"] = polymoe::analysis::summarise(test).deviation;
+  r.figures["noisy_validation_accuracy"] = mean(validation), r.figures["noisy_entropy"] = mean(entropy);
+}
+
 /// landscape.hpp, where the model is on the host.
 template <class Trainer>
 void add_landscape(Trainer& t, bool experts, const options& o, const images& data, result& r);
@@ -61,6 +90,8 @@ result train(head which, const std::string& name, const typename Model::config& 
     r.figures["routed_share"] = static_cast<double>(cost.routed_macs) / static_cast<double>(cost.macs);
     r.lists["inference_ms"] = inference_times(finished, {1, 2, 4, 8, 16, 32, 64, 128, 256});
     r.description = experiment::last_layer_of(finished);
+    if constexpr (!std::is_same_v<Model, dense_classifier<typename Model::scalar, typename Model::backend>>)
+      if (which == head::sparse) add_noisy_evaluation(finished, o, data, r);
     std::vector<float> sharpest;
     if (o.hessian_images > 0)
       sharpest = hessian(which, {finished.work().values_on_host(), finished.work().state_on_host()}, s, o, data, r);

@@ -5,6 +5,7 @@
 namespace paper_b {
 
 template layer<float, polymoe::cpu>::config coded_head<float, polymoe::cpu>(head, index features, index classes);
+template layer<float, polymoe::cpu>::config noisy_head<float, polymoe::cpu>(index features, index classes);
 
 // The published models have exactly these parameters.
 template <class Spec>

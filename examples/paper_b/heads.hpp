@@ -66,6 +66,20 @@ constexpr polymoe::layer_config<Spec> experts_config(index features, index class
   return c;
 }
 
+/// A layer that is in training mode whatever the mode of the call.  Without dropout that is evaluation with noise.
+template <class Layer>
+class always_noisy : public Layer {
+ public:
+  using Layer::Layer;
+  using T = typename Layer::scalar;
+  void forward(polymoe::context<typename Layer::backend>& c, polymoe::view<const T> x, polymoe::view<T> y,
+               typename Layer::saved& s) const {
+    polymoe::context<typename Layer::backend> noisy = c;
+    noisy.mode = polymoe::run_mode::train;
+    Layer::forward(noisy, x, y, s);
+  }
+};
+
 template <class Spec, class B = polymoe::cpu>
 typename experiment::any_layer<typename Spec::scalar, B>::config any_head(const polymoe::layer_config<Spec>& c) {
   return experiment::any_layer<typename Spec::scalar, B>::template of<head_layer<Spec, B>>(c);
@@ -78,6 +92,13 @@ typename layer<T, B>::config coded_head(head which, index features, index classe
   if (which == head::sparse)
     return any_head<sparse_coded<T>, B>(experts_config<sparse_coded<T>>(features, classes));
   return any_head<soft_coded<T>, B>(experts_config<soft_coded<T>>(features, classes));
+}
+
+template <class T, class B>
+typename layer<T, B>::config noisy_head(index features, index classes) {
+  auto c = experts_config<sparse_coded<T>>(features, classes);
+  c.expert_dropout = 0, c.router.input_dropout = 0, c.router.dropout = 0;
+  return layer<T, B>::template of<always_noisy<head_layer<sparse_coded<T>, B>>>(c);
 }
 
 // ---- as the text says

@@ -31,13 +31,37 @@ void add_density(Hessian& h, index probes, index steps, const std::string& part,
 }
 
 template <class Model>
+void set_trained(polymoe::workspace<Model>& w, const trained& model) {
+  std::copy(model.values.begin(), model.values.end(), w.values().ptr[0]);
+  w.set_state(model.state);
+  w.refresh();
+}
+
+/// Figures "<part>.lambda_noisy" of the sparse head: the paper took its Hessian with the noise of the gate, drawn anew for
+/// every product.  Here every product has the same draws: it is the Hessian of one loss.
+void add_noisy(const trained& model, const settings& s, const options& o, const images& data,
+               const polymoe::dataset& from, const std::string& part, result& r) {
+  const nn::resnet_sizes z = sizes_of(o, data);
+  const index n = std::min(o.hessian_images, from.size()), batch = std::min<index>(s.batch, n);
+  polymoe::workspace<experts_classifier<S>> w(
+      experts_classifier<S>(experts_model<S>(z, noisy_head<S, polymoe::cpu>(z.features(), data.test.classes()))),
+      {.max_rows = batch, .threads = s.threads, .seed = r.seed});
+  w.step().balance = 0;  // the head is in training mode, its balance loss is no part of this
+  set_trained(w, model);
+  const batches images = first_batches(w.ctx().stream, from, n, batch);
+  polymoe::analysis::loss_hessian h(w, images.rows, from.classes());
+  const auto top = polymoe::analysis::lanczos(
+      h, {.count = 1, .products = o.hessian_products, .tolerance = 1e-3, .seed = r.seed});
+  r.figures[part + ".lambda_noisy"] = top.largest.front().value;
+  r.figures[part + ".lambda_noisy_residual"] = top.largest.front().residual;
+}
+
+template <class Model>
 std::vector<float> look(const typename Model::config& config, const trained& model, const settings& s, const options& o,
                         const polymoe::dataset& from, const std::string& part, result& r) {
   const index n = std::min(o.hessian_images, from.size()), batch = std::min<index>(s.batch, n);
   polymoe::workspace<Model> w(Model(config), {.max_rows = batch, .threads = s.threads, .seed = r.seed});
-  std::copy(model.values.begin(), model.values.end(), w.values().ptr[0]);
-  w.set_state(model.state);
-  w.refresh();
+  set_trained(w, model);
   const batches images = first_batches(w.ctx().stream, from, n, batch);
   polymoe::analysis::loss_hessian h(w, images.rows, from.classes());
   std::printf("%s, seed %llu: Hessian over %lld %s images, %lld parameters\n", r.arm.c_str(),
@@ -95,6 +119,10 @@ std::vector<float> add_hessian(head which, const trained& model, const settings&
                ? look<dense_classifier<S>>(dense_model<S>(z, classes), model, s, o, from, part, r)
                : look<experts_classifier<S>>(experts_model<S>(z, head_of_experts()), model, s, o, from, part, r);
   };
+  if (which == head::sparse) {
+    add_noisy(model, s, o, data, data.test, "test", r);
+    add_noisy(model, s, o, data, data.fit.train, "train", r);
+  }
   over(data.test, "test");
   return over(data.fit.train, "train");
 }

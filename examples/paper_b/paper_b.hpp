@@ -32,6 +32,10 @@ template <class T, class B>
 typename layer<T, B>::config coded_head(head, index features, index classes);
 template <class T, class B>
 typename layer<T, B>::config published_head(head, index features, index classes);
+/// The sparse head as the paper's code had it when its results were made: the noise of the gate is there in evaluation too.
+/// For evaluation only; it has no dropout.
+template <class T, class B>
+typename layer<T, B>::config noisy_head(index features, index classes);
 
 /// Trains one arm under one seed.
 result run(head, const std::string& name, const settings&, const options&, std::uint64_t seed, const images&);

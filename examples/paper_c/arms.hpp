@@ -50,6 +50,7 @@ result train(const std::string& name, const typename Model::config& config, cons
   polymoe::trainer<Model> run(Model(config), experiment::adamw_recipe(s, seed), data.fit);
   return experiment::train_arm(name, seed, s, data, run, [&](auto& finished, result& r) {
     const polymoe::cost cost = Model::count(config, 1);
+    r.figures["steps"] = static_cast<double>(finished.total_steps());
     r.figures["parameters"] = static_cast<double>(cost.params), r.figures["macs"] = static_cast<double>(cost.macs);
     r.description = experiment::last_layer_of(finished);
     const features known = features_of(finished, probe.fit.train, 20000), asked = features_of(finished, probe.test, 5000);
@@ -58,7 +59,7 @@ result train(const std::string& name, const typename Model::config& config, cons
 }
 
 template <class T, class B>
-result run_arm(router which, int capacity, const std::string& name, const settings& s, const options& o, std::uint64_t seed,
+result run_arm(router which, double capacity, const std::string& name, const settings& s, const options& o, std::uint64_t seed,
            const images& data, const images& probe) {
   using mlp_type = experiment::dense_mlp<T, B>;
   using moe_type = experiment::moe<T, B>;
@@ -70,7 +71,7 @@ result run_arm(router which, int capacity, const std::string& name, const settin
   const layer_sizes sizes{o.dim, o.mlp, o.experts, o.group_images, z.tokens()};
   const bool token =
       which == router::softmax_tc || which == router::sinkhorn_tc || which == router::sinkhorn_plan_tc;
-  const typename layer<T, B>::config experts = token                   ? token_choice<T, B>(which, capacity, sizes)
+  const typename layer<T, B>::config experts = token                   ? token_choice<T, B>(which, static_cast<int>(capacity), sizes)
                                                : which == router::soft ? soft<T, B>(capacity, sizes)
                                                                        : expert_choice<T, B>(which, capacity, sizes);
   const auto where = nn::placement::last_odd(o.moe_blocks, o.depth);

@@ -24,7 +24,7 @@ struct soft_spec : polymoe::spec {
 }  // namespace
 
 template <class T, class B>
-typename layer<T, B>::config expert_choice(router which, int capacity, const layer_sizes& z) {
+typename layer<T, B>::config expert_choice(router which, double capacity, const layer_sizes& z) {
   const auto factor = [capacity](auto& c) { c.capacity.factor = static_cast<float>(capacity); };
   if (which == router::softmax_ec) return with<picked_spec<T, polymoe::score::noisy_constant<>>, B>(z, factor);
   if (which == router::sinkhorn_ec) return with<picked_spec<T, polymoe::score::sinkhorn<>>, B>(z, factor);
@@ -32,7 +32,7 @@ typename layer<T, B>::config expert_choice(router which, int capacity, const lay
 }
 
 template <class T, class B>
-typename layer<T, B>::config soft(int capacity, const layer_sizes& z) {
+typename layer<T, B>::config soft(double capacity, const layer_sizes& z) {
   return with<soft_spec<T>, B>(z, [&](auto& c) {
     c.group_size = z.tokens;  // one image mixes with itself only
     c.router.slots = 0, c.router.factor = static_cast<float>(capacity);

@@ -1,6 +1,9 @@
-// paper_c: six routers, and one of them with other weights, at two capacities in one vision transformer, after "Routers
+// paper_c: six routers, and one of them with other weights, at several capacities in one vision transformer, after "Routers
 // in Vision Mixture of Experts: An Empirical Study" (arXiv 2401.15969): accuracy against cost, at equal steps and at
 // equal time, and few-shot probes.
+//
+// --equal-time SECONDS, or the name of an arm, trains every arm once more as "<name>-timed": as many steps as fit into that
+// time, or into what that arm takes for --epochs, by a short calibration.
 //
 // The paper pre-trains on JFT-300M, which is private: orderings can be compared, numbers cannot.
 // ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --mlp 24 --depth 2 --moe-blocks 1 --patch 8 --experts 4 --shots 1,2 --threads 1 --out build/paper_c-test
@@ -9,6 +12,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "../experiment/equal_time.hpp"
 #include "paper_c.hpp"
 
 namespace {
@@ -52,10 +56,17 @@ void add_options(CLI::App& app, paper_c::options& o) {
   app.add_option("--moe-blocks", o.moe_blocks, "how many blocks have experts: the last odd ones")
       ->check(CLI::PositiveNumber);
   app.add_option("--group-images", o.group_images, "images whose tokens compete for slots")->check(CLI::PositiveNumber);
+  app.add_option("--capacities", o.capacities,
+                 "capacity factors of expert choice, slots over tokens of Soft MoE, and K of token choice where 1 or 2")
+      ->delimiter(',')
+      ->check(CLI::Range(0.01, 32.0));
   app.add_option("--shots", o.shots, "labelled examples of a class for the probe")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
   app.add_option("--probe-data", o.probe_data, "other images for the probe, as --data");
+  app.add_option("--equal-time", o.equal_time,
+                 "train every arm once more for the same time: seconds of training steps, or the name of an arm, as "
+                 "long as that one takes for --epochs; steps by a short calibration");
 }
 
 /// The program's own options that change a result.
@@ -75,7 +86,7 @@ void add_costs(polymoe::report& page, const std::vector<experiment::arm>& arms, 
     const auto cost = experiment::values_of(all, a.name, figure),
                right = experiment::values_of(all, a.name, "test_accuracy");
     if (cost.empty() || right.empty()) continue;
-    const std::string name = a.name == "dense" ? a.name : a.name.substr(0, a.name.rfind('_'));
+    const std::string name = a.name.substr(0, a.name.rfind('_'));  // without the capacity
     if (routers.empty() || routers.back().name != name)
       routers.push_back({.name = name, .y = {}, .color = static_cast<index>(routers.size())});
     const auto accuracy = polymoe::analysis::summarise(right);
@@ -90,31 +101,59 @@ void add_costs(polymoe::report& page, const std::vector<experiment::arm>& arms, 
              routers);
 }
 
-/// Every router at both capacities, and the dense model.
-std::vector<experiment::arm> arms_of(const paper_c::options& o, const experiment::images& probe) {
-  std::vector<experiment::arm> arms;
-  const auto add = [&](router which, int capacity, const std::string& name, const std::string& about) {
-    arms.push_back({name, about,
-                    [&o, &probe, which, capacity, name](const experiment::settings& s, std::uint64_t seed,
-                                                        const experiment::images& data) {
+/// An arm before it has its name.
+struct choice {
+  router which;
+  double capacity;
+  std::string name, about;
+};
+std::string text_of(double capacity) { return experiment::text_of({capacity}, "%g"); }
+/// The dense model, and every router at every capacity; layers of token choice are there for 1 and 2.
+std::vector<choice> choices(const std::vector<double>& capacities) {
+  std::vector<choice> all{{router::dense, 0, "dense", "no experts"}};
+  const auto at_each = [&](router which, const std::string& name, const std::string& about, bool token) {
+    for (const double c : capacities)
+      if (!token || c == 1 || c == 2) all.push_back({which, c, name + "_" + text_of(c), about + text_of(c)});
+  };
+  at_each(router::softmax_tc, "softmax_tc", "token choice, K = ", true);
+  at_each(router::sinkhorn_tc, "sinkhorn_tc", "token choice, K = ", true);
+  at_each(router::sinkhorn_plan_tc, "sinkhorn_plan_tc", "token choice with the plan as weights, K = ", true);
+  at_each(router::softmax_ec, "softmax_ec", "expert choice, capacity factor ", false);
+  at_each(router::sinkhorn_ec, "sinkhorn_ec", "expert choice, capacity factor ", false);
+  at_each(router::sparse_ec, "sparse_ec", "expert choice, capacity factor ", false);
+  at_each(router::soft, "soft", "Soft MoE, slots over tokens = ", false);
+  return all;
+}
+experiment::arm arm_of(const choice& c, const std::string& name, const paper_c::options& o,
+                       const experiment::images& probe) {
+  return {name, c.about,
+          [&o, &probe, which = c.which, capacity = c.capacity, name](
+              const experiment::settings& s, std::uint64_t seed, const experiment::images& data) {
 #if defined(POLYMOE_DEMO_CUDA)
-                      if (s.on_gpu()) return paper_c::run_on_gpu(which, capacity, name, s, o, seed, data, probe);
+            if (s.on_gpu()) return paper_c::run_on_gpu(which, capacity, name, s, o, seed, data, probe);
 #endif
-                      return paper_c::run(which, capacity, name, s, o, seed, data, probe);
-                    }});
+            return paper_c::run(which, capacity, name, s, o, seed, data, probe);
+          }};
+}
+
+/// What the paper finds, as pairs of arms; `mark` is what the names of timed arms end in.
+std::vector<experiment::claim> claims_of(const std::vector<double>& capacities, const std::string& mark) {
+  std::vector<experiment::claim> all;
+  const auto says = [&](const char* text, const std::string& more, const std::string& less, const std::string& c) {
+    all.push_back({text, more + "_" + c + mark, less + "_" + c + mark});
   };
-  add(router::dense, 0, "dense", "no experts");
-  const auto twice = [&](router which, const std::string& name, const std::string& about) {
-    for (const int c : {1, 2}) add(which, c, name + "_" + std::to_string(c), about + std::to_string(c));
-  };
-  twice(router::softmax_tc, "softmax_tc", "token choice, K = ");
-  twice(router::sinkhorn_tc, "sinkhorn_tc", "token choice, K = ");
-  twice(router::sinkhorn_plan_tc, "sinkhorn_plan_tc", "token choice with the plan as weights, K = ");
-  twice(router::softmax_ec, "softmax_ec", "expert choice, capacity factor ");
-  twice(router::sinkhorn_ec, "sinkhorn_ec", "expert choice, capacity factor ");
-  twice(router::sparse_ec, "sparse_ec", "expert choice, capacity factor ");
-  twice(router::soft, "soft", "Soft MoE, slots over tokens = ");
-  return arms;
+  for (const double capacity : capacities) {
+    const std::string c = text_of(capacity);
+    says("expert choice is above token choice (softmax)", "softmax_ec", "softmax_tc", c);
+    says("expert choice is above token choice (Sinkhorn)", "sinkhorn_ec", "sinkhorn_tc", c);
+    for (const char* other : {"softmax_ec", "sinkhorn_ec", "sparse_ec", "softmax_tc", "sinkhorn_tc"})
+      says("Soft MoE is best", "soft", other, c);
+    if (!mark.empty()) continue;  // at equal time no arm is slower
+    for (const char* other : {"softmax_ec", "sinkhorn_ec"})
+      all.push_back({"the sparse plan is the slow one", std::string("sparse_ec_") + c, std::string(other) + "_" + c,
+                     "train_seconds", "s", 1, "%+.1f"});
+  }
+  return all;
 }
 
 int run(experiment::settings& s, const paper_c::options& o, const experiment::images& data) {
@@ -128,11 +167,20 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
   }
   const experiment::images& probe = o.probe_data.empty() ? data : other;
 
-  const std::vector<experiment::arm> arms = arms_of(o, probe);
+  const std::vector<choice> chosen = choices(o.capacities);
+  std::vector<experiment::arm> arms;
+  for (const choice& c : chosen) arms.push_back(arm_of(c, c.name, o, probe));
+  const experiment::equal_time timed = experiment::arms_of_equal_time(
+      s, o.equal_time, arms, [&](std::size_t i, const std::string& name) { return arm_of(chosen[i], name, o, probe); }, data);
+  std::vector<experiment::arm> both = arms;
+  both.insert(both.end(), timed.arms.begin(), timed.arms.end());
   std::vector<result> all;
-  if (const int status = experiment::run_all(s, s.variant, arms, data, all); status >= 0) return status;
+  if (const int status = experiment::run_all(s, s.variant, both, data, all); status >= 0) {
+    if (status == 0) experiment::print_equal_time(s, o.equal_time, all, data);
+    return status;
+  }
 
-  // Equal time: as long as the quickest arm took.
+  // Where the quickest arm was done.
   std::vector<polymoe::series> time;
   double shortest = HUGE_VAL;
   for (std::size_t i = 0; i < arms.size(); ++i) {
@@ -143,36 +191,51 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
   }
   for (result& r : all) {
     std::vector<result> one{r};
-    r.figures["accuracy_at_equal_time"] = at_time(over_time(one, r.arm, 0), shortest);
+    r.figures["accuracy_at_shortest"] = at_time(over_time(one, r.arm, 0), shortest);
+    if (timed.seconds > 0) r.figures["over_time"] = r.figures.at("train_seconds") / timed.seconds - 1;
   }
   polymoe::report page("Six routers in one vision transformer", "After arXiv 2401.15969 (paper C); " + s.variant);
   page.section("Result");
-  std::vector<experiment::figure_row> rows{
-      {"test accuracy at equal steps, %", "test_accuracy", "%.2f", 100},
-      {"validation accuracy at equal time, %", "accuracy_at_equal_time", "%.2f", 100},
-      {"test loss", "test_loss"}};
-  std::vector<std::string> titles;
-  for (const index n : o.shots) titles.push_back("probe_" + std::to_string(n));
-  for (std::size_t i = 0; i < titles.size(); ++i)
-    rows.push_back({std::to_string(o.shots[i]) + "-shot probe, %", titles[i], "%.2f", 100});
-  for (const experiment::figure_row& f : {experiment::figure_row{"training time, s", "train_seconds", "%.0f"},
-                                          {"images/s, inference", "inference_images_per_second", "%.0f"},
-                                          {"parameters", "parameters", "%.0f"},
-                                          {"MMACs of an image", "macs", "%.2f", 1e-6},
-                                          {"drop rate, test", "drop_rate", "%.3f"},
-                                          {"load CV, test", "load_cv", "%.3f"},
-                                          {"router entropy, test (nats)", "entropy", "%.3f"}})
-    rows.push_back(f);
-  experiment::add_tables(page, arms, all, rows);
+  const auto rows_with = [&](const experiment::figure_row& extra) {
+    std::vector<experiment::figure_row> rows{
+        {"test accuracy, %", "test_accuracy", "%.2f", 100}, extra, {"test loss", "test_loss"}};
+    for (const index n : o.shots)
+      rows.push_back({std::to_string(n) + "-shot probe, %", "probe_" + std::to_string(n), "%.2f", 100});
+    for (const experiment::figure_row& f : {experiment::figure_row{"steps", "steps", "%.0f"},
+                                            {"training time, s", "train_seconds", "%.0f"},
+                                            {"images/s, inference", "inference_images_per_second", "%.0f"},
+                                            {"parameters", "parameters", "%.0f"},
+                                            {"MMACs of an image", "macs", "%.2f", 1e-6},
+                                            {"drop rate, test", "drop_rate", "%.3f"},
+                                            {"load CV, test", "load_cv", "%.3f"},
+                                            {"router entropy, test (nats)", "entropy", "%.3f"}})
+      rows.push_back(f);
+    return rows;
+  };
+  experiment::add_tables(
+      page, arms, all,
+      rows_with({"validation accuracy where the quickest arm was done, %", "accuracy_at_shortest", "%.2f", 100}));
+  page.text(
+      "At equal steps. The second row is read from the arm's curve of validation accuracy over training time, between "
+      "epochs on a straight line: its learning rate had not come to its end there.");
+  experiment::add_claims(page, claims_of(o.capacities, ""), all);
   page.text(
       "The paper finds: expert choice above token choice whatever the affinity; Soft MoE best at equal cost; Sinkhorn "
       "a fair balance of "
       "throughput and accuracy; the sparse plan the slow one. Its numbers are of JFT-300M and are not comparable.");
-  page.text(
-      "Equal time is as long as the quickest arm's training took. The accuracy there is read from the arm's curve of "
-      "validation accuracy, between epochs on a straight line: no arm was trained for that time, and its learning rate "
-      "had "
-      "not come to its end. The first row, at equal steps, is of test images.");
+  if (!timed.arms.empty()) {
+    page.section("At equal time");
+    experiment::add_tables(page, timed.arms, all,
+                           rows_with({"training time over the wanted, %", "over_time", "%.1f", 100}));
+    char text[40];
+    std::snprintf(text, sizeof text, "%.1f", timed.seconds);
+    page.text(std::string("Every arm trained for ") + text +
+              " s of steps, as many as a short calibration said would fit; the learning rate came to its end in all of "
+              "them. The second row says how far the time was off. Evaluations are not in it.");
+    experiment::add_claims(page, claims_of(o.capacities, experiment::timed_mark), all);
+    add_costs(page, timed.arms, all, "Test accuracy at equal time over compute", "macs", 1e-6,
+              "MMACs of an image, forward");
+  }
   page.section("Cost against accuracy");
   add_costs(page, arms, all, "Test accuracy over compute", "macs", 1e-6, "MMACs of an image, forward");
   add_costs(page, arms, all, "Test accuracy over training time", "train_seconds", 1, "seconds");
@@ -186,7 +249,7 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
   page.section("Routers");
   experiment::add_descriptions(page, arms, all);
   experiment::add_routing(page, arms, all, data.test.class_names);
-  experiment::add_calibration(page, arms, all, data.test.class_names);
+  experiment::add_calibration(page, both, all, data.test.class_names);
   return experiment::finish(page, s, data, all);
 }
 
@@ -198,6 +261,6 @@ int main(int argc, char** argv) {
 #if defined(POLYMOE_DEMO_CUDA)
   s.find_gpu = &paper_c::find_gpu;
 #endif
-  return experiment::main_of(argc, argv, s, "Six routers at two capacities in one vision transformer (paper C).",
+  return experiment::main_of(argc, argv, s, "Six routers at several capacities in one vision transformer (paper C).",
                              add_options, variant_of, run);
 }

@@ -14,8 +14,10 @@ struct options {
   index dim = 96, depth = 6, heads = 3, patch = 4, mlp = 384;
   index experts = 8, moe_blocks = 2;  ///< Mixture-of-Experts blocks: the last of the odd ones, as V-MoE's "last n"
   index group_images = 8;             ///< images whose tokens compete for slots; Soft MoE always mixes one image
+  std::vector<double> capacities{1, 2};
   std::vector<index> shots{1, 5, 10, 25};
   std::string probe_data{};  ///< images of the few-shot probe; empty: those of the run
+  std::string equal_time{};  ///< seconds of training, or an arm's name; see experiment/equal_time.hpp
 };
 
 /// By softmax, a Sinkhorn plan or a sparse transport plan; token choice (tc), expert choice (ec), Soft MoE.  sinkhorn_plan_tc
@@ -26,14 +28,14 @@ struct layer_sizes {
   index dim = 0, hidden = 0, experts = 0, group_images = 0;
   index tokens = 0;  ///< of an image
 };
-/// Layers of experts at a capacity c.  Token choice takes K = c experts a token with capacity factor 1, expert choice
-/// the capacity factor c, Soft MoE as many slots as tokens times c.
+/// Layers of experts at a capacity c.  Token choice takes K = c experts a token, 1 or 2, with capacity factor 1, expert
+/// choice the capacity factor c, Soft MoE as many slots as tokens times c.
 template <class T, class B>
 typename layer<T, B>::config token_choice(router, int capacity, const layer_sizes&);
 template <class T, class B>
-typename layer<T, B>::config expert_choice(router, int capacity, const layer_sizes&);
+typename layer<T, B>::config expert_choice(router, double capacity, const layer_sizes&);
 template <class T, class B>
-typename layer<T, B>::config soft(int capacity, const layer_sizes&);
+typename layer<T, B>::config soft(double capacity, const layer_sizes&);
 
 /// What the model's pooling gives for some images.
 struct features {
@@ -44,10 +46,10 @@ struct features {
 void add_probes(const features& known, const features& asked, index classes, const options&, result&);
 
 /// Trains one arm under one seed and probes it with the images `probe`.
-result run(router, int capacity, const std::string& name, const settings&, const options&, std::uint64_t seed,
+result run(router, double capacity, const std::string& name, const settings&, const options&, std::uint64_t seed,
            const images&, const images& probe);
 /// The same on a GPU, of the library paper_c_cuda.
-EXPERIMENT_OF_LIBRARY result run_on_gpu(router, int capacity, const std::string& name, const settings&, const options&,
+EXPERIMENT_OF_LIBRARY result run_on_gpu(router, double capacity, const std::string& name, const settings&, const options&,
                                         std::uint64_t seed, const images&, const images& probe);
 EXPERIMENT_OF_LIBRARY std::string find_gpu(std::string& missing);
 

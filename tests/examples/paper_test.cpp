@@ -2,114 +2,15 @@
 // Paper programs from the outside: killed or stopped in the middle of a seed they go on bit for bit; tables of several
 // seeds; pages that say how they were made; pairs of arms that start alike; pictures and IDX files; a disk that is full
 // keeps the last checkpoint.
-//
-// The programs are looked for beside this one's build folder (../examples/paper_d), or where POLYMOE_PAPER_D and
-// POLYMOE_PAPER_B say.
 #include <doctest/doctest.h>
 
-#include <cstdio>
 #include <cstring>
-#include <polymoe/train/json_reader.hpp>
 #include <polymoe/train/png.hpp>
-#include <polymoe/train/report_style.hpp>
-#include <polymoe/train/safetensors.hpp>
 
-#include "run_program.hpp"
+#include "paper_run.hpp"
 
 namespace polymoe {
 namespace {
-
-/// 160 training and 32 test images in the format of CIFAR-10, put into the folder.
-std::string cifar_in(const temp_folder& t) {
-  const auto images = [](index from) {
-    std::string bytes;
-    for (index i = from; i < from + 32; ++i) {
-      bytes += static_cast<char>(i % 10);
-      for (index p = 0; p < 3072; ++p) bytes += static_cast<char>(25 * (i % 10) + (p * (i + 7) + i * i) % 61);
-    }
-    return bytes;
-  };
-  std::filesystem::create_directory(t.file("data"));
-  for (index i = 1; i <= 5; ++i) t.put("data/data_batch_" + std::to_string(i) + ".bin", images(32 * i));
-  t.put("data/test_batch.bin", images(0));
-  return t.file("data");
-}
-/// Options of a run of paper_d on them.
-std::vector<std::string> small(const temp_folder& t) {
-  return {"--data",  cifar_in(t), "--validation", "32", "--batch", "16", "--dim",     "24", "--depth",  "3",
-          "--patch", "16",        "--experts",    "4",  "--k",     "2",  "--threads", "1",  "--epochs", "4"};
-}
-
-std::string paper_program() { return program_path("paper_d", "POLYMOE_PAPER_D"); }
-std::string resnet_program() { return program_path("paper_b", "POLYMOE_PAPER_B"); }
-bool paper_is_here() {
-  bool here = true;
-  for (const std::string& program : {paper_program(), resnet_program()})
-    if (::access(program.c_str(), X_OK) != 0) {
-      std::printf("SKIPPED: %s is not built\n", program.c_str());
-      here = false;
-    }
-  return here;
-}
-outcome run_paper(const std::vector<std::string>& arguments) {
-  return run_program(paper_program(), arguments, [] { return false; });
-}
-
-/// What is in a result.json, as text, without what depends on the clock.
-std::string result_without_time(const std::string& path) {
-  const std::string text = read_text(path);
-  json_reader r(text, path);
-  std::string kept, key, figure;
-  const auto keep = [&] {
-    const std::size_t from = r.offset();
-    r.skip();
-    kept += text.substr(from, r.offset() - from) + " ";
-  };
-  for (r.begin_object(); r.next_key(key);) {
-    kept += "\n" + key + ": ";
-    if (key == "epochs") {
-      for (r.begin_array(); r.next_element();) {
-        index column = 0;
-        for (r.begin_array(); r.next_element(); ++column) {
-          if (column == 4)
-            r.skip();
-          else
-            keep();
-        }
-      }
-    } else if (key == "figures" || key == "lists") {
-      for (r.begin_object(); r.next_key(figure);) {
-        if (has(figure, "second") || figure == "inference_ms")
-          r.skip();
-        else
-          kept += figure + " ", keep();
-      }
-    } else {
-      keep();
-    }
-  }
-  r.end();
-  return kept;
-}
-/// The value of a key at the top of a result.json, as it stands there.
-std::string value_of_key(const std::string& path, const std::string& wanted) {
-  const std::string text = read_text(path);
-  json_reader r(text, path);
-  std::string key, found;
-  for (r.begin_object(); r.next_key(key);) {
-    const std::size_t from = r.offset();
-    r.skip();
-    if (key == wanted) found = text.substr(from, r.offset() - from);
-  }
-  r.end();
-  return found;
-}
-/// As a page shows it.
-std::string escaped(const std::string& text) { return detail::html(text); }
-
-index step_of(const std::string& checkpoint) {
-  return std::stoi(safetensors_file(checkpoint).metadata().at("polymoe.step"));
-}
 
 TEST_CASE("paper: killed or stopped in the middle of a seed, a run goes on bit for bit; tables have all seeds") {
   if (!paper_is_here()) return;
@@ -227,49 +128,6 @@ TEST_CASE("paper: a wrong key is named; a configuration that was written is read
   CHECK_FALSE(file_exists(t.file("planned")));
 }
 
-TEST_CASE("paper_d: values that are swept are arms beside one dense arm, with charts over them") {
-  if (!paper_is_here()) return;
-  temp_folder t;
-  const std::vector<std::string> sweep{
-      "--data",    cifar_in(t), "--validation", "32",  "--batch",      "16",
-      "--dim",     "24",        "--depth",      "3",   "--patch",      "16",
-      "--experts", "2,3",       "--k",          "1,2", "--clustering", "spectral,balanced",
-      "--threads", "1",         "--epochs",     "1"};
-  const outcome names = run_paper(with(sweep, {"--arms", "none", "--out", t.file("names")}));
-  CHECK(names.status == 1);
-  CHECK_MESSAGE(
-      has(names.err,
-          "there are dense, learned_token-e2-k1, learned_token-e2-k2, learned_token-e3-k1, learned_token-e3-k2, "
-          "learned_image-e2-k1, learned_image-e2-k2, learned_image-e3-k1, learned_image-e3-k2, "
-          "super_class-e2-k1-spectral, super_class-e2-k1-balanced, super_class-e2-k2-spectral, "
-          "super_class-e2-k2-balanced, super_class-e3-k1-spectral, "),
-      names.err);
-  CHECK_MESSAGE(
-      has(names.err,
-          "random_class-e3-k2, oracle-e2-spectral, oracle-e2-balanced, oracle-e3-spectral, oracle-e3-balanced"),
-      names.err);
-  const outcome twice = run_paper(with(sweep, {"--experts", "3", "--out", t.file("twice")}));
-  CHECK(twice.status == 1);
-  CHECK_MESSAGE(has(twice.err, "learned_token-e3-k1: a value is given twice"), twice.err);
-
-  const outcome run = run_paper(
-      with(sweep, {"--arms", "dense,super_class-e2-k1-balanced,super_class-e3-k1-balanced", "--out", t.file("run")}));
-  CAPTURE(run.err);
-  REQUIRE(run.status == 0);
-  const std::string page = t.get("run/report.html");
-  for (const char* text :
-       {"Gap to the dense arm over experts E", "Accuracy of the router over experts E", "super_class-k1-balanced: "})
-    CHECK_MESSAGE(has(page, text), text);
-  const auto classes_of = [&](const char* arm) {
-    const std::string lists = value_of_key(t.file("run/") + arm + "/seed-1/result.json", "lists");
-    const std::size_t from = lists.find("\"expert_of_class\":[");
-    REQUIRE(from != std::string::npos);
-    return lists.substr(from, lists.find(']', from) - from);
-  };
-  CHECK_FALSE(has(classes_of("super_class-e2-k1-balanced"), "2"));
-  CHECK(has(classes_of("super_class-e3-k1-balanced"), "2"));
-}
-
 TEST_CASE("paper: arms of one seed start from the same numbers and see the same images in the same order") {
   if (!paper_is_here()) return;
   temp_folder t;
@@ -343,6 +201,23 @@ TEST_CASE("paper_b: killed in the middle of a run it goes on bit for bit") {
   for (const char* text :
        {"<th>sparse, paper</th>", "<td>0.722</td>", "sparse, paper: 4.206 at -0.3", "sparse, paper: 0.786 at 2"})
     CHECK_MESSAGE(has(page, text), text);
+  // The gate's noise in evaluation moves what was drawn, and nothing else.
+  const std::string kept = t.file("whole/sparse/seed-1/result.json");
+  for (const auto& [noisy, clean] : {std::pair{"noisy_test_loss", "test_loss"}, {"noisy_entropy", "entropy"},
+                                     {"test.lambda_noisy", "test.lambda"}, {"train.lambda_noisy", "train.lambda"}}) {
+    CAPTURE(noisy);
+    CHECK((figure_of(kept, noisy) > 0 && figure_of(kept, noisy) != figure_of(kept, clean)));
+  }
+  CHECK(figure_of(kept, "noisy_test_loss") == doctest::Approx(figure_of(kept, "test_loss")).epsilon(0.2));
+  CHECK(figure_of(kept, "noisy_test_spread") >= 0);
+  CHECK(figure_of(kept, "best_train_epoch") >= 1);
+  // The weights that were kept are those of the first of the best epochs; the test of the last one is its own.
+  const index epoch = static_cast<index>(figure_of(kept, "best_validation_epoch"));
+  CHECK(step_of(t.file("whole/sparse/seed-1/best.safetensors")) == 8 * epoch);
+  if (epoch == 4)
+    CHECK(figure_of(kept, "best_test_loss") == figure_of(kept, "test_loss"));
+  else
+    CHECK(figure_of(kept, "best_test_loss") != figure_of(kept, "test_loss"));
   const std::string arm = t.file("parts/sparse/seed-1");
   const outcome killed = run_program(
       resnet_program(), in("parts"), [&] { return lines_in(arm + "/epochs.csv") >= 3; }, SIGKILL);

@@ -1,0 +1,119 @@
+// timeout: 600
+// Arms of the paper programs from the outside: those of equal time, also when they are killed; values that are swept.
+#include <doctest/doctest.h>
+
+#include "paper_run.hpp"
+
+namespace polymoe {
+namespace {
+
+TEST_CASE("paper_c: arms of equal time take the steps that were measured, also when they are killed and resumed") {
+  if (!paper_is_here()) return;
+  temp_folder t;
+  const std::vector<std::string> options{"--data",      cifar_in(t), "--validation", "32", "--batch",  "16", "--dim",     "24",
+                                         "--mlp",       "24",        "--depth",      "2",  "--patch",  "16", "--experts", "2",
+                                         "--moe-blocks", "1",        "--threads",    "1",  "--epochs", "1",  "--shots",   "1"};
+  const auto run_routers = [](const std::vector<std::string>& more) {
+    return run_program(routers_program(), more, [] { return false; });
+  };
+  const outcome unknown = run_routers(with(options, {"--equal-time", "nobody", "--out", t.file("no")}));
+  CHECK(unknown.status == 1);
+  CHECK_MESSAGE(has(unknown.err, "--equal-time nobody: neither a number of seconds nor an arm; there are dense, softmax_tc_1"),
+                unknown.err);
+  const outcome planned = run_routers(with(options, {"--equal-time", "20", "--plan", "--arms", "dense,soft_1"}));
+  CHECK_MESSAGE(has(planned.out, "Arms of equal time besides: 20.0 s of steps each, 40 s for all"), planned.out);
+
+  const auto whole = with(options, {"--equal-time", "dense", "--arms", "dense,softmax_ec_1", "--out", t.file("whole")});
+  const outcome first = run_routers(whole);
+  CAPTURE(first.err);
+  REQUIRE(first.status == 0);
+  const std::string page = t.get("whole/report.html"), numbers = t.get("whole/calibration.json");
+  for (const char* text : {"<h2>At equal time", "training time over the wanted, %", "dense-timed", "softmax_ec_1-timed - dense-timed"})
+    CHECK_MESSAGE(has(page, text), text);
+  const auto steps_of = [&](const std::string& folder, const char* arm) {
+    return static_cast<index>(figure_of(t.file(folder) + "/" + arm + "/seed-1/result.json", "steps"));
+  };
+  CHECK(steps_of("whole", "softmax_ec_1") == 8);
+  CHECK(steps_of("whole", "dense-timed") == 8);
+  for (const char* arm : {"dense", "softmax_ec_1"}) {
+    const index steps = steps_of("whole", (std::string(arm) + "-timed").c_str());
+    CHECK(steps >= 1);
+    CHECK_MESSAGE(has(numbers, ",\"steps\":" + std::to_string(steps) + "}"), numbers);
+  }
+
+  // The numbers of a file count, whatever the machine does: 61 steps are seven epochs of 8 and a short one of 5.
+  std::string told = numbers;
+  const std::size_t at = told.find("\"steps\":", told.find("\"softmax_ec_1\"")) + 8;
+  told.replace(at, told.find('}', at) - at, "61");
+  for (const char* folder : {"one", "two"}) std::filesystem::create_directory(t.file(folder)), t.put(folder + std::string("/calibration.json"), told);
+  const auto timed = [&](const char* folder) {
+    return with(options, {"--equal-time", "dense", "--arms", "softmax_ec_1-timed", "--resume", "--out", t.file(folder)});
+  };
+  REQUIRE(run_routers(timed("one")).status == 0);
+  CHECK(t.get("one/calibration.json") == told);
+  CHECK(steps_of("one", "softmax_ec_1-timed") == 61);
+  const std::string a = t.file("one/softmax_ec_1-timed/seed-1"), b = t.file("two/softmax_ec_1-timed/seed-1");
+  CHECK(lines_in(a + "/epochs.csv") == 9);
+  CHECK(step_of(a + "/checkpoint.safetensors") == 61);
+  const outcome killed = run_program(
+      routers_program(), timed("two"), [&] { return lines_in(b + "/epochs.csv") >= 2; }, SIGKILL);
+  CHECK(killed.status == 1000 + SIGKILL);
+  const outcome resumed = run_routers(timed("two"));
+  CAPTURE(resumed.err);
+  CHECK(resumed.status == 0);
+  CHECK(result_without_time(a + "/result.json") == result_without_time(b + "/result.json"));
+  CHECK(lines_in(b + "/epochs.csv") == 9);
+  auto other = timed("two");
+  other[other.size() - 6] = "3.5";
+  const outcome refused = run_routers(other);
+  CHECK(refused.status == 1);
+  CHECK_MESSAGE((has(refused.err, "--equal-time dense; this run has") && has(refused.err, "--equal-time 3.5; choose another")),
+                refused.err);
+}
+
+
+TEST_CASE("paper_d: values that are swept are arms beside one dense arm, with charts over them") {
+  if (!paper_is_here()) return;
+  temp_folder t;
+  const std::vector<std::string> sweep{
+      "--data",    cifar_in(t), "--validation", "32",  "--batch",      "16",
+      "--dim",     "24",        "--depth",      "3",   "--patch",      "16",
+      "--experts", "2,3",       "--k",          "1,2", "--clustering", "spectral,balanced",
+      "--threads", "1",         "--epochs",     "1"};
+  const outcome names = run_paper(with(sweep, {"--arms", "none", "--out", t.file("names")}));
+  CHECK(names.status == 1);
+  CHECK_MESSAGE(
+      has(names.err,
+          "there are dense, learned_token-e2-k1, learned_token-e2-k2, learned_token-e3-k1, learned_token-e3-k2, "
+          "learned_image-e2-k1, learned_image-e2-k2, learned_image-e3-k1, learned_image-e3-k2, "
+          "super_class-e2-k1-spectral, super_class-e2-k1-balanced, super_class-e2-k2-spectral, "
+          "super_class-e2-k2-balanced, super_class-e3-k1-spectral, "),
+      names.err);
+  CHECK_MESSAGE(
+      has(names.err,
+          "random_class-e3-k2, oracle-e2-spectral, oracle-e2-balanced, oracle-e3-spectral, oracle-e3-balanced"),
+      names.err);
+  const outcome twice = run_paper(with(sweep, {"--experts", "3", "--out", t.file("twice")}));
+  CHECK(twice.status == 1);
+  CHECK_MESSAGE(has(twice.err, "learned_token-e3-k1: a value is given twice"), twice.err);
+
+  const outcome run = run_paper(
+      with(sweep, {"--arms", "dense,super_class-e2-k1-balanced,super_class-e3-k1-balanced", "--out", t.file("run")}));
+  CAPTURE(run.err);
+  REQUIRE(run.status == 0);
+  const std::string page = t.get("run/report.html");
+  for (const char* text :
+       {"Gap to the dense arm over experts E", "Accuracy of the router over experts E", "super_class-k1-balanced: "})
+    CHECK_MESSAGE(has(page, text), text);
+  const auto classes_of = [&](const char* arm) {
+    const std::string lists = value_of_key(t.file("run/") + arm + "/seed-1/result.json", "lists");
+    const std::size_t from = lists.find("\"expert_of_class\":[");
+    REQUIRE(from != std::string::npos);
+    return lists.substr(from, lists.find(']', from) - from);
+  };
+  CHECK_FALSE(has(classes_of("super_class-e2-k1-balanced"), "2"));
+  CHECK(has(classes_of("super_class-e3-k1-balanced"), "2"));
+}
+
+}  // namespace
+}  // namespace polymoe
