@@ -1,6 +1,8 @@
 // The arms of paper D.  One text for both backends.
 #pragma once
 
+#include <polymoe/unit/unit.hpp>
+
 #include "../experiment/train_arm.hpp"
 #include "../experiment/vit.hpp"
 #include "paper_d.hpp"
@@ -35,6 +37,21 @@ double router_accuracy(Trainer& t) {
   return static_cast<double>(right) / static_cast<double>(std::max<index>(all, 1));
 }
 
+/// f(K) with k as a constant; layers are compiled for few of them.
+template <class F>
+auto with_choices(int k, F f) {
+  if (k == 1) return f(std::integral_constant<int, 1>());
+  if (k == 2) return f(std::integral_constant<int, 2>());
+  polymoe::require(k == 4, "--k ", k, ": layers are there for 1, 2 and 4");
+  return f(std::integral_constant<int, 4>());
+}
+template <class T, class B, class Seen>
+typename layer<T, B>::config image_blocks(routing how, const layer_sizes& z, const options& o) {
+  return with_choices(o.k, [&]<int K>(std::integral_constant<int, K>) {
+    return how == routing::learned_image ? learned_blocks<T, B, K, Seen>(z) : told_blocks<T, B, K, Seen>(z, o.lambda);
+  });
+}
+
 template <class Model>
 result train(const std::string& name, const typename Model::config& config, const polymoe::train_options& t,
              const settings& s, std::uint64_t seed, const images& data, const result& extra, bool oracle = false) {
@@ -61,17 +78,22 @@ result run_arm(routing how, const std::string& name, const settings& s, const op
                const images& data) {
   using mlp_type = experiment::dense_mlp<T, B>;
   polymoe::require(o.moe_blocks < o.depth, "--moe-blocks ", o.moe_blocks, ": of ", o.depth, " blocks at least one stays dense");
-  const nn::vit_sizes z = experiment::vit_sizes_of(o, data);
+  nn::vit_sizes z = experiment::vit_sizes_of(o, data);
+  z.class_token = o.class_token();
   typename mlp_type::config mlp;
   mlp.dim = o.dim, mlp.hidden = 4 * o.dim;
   polymoe::train_options t = experiment::adamw_recipe(s, seed);
   if (how == routing::dense)
     return train<nn::vit<mlp_type>>(name, nn::vit_config<mlp_type>(z, mlp), t, s, seed, data, {});
   const layer_sizes sizes{o.dim, o.heads, z.tokens(), o.experts, o.moe_blocks, o.depth - o.moe_blocks};
-  if (how == routing::learned_token) {
+  if (how == routing::learned_token || how == routing::dense_twin) {
     using moe_type = experiment::moe<T, B>;
     const auto where = nn::placement::last(o.moe_blocks, o.depth);
-    const auto config = nn::mixed_vit_config<mlp_type, moe_type>(z, mlp, token_layer<T, B>(sizes, o.k), where);
+    const typename layer<T, B>::config blocks =
+        how == routing::dense_twin
+            ? wide_layer<T, B>(sizes, o.k)
+            : with_choices(o.k, [&]<int K>(std::integral_constant<int, K>) { return token_layer<T, B, K>(sizes); });
+    const auto config = nn::mixed_vit_config<mlp_type, moe_type>(z, mlp, blocks, where);
     return train<nn::mixed_vit<mlp_type, moe_type>>(name, config, t, s, seed, data, {});
   }
   const bool oracle = how == routing::oracle;
@@ -82,9 +104,10 @@ result run_arm(routing how, const std::string& name, const settings& s, const op
   }
   typename dense_blocks<T, B>::config front;
   front.block = nn::detail::vit_block<mlp_type>(z, mlp), front.count = sizes.first;
-  const typename layer<T, B>::config back = how == routing::learned_image ? learned_blocks<T, B>(sizes, o.k)
-                                            : oracle                      ? oracle_blocks<T, B>(sizes)
-                                                                          : told_blocks<T, B>(sizes, o.k, o.lambda);
+  using polymoe::unit::class_token, polymoe::unit::mean;
+  const typename layer<T, B>::config back = oracle          ? oracle_blocks<T, B>(sizes)
+                                            : o.class_token() ? image_blocks<T, B, class_token>(how, sizes, o)
+                                                            : image_blocks<T, B, mean>(how, sizes, o);
   const typename blocks<T, B>::config all{{front, back}};
   return train<nn::vit_of<blocks<T, B>, T, B>>(name, nn::vit_of_config<blocks<T, B>, T, B>(z, all), t, s, seed, data, extra,
                                                oracle);

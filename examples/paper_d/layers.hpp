@@ -18,15 +18,15 @@ struct token_spec : polymoe::spec {
   using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load>;
   static constexpr int most_experts = 32;
 };
-template <class T, int K>
+template <class T, int K, class Seen>
 struct image_spec : token_spec<T, K> {
-  using unit = polymoe::unit::image<polymoe::unit::mean>;
+  using unit = polymoe::unit::image<Seen>;
 };
 /// The router's only loss is the cross-entropy against super-classes.
-template <class T, int K>
+template <class T, int K, class Seen>
 struct told_spec : polymoe::spec {
   using scalar = T;
-  using unit = polymoe::unit::image<polymoe::unit::mean>;
+  using unit = polymoe::unit::image<Seen>;
   using router = polymoe::top_k<K>;
   using balance = polymoe::balance::supervised;
   static constexpr int most_experts = 32;
@@ -40,10 +40,10 @@ struct oracle_spec : polymoe::spec {
 };
 
 template <class Spec, class B>
-typename layer<typename Spec::scalar, B>::config tokens_by(const layer_sizes& z) {
+typename layer<typename Spec::scalar, B>::config tokens_by(const layer_sizes& z, index experts, index hidden) {
   using own = polymoe::layer<Spec, B>;
   typename own::config c;
-  c.dim = z.dim, c.hidden = 4 * z.dim, c.experts = z.experts;
+  c.dim = z.dim, c.hidden = hidden, c.experts = experts;
   return layer<typename Spec::scalar, B>::template of<own>(c);
 }
 
@@ -61,21 +61,23 @@ typename layer<typename Spec::scalar, B>::config images_by(const layer_sizes& z,
 
 }  // namespace
 
-template <class T, class B>
-typename layer<T, B>::config token_layer(const layer_sizes& z, int k) {
-  return k == 1 ? tokens_by<token_spec<T, 1>, B>(z) : tokens_by<token_spec<T, 2>, B>(z);
+template <class T, class B, int K>
+typename layer<T, B>::config token_layer(const layer_sizes& z) {
+  return tokens_by<token_spec<T, K>, B>(z, z.experts, 4 * z.dim);
 }
 template <class T, class B>
-typename layer<T, B>::config learned_blocks(const layer_sizes& z, int k) {
-  const auto as_it_is = [](auto&) {};
-  return k == 1 ? images_by<image_spec<T, 1>, B>(z, as_it_is) : images_by<image_spec<T, 2>, B>(z, as_it_is);
+typename layer<T, B>::config wide_layer(const layer_sizes& z, int k) {
+  return tokens_by<token_spec<T, 1>, B>(z, 1, 4 * z.dim * k);  // the softmax of one number is 1, and its losses are 0
 }
-template <class T, class B>
-typename layer<T, B>::config told_blocks(const layer_sizes& z, int k, double lambda) {
-  const auto weigh = [lambda](auto& moe) {
+template <class T, class B, int K, class Seen>
+typename layer<T, B>::config learned_blocks(const layer_sizes& z) {
+  return images_by<image_spec<T, K, Seen>, B>(z, [](auto&) {});
+}
+template <class T, class B, int K, class Seen>
+typename layer<T, B>::config told_blocks(const layer_sizes& z, double lambda) {
+  return images_by<told_spec<T, K, Seen>, B>(z, [lambda](auto& moe) {
     moe.balance.template get<polymoe::balance::supervised>().weight = static_cast<float>(lambda);
-  };
-  return k == 1 ? images_by<told_spec<T, 1>, B>(z, weigh) : images_by<told_spec<T, 2>, B>(z, weigh);
+  });
 }
 template <class T, class B>
 typename layer<T, B>::config oracle_blocks(const layer_sizes& z) {

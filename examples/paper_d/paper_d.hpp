@@ -20,7 +20,10 @@ struct swept {
 struct options {
   swept sweep{};
   index dim = 96, depth = 8, heads = 3, patch = 4;
-  index experts = 10;     ///< E
+  std::string router_input = "mean";  ///< over tokens; or class-token, which all arms then have, and their head takes
+  bool class_token() const { return router_input == "class-token"; }
+  std::string hierarchy{};   ///< file of what classes mean, for semantic_class
+  index experts = 10;  ///< E
   index moe_blocks = 2;   ///< L: the last L blocks
   int k = 1;              ///< experts of an image or token
   double lambda = 0.3;    ///< weight of the router's cross-entropy
@@ -30,11 +33,13 @@ struct options {
 /// How images reach experts.
 enum class routing {
   dense,         ///< they do not
+  dense_twin,    ///< they do not; the last L blocks are as wide as k experts, the dense model of equal compute
   learned_token, ///< end to end, every token by itself, one router a block
   learned_image, ///< end to end, whole images, one router
   super_class,   ///< whole images; the router learns super-classes of the dense model's confusions
   random_class,  ///< the same with super-classes drawn at random
   coarse_class,  ///< the same with the data set's own coarse labels (CIFAR-100)
+  semantic_class,  ///< the same with clusters of a hierarchy of meanings
   oracle         ///< super-classes known, no router: the upper bound
 };
 
@@ -43,19 +48,27 @@ struct layer_sizes {
   index experts = 0;
   index blocks = 0, first = 0;           ///< L, and the number of the first of them
 };
-/// A layer that routes tokens to k experts.
+/// A layer that routes tokens to K experts.  K is 1, 2 or 4 in all of these, see layers.cpp and blocks_*.cpp.
+template <class T, class B, int K>
+typename layer<T, B>::config token_layer(const layer_sizes&);
+/// A layer of one expert that is as wide as k of them: no choice is left.
 template <class T, class B>
-typename layer<T, B>::config token_layer(const layer_sizes&, int k);
-/// L blocks that route whole images by one router: end to end, told super-classes, or by a table.
-template <class T, class B>
-typename layer<T, B>::config learned_blocks(const layer_sizes&, int k);
-template <class T, class B>
-typename layer<T, B>::config told_blocks(const layer_sizes&, int k, double lambda);
+typename layer<T, B>::config wide_layer(const layer_sizes&, int k);
+/// L blocks that route whole images by one router: end to end, told super-classes, or by a table.  `Seen` is what the
+/// router sees of an image, unit::mean or unit::class_token.
+template <class T, class B, int K, class Seen>
+typename layer<T, B>::config learned_blocks(const layer_sizes&);
+template <class T, class B, int K, class Seen>
+typename layer<T, B>::config told_blocks(const layer_sizes&, double lambda);
 template <class T, class B>
 typename layer<T, B>::config oracle_blocks(const layer_sizes&);
 /// The table of oracle_blocks, in the backend's memory: the expert of every image of a call.
 template <class T, class B>
 void set_experts(layer<T, B>& blocks, const int* of_image);
+
+/// The groups of every class in a file with a line "class: widest group/.../narrowest group" for each; throws unless it
+/// names every class of `names` once.  Lines that begin with # say nothing.
+std::vector<std::vector<std::string>> read_hierarchy(const std::string& path, const std::vector<std::string>& names);
 
 /// The classes' clusters: which expert each class is meant for.  Adds what they are worth to the result.
 std::vector<int> clusters_of(routing, const settings&, const options&, std::uint64_t seed, const images&, result&);

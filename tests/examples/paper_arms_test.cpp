@@ -1,6 +1,9 @@
 // timeout: 600
-// Arms of the paper programs from the outside: those of equal time, also when they are killed; values that are swept.
+// Arms of the paper programs from the outside: those of equal time, also when they are killed; values that are swept;
+// super-classes by meaning, the router's class token, dense twins.
 #include <doctest/doctest.h>
+
+#include <sstream>
 
 #include "paper_run.hpp"
 
@@ -84,7 +87,7 @@ TEST_CASE("paper_d: values that are swept are arms beside one dense arm, with ch
   CHECK(names.status == 1);
   CHECK_MESSAGE(
       has(names.err,
-          "there are dense, learned_token-e2-k1, learned_token-e2-k2, learned_token-e3-k1, learned_token-e3-k2, "
+          "there are dense, dense_twin-k2, learned_token-e2-k1, learned_token-e2-k2, learned_token-e3-k1, learned_token-e3-k2, "
           "learned_image-e2-k1, learned_image-e2-k2, learned_image-e3-k1, learned_image-e3-k2, "
           "super_class-e2-k1-spectral, super_class-e2-k1-balanced, super_class-e2-k2-spectral, "
           "super_class-e2-k2-balanced, super_class-e3-k1-spectral, "),
@@ -113,6 +116,58 @@ TEST_CASE("paper_d: values that are swept are arms beside one dense arm, with ch
   };
   CHECK_FALSE(has(classes_of("super_class-e2-k1-balanced"), "2"));
   CHECK(has(classes_of("super_class-e3-k1-balanced"), "2"));
+  CHECK(has(page, "What the paper says, and what was found here"));
+  CHECK_MESSAGE(has(run.out, "Here super_class-e2-k1-balanced - dense: "), run.out);
+}
+
+
+TEST_CASE("paper_d: clusters of what classes mean, a class token for the router, more experts and their dense twin") {
+  if (!paper_is_here()) return;
+  temp_folder t;
+  std::string groups = "# made up\n";
+  const char* const names[] = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
+  for (int c = 0; c < 10; ++c)
+    groups += names[c] + std::string(": ") + (c % 3 == 0 ? "first\n" : c % 3 == 1 ? "second/a\n" : "second/b\n");
+  const std::vector<std::string> options{"--data",      cifar_in(t),     "--validation",   "32",          "--batch",   "16",
+                                         "--dim",       "24",            "--depth",        "3",           "--patch",   "16",
+                                         "--experts",   "4",             "--k",            "1,4",         "--threads", "1",
+                                         "--epochs",    "1",             "--router-input", "class-token", "--hierarchy",
+                                         t.put("groups.txt", groups),    "--clustering",   "agglomerative"};
+  const outcome run = run_paper(with(
+      options, {"--arms", "dense,dense_twin-k4,learned_image-k4,semantic_class-k1,semantic_class-k4", "--out", t.file("run")}));
+  CAPTURE(run.err);
+  REQUIRE(run.status == 0);
+  CHECK(has(t.get("run/report.html"), "Gap to the dense arm of equal compute over experts of an image k"));
+  const auto result_of = [&](const char* arm) { return t.file("run/") + arm + "/seed-1/result.json"; };
+  CHECK(has(value_of_key(result_of("dense"), "identity"), ", class token, meanings of "));
+  // Classes of one expert are of one group: there are three of them for four experts.
+  std::vector<double> of;
+  const std::string lists = value_of_key(result_of("semantic_class-k1"), "lists");
+  const std::size_t from = lists.find("\"expert_of_class\":[") + 19;
+  std::istringstream numbers(lists.substr(from, lists.find(']', from) - from));
+  for (std::string x; std::getline(numbers, x, ',');) of.push_back(std::stod(x));
+  REQUIRE(of.size() == 10);
+  for (int c = 0; c < 10; ++c)
+    for (int d = 0; d < 10; ++d)
+      if (of[static_cast<std::size_t>(c)] == of[static_cast<std::size_t>(d)]) CHECK(c % 3 == d % 3);
+  // Four experts for an image, and one MLP as wide as four: the same compute but for the router.
+  const double four = figure_of(result_of("learned_image-k4"), "macs"), twin = figure_of(result_of("dense_twin-k4"), "macs"),
+               dense = figure_of(result_of("dense"), "macs"), one = figure_of(result_of("semantic_class-k1"), "macs");
+  CHECK(four == doctest::Approx(twin).epsilon(0.01));
+  CHECK(one == doctest::Approx(dense).epsilon(0.01));
+  CHECK(twin > 1.5 * dense);
+  CHECK(figure_of(result_of("semantic_class-k1"), "confusion_inside") >= 0);
+
+  const auto refused = [&](const std::string& text) {
+    auto wrong = with(options, {"--arms", "dense,semantic_class-k1", "--out", t.file("no")});
+    *(std::find(wrong.begin(), wrong.end(), "--hierarchy") + 1) = t.put("wrong.txt", text);
+    return run_paper(wrong);
+  };
+  CHECK(has(refused(groups + "truck: first\n").err, "line 12: truck is there for the second time"));
+  CHECK(has(refused(groups + "unicorn: first\n").err, "line 12: the data have 10 classes, and none of them is unicorn"));
+  CHECK(has(refused(groups.substr(0, groups.rfind("truck"))).err, "of 10 classes truck is not there"));
+  const outcome many = run_paper(with(options, {"--experts", "3", "--out", t.file("no")}));
+  CHECK_MESSAGE(has(many.err, "--k 4: there are only 3 experts"), many.err);
 }
 
 }  // namespace

@@ -124,7 +124,7 @@ TEST_CASE("paper: a wrong key is named; a configuration that was written is read
   CAPTURE(plan.err);
   CHECK(plan.status == 0);
   CHECK(has(plan.out, "Predicted: "));
-  CHECK_MESSAGE(has(plan.out, "for 6 arms x 3 seeds x 4 epochs of 128 images"), plan.out);
+  CHECK_MESSAGE(has(plan.out, "for 7 arms x 3 seeds x 4 epochs of 128 images"), plan.out);
   CHECK_FALSE(file_exists(t.file("planned")));
 }
 

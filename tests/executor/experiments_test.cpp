@@ -85,8 +85,8 @@ TEST_CASE("blocks behind one router learn super-classes on CUDA as on the CPU") 
   const paper_d::layer_sizes z{16, 2, tiny::tokens, 4, 1, 0};
   train_options o = four_steps();
   o.expert_of_class = {1, 0, 3, 2};
-  run<cpu> host(model_of<cpu>(paper_d::told_blocks<float, cpu>(z, 1, 0.5)), o, data);
-  run<cuda> device(model_of<cuda>(paper_d::told_blocks<float, cuda>(z, 1, 0.5)), o, data);
+  run<cpu> host(model_of<cpu>(paper_d::told_blocks<float, cpu, 1, unit::mean>(z, 0.5)), o, data);
+  run<cuda> device(model_of<cuda>(paper_d::told_blocks<float, cuda, 1, unit::mean>(z, 0.5)), o, data);
   same_way(host, device);
   const double right = paper_d::router_accuracy(host);
   CHECK(right == paper_d::router_accuracy(device));
