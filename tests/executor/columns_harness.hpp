@@ -5,6 +5,7 @@
 
 #include "tensors.hpp"
 
+#include <polymoe/analysis/transport_costs.hpp>
 #include <polymoe/backend/cuda/dispatch/router_kernel.cuh>
 #include <polymoe/backend/cuda/dispatch/sort.cuh>
 #include <polymoe/backend/cuda/graph.cuh>
@@ -45,6 +46,20 @@ struct setup {
   std::uint64_t seed = 1;
   index max_units = 0;  ///< units memory is bound for; 0: as many as there are
 };
+
+/// Costs of transport plans from either backend agree.
+template <class Pair, class Router>
+void same_costs(Pair& p, const Router& r) {
+  p.compare_plans([&](const auto& host, const auto& device) {
+    const auto a = polymoe::analysis::costs_of(r, host), b = polymoe::analysis::costs_of(r, device);
+    REQUIRE(a.units > 0);
+    CHECK((b.groups == a.groups && b.units == a.units && b.steps == a.steps && b.nonzeros == a.nonzeros));
+    const double figures[][2] = {{a.transport, b.transport}, {a.penalty, b.penalty}, {a.dual, b.dual},
+                                 {a.unit_error, b.unit_error}, {a.expert_error, b.expert_error}};
+    for (const auto& f : figures) CHECK(std::abs(f[1] - f[0]) <= 1e-9 * std::max(1.0, std::abs(f[0])));
+    CHECK(a.dual != 0);
+  });
+}
 
 /// How the launches are cut.
 struct grid {
@@ -162,6 +177,15 @@ class pair_of_backends {
     device_.module().commit(c);
     c.halted = nullptr;
     return same_bits(device_.state_on_host(), before);
+  }
+
+  /// f(the host's plans, the device's plans) of one more forward of both.
+  template <class F>
+  void compare_plans(F f) {
+    prepare(host_), prepare(device_);
+    host_.module().forward(host_.ctx(), view<const T>(x_host_.data(), s_.units, s_.dim), host_.saved());
+    device_.module().forward(device_.ctx(), x_, device_.saved());
+    f(host_.module().plans(host_.ctx(), host_.saved()), device_.module().plans(device_.ctx(), device_.saved()));
   }
 
  private:

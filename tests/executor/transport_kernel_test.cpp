@@ -33,6 +33,13 @@ TEST_CASE("sparse transport: experts that pick and units that choose") {
   check<chosen>({.units = 40, .experts = 4, .group_size = 16, .kind = inputs::all_bad, .seed = 53});
   check<picked<float>>({.units = 66, .experts = 6, .factor = 2, .seed = 54});
 }
+TEST_CASE("what plans cost, also where potentials lay in shared memory") {
+  const setup s{.units = 44, .experts = 4, .group_size = 16, .kind = inputs::bad, .seed = 55};
+  pair_of_backends<picked<double>> p(s);
+  same_costs(p, picked<double>::router{});
+  pair_of_backends<chosen> q(s);
+  same_costs(q, chosen::router{});
+}
 TEST_CASE("a group that several blocks share has the bits of one block; columns too long for a warp") {
   check<picked<double>>({.units = 1030, .experts = 8, .factor = 2, .kind = inputs::bad, .seed = 42}, 1);
   check<chosen>({.units = 250, .experts = 33, .seed = 43}, 1);

@@ -1,6 +1,6 @@
 // Solvers of sparse transport on CUDA under the host executor against the CPU backend: L-BFGS, Newton, gates of the
-// plan with their gradient, plans that begin with the prices of the last step; one block a group and several. timeout:
-// 600
+// plan with their gradient, plans that begin with the prices of the last step; one block a group and several.
+// timeout: 600
 // with: columns
 #include "columns_harness.hpp"
 
@@ -56,5 +56,6 @@ TEST_CASE("plans that begin with the prices of the last step: the same state, al
     pair_of_backends<begun> p({.units = 44, .experts = 4, .group_size = 16, .factor = 2, .kind = kind, .seed = 70}, r);
     CHECK(p.state_apart_after(3) < 1e-6);
     if (kind == inputs::random) CHECK(p.replays());
+    if (kind == inputs::bad) same_costs(p, r);
   }
 }

@@ -129,6 +129,12 @@ class working_layer {
   /// What the last forward did, and its plan; the host may read their arrays until the next call.
   routing_stats stats(context<Backend>& c, const saved& s) const { return routing_.stats(c, s.routing); }
   auto plan(context<Backend>& c, const saved& s) const { return routing_.plan(c, s.routing); }
+  /// Of routers that plan groups, their plans (routing.hpp).
+  plan_record<C> plans(context<Backend>& c, const saved& s) const
+  requires(plans_groups<typename Spec::router>)
+  {
+    return routing_.plans(c, s.routing);
+  }
 
   /// Parameters, parameters one unit meets, and MACs when every unit is served by K experts (mixtures: by all), or
   /// every slot of experts that pick units is taken; one unit then meets the mean number of experts, rounded up.

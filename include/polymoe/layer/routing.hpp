@@ -199,6 +199,14 @@ class routing : public routing_traits<Spec> {
   /// The plan of the last call, likewise.
   sparse_plan<C> plan(context<Backend>& c, const saved& s) const { return kernel_.plan(c, s); }
 
+  /// The group plans of the last call, likewise, before the step's commit: analysis/transport_costs.hpp reads them.  A
+  /// GPU makes them once more.
+  plan_record<C> plans(context<Backend>& c, const saved& s) const
+  requires(plans_groups<Router>)
+  {
+    return kernel_.plans(c, config_, own_, s);
+  }
+
   /// Slots that `units` units fill when nothing overflows and, where experts pick, every expert finds enough units.
   static constexpr index served(const config& c, index units) {
     if constexpr (picked) {

@@ -4,6 +4,7 @@
 
 #include "../core/param.hpp"
 #include "../plan/sparse_plan.hpp"
+#include "../router/group_plan.hpp"
 #include "../router/input_noise.hpp"
 #include "../router/route_row.hpp"
 #include "../router/strictly_balanced.hpp"
@@ -103,6 +104,16 @@ struct routing_memory {
   plan_grad<sparse_plan<C>> d_plan() const { return {d_gate, d_skip}; }
 };
 
+/// The sizes of a call's group plans; their arrays are the backend's to add.
+template <class Router, class C>
+plan_record<C> sizes_of_plans(const sparse_plan<C>& p) {
+  plan_record<C> r;
+  r.groups = p.groups, r.group_size = p.group_size;
+  r.picked = Router::k == picked_by_experts;
+  r.limit = Router::k >= 1 ? index{Router::k} : index{r.picked ? p.capacity : p.experts};
+  return r;
+}
+
 namespace backend {
 /// The router of a backend.  A specialisation has
 ///
@@ -119,6 +130,7 @@ namespace backend {
 ///   products()                         name of the library or engine of dense products
 ///   launches(config)                   optional: kernels a training call launches, in words
 ///   stats(c, memory), values(c, memory), plan(c, memory)   what a call did, readable by the host
+///   plans(c, config, parameters, memory)                   likewise, with routers that plan groups
 template <class Spec, class Backend>
 class router_kernel;
 }  // namespace backend

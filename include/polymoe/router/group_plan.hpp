@@ -39,4 +39,20 @@ struct group_cells {
   POLYMOE_HD C scaled(index t, index e) const { return logits.get(t, e) * C(inverse_temperature); }
 };
 
+/// The plans of a call as the host reads them afterwards: what they were made of and what they left.
+template <class C>
+struct plan_record {
+  index groups = 0, group_size = 0;    ///< G; units of each but the last
+  bool picked = false;                 ///< as in group_cells
+  index limit = 0;                     ///< likewise
+  view<C> scores;                      ///< [T, E] of the rows
+  view<C> plan;                        ///< [T, E]
+  view<C> kept;                        ///< [G, kept(group_size, E)]
+  const int* steps = nullptr;          ///< [G]
+  const unsigned char* bad = nullptr;  ///< [T]
+
+  index units() const { return scores.rows; }
+  index experts() const { return scores.cols; }
+};
+
 }  // namespace polymoe

@@ -179,6 +179,12 @@ class router_kernel<Spec, cpu_with<Maths>> {
   routing_stats stats(context<cpu_with<Maths>>&, const memory& s) const { return s.stats; }
   view<C> values(context<cpu_with<Maths>>&, const memory& s) const { return s.values; }
   sparse_plan<C> plan(context<cpu_with<Maths>>&, const memory& s) const { return s.plan; }
+  plan_record<C> plans(context<cpu_with<Maths>>&, const config&, const parameters&, const memory& s) const {
+    plan_record<C> r = sizes_of_plans<Router>(s.plan);
+    r.scores = s.scores.rows_at(0, s.plan.tokens), r.plan = s.affinity.rows_at(0, s.plan.tokens);
+    r.kept = s.kept.rows_at(0, s.plan.groups), r.steps = s.kept_steps, r.bad = s.plan.bad;
+    return r;
+  }
 
  private:
   /// Adds how far the units above each threshold are from those picked, as shares of the finite units.

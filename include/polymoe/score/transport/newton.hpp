@@ -301,18 +301,39 @@ struct newton {
           [&](int t, int) { l.a.plan.set(t, e, S(0)); });
     });
   }
-  /// Potentials for the prices at which cells are chosen: each unit's best cell is worth 0.
+  /// Potentials for the prices at which cells are chosen.  Where experts pick, at most k cells of a column hold n / E,
+  /// at the optimum of the semi-dual mostly in equal parts: a cell is taken once it is worth gamma (n / E) / k more
+  /// than its price. A unit's potential is the least at which the cells taken come to a whole unit.
   template <class Lines, class Prices>
   POLYMOE_HD static void bound(const Lines& l, const Prices& p) {
     using R = typename Lines::R;
+    const R part = l.share < R(l.k) ? l.gamma * l.share / R(l.k) : l.gamma;
     phase::each(l.b, l.most, [&](index i) {
       R x(0);
       if (!l.columns && i < l.E) x = -p.of_expert(Prices::price, i);
       if (l.columns && i < l.n && !l.a.bad[i]) {
-        x = worth(l, p, i, 0);
-        for (index e = 1; e < l.E; ++e)
-          if (const R v = worth(l, p, i, e); v > x) x = v;
-        x = -x;
+        // Cells from the best on, equal ones by index.
+        R sum(0), last(0);
+        index last_at = -1;
+        for (int taken = 0;;) {
+          index best = -1;
+          R top(0);
+          for (index e = 0; e < l.E; ++e) {
+            const R v = worth(l, p, i, e);
+            const bool before = last_at >= 0 && (v > last || (v == last && e <= last_at));
+            if (!before && (best < 0 || v > top)) top = v, best = e;
+          }
+          if (taken > 0) {
+            const R whole = (l.gamma - sum) / R(taken);
+            if (best < 0 || whole <= part - top) {
+              x = whole;
+              break;
+            }
+          }
+          sum += top, last = top, last_at = best, ++taken;
+          x = part - top;
+          if (R(taken) * x + sum >= l.gamma) break;
+        }
       }
       l.put(0, i, x);
     });

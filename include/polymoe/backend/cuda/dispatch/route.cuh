@@ -144,10 +144,10 @@ int route_plan_blocks() {
 }
 
 namespace detail {
-/// The plans of all groups, or the way back through them.
+/// The plans of all groups, or the way back through them.  `whole`: what they keep is to be found in memory afterwards.
 template <bool Backward, class Router, class T>
 void launch_route_plan(device::stream_handle stream, const Router& router, const route_args<T>& a,
-                       const route_scratch<compute_t<T>>& scratch) {
+                       const route_scratch<compute_t<T>>& scratch, bool whole = weighs_plan<Router>) {
   using C = compute_t<T>;
   const sparse_plan<C>& p = a.plan;
   const int G = p.groups;
@@ -162,7 +162,7 @@ void launch_route_plan(device::stream_handle stream, const Router& router, const
   by.teams = by.blocks > 1 ? G : std::min(G, route_tuning::most_blocks);
   std::size_t shared = column_shared::bytes(route_tuning::plan_threads / device::warp_size);
   const std::size_t kept = static_cast<std::size_t>(by.kept_cols) * sizeof(C);
-  by.in_shared = !weighs_plan<Router> && by.blocks == 1 && shared + kept <= route_tuning::plan_shared;
+  by.in_shared = !whole && by.blocks == 1 && shared + kept <= route_tuning::plan_shared;
   if (by.in_shared) shared += kept;
   device::launch({.kernel = Backward ? "route_plan_backward" : "route_plan",
                   .grid = by.blocks * by.teams,
@@ -261,6 +261,14 @@ void route_forward_cuda(device::stream_handle stream, const Router& router, cons
     }
     up_to(schedule::steps);
   });
+}
+
+/// The plans of the last forward call once more, from its scores, with the same bits; what they keep lies in memory.
+template <class Router, class Capacity, class Balance, class T>
+void remake_route_plans(device::stream_handle stream, const Router& router, const route_args<T>& args) {
+  arena work(args.workspace, args.workspace_bytes);
+  detail::launch_route_plan<false>(stream, router, args,
+                                   cut_route_scratch<Router, Capacity, Balance>(args.plan, work), true);
 }
 
 /// Gradients of the router from those of the weights (d_gate, d_skip) and of the balance losses; asynchronous.

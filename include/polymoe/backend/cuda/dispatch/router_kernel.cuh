@@ -36,6 +36,8 @@ class router_kernel<Spec, cuda_device> {
     std::vector<C> values, gate, skip;
     std::vector<int> begin, count, run_begin, token, slot_of, slots_begin, expert_of, fallback_slot, bad_count;
     std::vector<unsigned char> bad;
+    std::vector<C> scores, affinity, kept;  ///< of group plans
+    std::vector<int> steps;
   };
   struct memory : routing_memory<C> {
     int* wish = nullptr;      ///< [T, K] expert wished for, -1 for none
@@ -194,6 +196,20 @@ class router_kernel<Spec, cuda_device> {
     if (p.fallback_slot) q.fallback_slot = fetch(c, h.fallback_slot, p.fallback_slot, p.tokens);
     if (p.skip.ptr[0]) q.skip = {fetch(c, h.skip, p.skip.ptr[0], p.tokens), 1, p.tokens};
     return q;
+  }
+  /// The plans are made once more, to the same bits: what a small group's left lay in shared memory.
+  plan_record<C> plans(context<cuda_device>& c, const config& g, const parameters& p, const memory& s) const
+  requires(schedule::plans)
+  {
+    remake_route_plans<Router, Capacity, Balance>(c.stream.handle, g.router, arguments(c, g, p, {}, s));
+    host_copy& h = *s.host;
+    const index units = s.plan.tokens, groups = s.plan.groups;
+    plan_record<C> r = sizes_of_plans<Router>(s.plan);
+    r.scores = {fetch(c, h.scores, s.scores.ptr[0], units * experts_), units, experts_};
+    r.plan = {fetch(c, h.affinity, s.affinity.ptr[0], units * experts_), units, experts_};
+    r.kept = {fetch(c, h.kept, s.kept.ptr[0], groups * s.kept.cols), groups, s.kept.cols};
+    r.steps = fetch(c, h.steps, s.kept_steps, groups), r.bad = fetch(c, h.bad, s.plan.bad, units);
+    return r;
   }
 
  private:
