@@ -1,7 +1,7 @@
 // Identities between the routers of the four papers (papers.md, section 8).  Those that other files hold: a mixture is
 // top_k with K = E (mixture_test), expert choice with C = n is the mixture (expert_choice_test), Soft MoE of one unit
 // is a softmax mixture over slots (soft_slots_test), a k-sparse plan with k = n is the unconstrained one
-// (sparse_transport_test).
+// (sparse_transport_test, and for every solver transport_solvers_test).
 // with: scores
 #include <map>
 

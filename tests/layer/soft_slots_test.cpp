@@ -454,6 +454,9 @@ TEST_CASE("memory: an image adds what units and slots need, never units times sl
   CHECK((a.scratch == b.scratch && c.saved == b.saved));
   CHECK(c.scratch == doctest::Approx(3 * b.scratch).epsilon(1e-3));
   CHECK(b.scratch < whole_matrix);  // 128 of its 512 rows
+  // Images of eight times the units have more tiles, not larger ones.
+  const routing longer({.dim = D, .experts = E, .group_size = 8 * T, .router = {.slots = S / E}, .capacity = {}, .combine = {}, .balance = {}});
+  CHECK(bytes_of(longer, 32 * T, 1).scratch < b.scratch + 40.0 * 8 * T);
   // What moves rows keeps nothing.
   using mover = soft_layer::apply_type::Mover;
   const mover m({.in = D, .out = D, .group_slots = S, .group_size = T});

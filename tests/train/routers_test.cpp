@@ -59,6 +59,7 @@ TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, traini
   // What classes took from experts, counted once more from the dense form of every plan.
   std::vector<double> want_counts(tiny::depth * data.test.class_names.size() * tiny::experts, 0.0);
   index at = 0;
+  const auto held = t.work().state_on_host();
   const train_summary test = t.evaluate([&](index, index n) {
     std::size_t l = 0;
     each_expert_layer(t.work().module(), t.work().saved(), [&](auto& layer, auto& saved) {
@@ -78,6 +79,7 @@ TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, traini
     });
     at += n;
   });
+  CHECK(t.work().state_on_host() == held);
   CHECK(test.accuracy > 0.6);
   REQUIRE(test.class_expert.size() == tiny::depth);
   for (std::size_t l = 0; l < tiny::depth; ++l)
@@ -104,6 +106,31 @@ TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, traini
   second.load(folder.file("part"));
   while (!second.finished()) second.step();
   CHECK(tiny::difference(want, tiny::everything(second, folder.file("second"))) == "");
+}
+
+TEST_CASE("micro-batches are counted each, and state is moved once per step") {
+  const train_test data = tiny::images();
+  train_options o = tiny::options(2);
+  o.batch = 8, o.accumulate = 2;
+  using model = decltype(model_of<rectified>());
+  trainer<model> t(model_of<rectified>(), o, data);
+  for (int step = 0; step < 3; ++step) {
+    const auto before = t.work().state_on_host();
+    t.step();
+    int moved = 0;
+    for (const auto& e : t.work().state_entries()) {
+      const auto at = static_cast<std::size_t>(e.offset);
+      const float now = t.work().state()[at];
+      if (e.name.ends_with("coefficient")) {
+        const double by = static_cast<double>(now) / static_cast<double>(before[at]);
+        CHECK(std::max(by, 1 / by) == doctest::Approx(1.2).epsilon(1e-5));
+        ++moved;
+      } else if (e.name.ends_with("active")) {
+        CHECK((now == 0 && t.work().state()[at + 1] == 0));
+      }
+    }
+    CHECK(moved == tiny::depth);
+  }
 }
 
 TEST_CASE("a step that is refused leaves adaptive state alone") {
