@@ -32,10 +32,38 @@ TEST_CASE("placements of the papers") {
   CHECK(blocks_of(placement::at({0, 63})) == list{0, 63});
   CHECK(blocks_of({}) == list{});
   static_assert(placement::every(2, 12).count() == 6 && placement::last(2, 12).reach() == 12);
+  static_assert(placement::head().in_head() && placement::head().count() == 0 && !placement::last(1, 2).in_head());
+  CHECK(blocks_of(placement::every(2, 12).part(3, 4)) == list{0, 2});
+  CHECK(blocks_of(placement::at({63}).part(60, 9)) == list{3});
+}
+
+TEST_CASE("placements by name, refused with both numbers") {
+  static_assert(placement::named("every-2", 12) == placement::every(2, 12));
+  static_assert(placement::named("last-odd-2", 8) == placement::last_odd(2, 8));
+  static_assert(placement::named("last-12", 12) == placement::last(12, 12));
+  static_assert(placement::named("1+3+10", 12) == placement::at({1, 3, 10}));
+  static_assert(placement::named("head", 12) == placement::head());
+  const auto refused = [](const char* name, index depth) {
+    try {
+      placement::named(name, depth);
+    } catch (const error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  CHECK(refused("0", 1) == "");
+  CHECK(refused("every-5", 4) == "placement every-5 does not fit 4 blocks");
+  CHECK(refused("every-0", 4) == "placement every-0 does not fit 4 blocks");
+  CHECK(refused("last-5", 4) == "placement last-5 does not fit 4 blocks");
+  CHECK(refused("last-odd-3", 4) == "placement last-odd-3 does not fit 4 blocks");
+  CHECK(refused("1+4", 4) == "placement: there is no block 4, the 4 blocks are 0 to 3");
+  CHECK(refused("last-1", 65) == "placement: a network of 65 blocks, 1 to 64 are supported");
+  for (const char* name : {"", "every", "every-", "last-x", "last--1", "1,3", "+1", "1+", "heads", "1234567890"})
+    CHECK_MESSAGE(refused(name, 4) == "placement '" + std::string(name) + "': expected head, every-N, last-N, last-odd-N or blocks such as 1+3", name);
   CHECK_THROWS_AS(placement::every(0, 4), error);
-  CHECK_THROWS_AS(placement::last(5, 4), error);
-  CHECK_THROWS_AS(placement::last_odd(3, 4), error);
+  CHECK_THROWS_AS(placement::last(-1, 4), error);
   CHECK_THROWS_AS(placement::at({64}), error);
+  CHECK_THROWS_AS(placement::at({-1}), error);
 }
 
 template <class T>

@@ -1,63 +1,14 @@
 // Blocks of two kinds one after another: where the Mixture-of-Experts blocks of a network sit.
 #pragma once
 
-#include <bit>
-#include <initializer_list>
-#include <optional>
 #include <vector>
 
 #include "../backend/cpu/pointwise.hpp"
 #include "module.hpp"
+#include "placement.hpp"
 
 namespace polymoe::inline v0 {
 namespace nn {
-
-/// Which of `depth` blocks are of the second kind, as bits; block 0 is the first.  At most 64 blocks.
-class placement {
- public:
-  constexpr placement() = default;
-  /// Every n-th block: n - 1, 2 n - 1, ...  (V-MoE's "every n").
-  static constexpr placement every(index n, index depth) {
-    placement p;
-    check(n >= 1, depth);
-    for (index i = n - 1; i < depth; i += n) p.set(i);
-    return p;
-  }
-  /// The last n of the blocks 1, 3, 5, ...  (V-MoE's "last n").
-  static constexpr placement last_odd(index n, index depth) {
-    placement p;
-    check(n >= 0 && n <= depth / 2, depth);
-    for (index i = depth / 2 * 2 - 1; n > 0; i -= 2, --n) p.set(i);
-    return p;
-  }
-  /// The last n blocks, each of them  (Soft MoE, Mobile V-MoE).
-  static constexpr placement last(index n, index depth) {
-    placement p;
-    check(n >= 0 && n <= depth, depth);
-    for (index i = depth - n; i < depth; ++i) p.set(i);
-    return p;
-  }
-  static constexpr placement at(std::initializer_list<index> blocks) {
-    placement p;
-    for (const index i : blocks) {
-      check(i >= 0, i + 1);
-      p.set(i);
-    }
-    return p;
-  }
-  constexpr bool operator[](index block) const { return bits_ >> block & 1; }
-  constexpr index count() const { return std::popcount(bits_); }
-  /// One more than the last block of the second kind.
-  constexpr index reach() const { return 64 - std::countl_zero(bits_); }
-
- private:
-  static constexpr void check(bool fits, index depth) {
-    if (!fits || depth < 1 || depth > 64)
-      polymoe::detail::fail("placement: it does not fit ", depth, " blocks (1..64)");
-  }
-  constexpr void set(index i) { bits_ |= std::uint64_t{1} << i; }
-  std::uint64_t bits_ = 0;
-};
 
 /// y = f_{count-1}(... f_0(x)), f_i a Special block where `special_at` says so and a Plain one elsewhere, named "first",
 /// "first + 1", ...  Both kinds keep rows and width.
@@ -112,10 +63,9 @@ class mixed_blocks {
     for (index i = 0; i + 1 < count_; ++i) s.between.push_back(b.saved.template take<T>(max_rows, width_));
     arena_scope all(b.scratch);
     for (index i = 0; i + 1 < std::min<index>(count_, 3); ++i) b.scratch.template take<T>(max_rows, width_);
-    walk([&]<class Block>(index, const Block& m) {
-      if constexpr (std::is_same_v<Block, Plain>) s.plain.push_back(m.bind(b, max_rows));
-      else s.special.push_back(m.bind(b, max_rows));
-    });
+    for (index i = 0, plain = 0, special = 0; i < count_; ++i)
+      if (where_[i]) s.special.push_back(special_[static_cast<std::size_t>(special++)].bind(b, max_rows));
+      else s.plain.push_back(plain_[static_cast<std::size_t>(plain++)].bind(b, max_rows));
     return s;
   }
   void refresh(context<B>& c) {
@@ -152,8 +102,10 @@ class mixed_blocks {
       else each_module(plain_[static_cast<std::size_t>(plain)], s.plain[static_cast<std::size_t>(plain)], f), ++plain;
   }
   static constexpr cost count(const config& c, index rows) {
-    return Special::count(c.special, rows).times(c.special_at.count()) +
-           Plain::count(c.plain, rows).times(c.count - c.special_at.count());
+    // A kind that no block is of may have no sizes.
+    const index special = c.special_at.count(), plain = c.count - special;
+    return (special ? Special::count(c.special, rows).times(special) : cost{}) +
+           (plain ? Plain::count(c.plain, rows).times(plain) : cost{});
   }
 
  private:
