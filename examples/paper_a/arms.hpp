@@ -1,18 +1,9 @@
 // The network around the experts, and what an arm measures.  One text for both backends.
 //
-//   image -> [conv 3x3, norm, relu, pool] x 2 -> blocks x (m + experts(norm(m))) -> mean over the map -> head
+// nn::small_cnn with experts in blocks of its body, or in its head.
 #pragma once
 
-#include <polymoe/nn/activation.hpp>
-#include <polymoe/nn/conv2d.hpp>
-#include <polymoe/nn/group_norm.hpp>
-#include <polymoe/nn/linear.hpp>
-#include <polymoe/nn/pixels.hpp>
-#include <polymoe/nn/pool.hpp>
-#include <polymoe/nn/pool2d.hpp>
-#include <polymoe/nn/repeat.hpp>
-#include <polymoe/nn/residual.hpp>
-#include <polymoe/nn/sequential.hpp>
+#include <polymoe/nn/small_cnn.hpp>
 
 #include "../experiment/train_arm.hpp"
 #include "paper_a.hpp"
@@ -22,42 +13,40 @@ namespace {
 
 namespace nn = polymoe::nn;
 template <class T, class B>
-using stage = nn::sequential<nn::named<"conv", nn::conv2d<T, B>>, nn::named<"norm", nn::group_norm<T, B>>,
-                             nn::activation<polymoe::act::relu, T, B>, nn::pool2d<T, B>>;
+using dense_mlp = nn::named<"mlp", dense<T, B>>;
 template <class T, class B>
-using block = nn::residual<nn::sequential<nn::named<"norm", nn::group_norm<T, B>>, nn::named<"moe", layer<T, B>>>>;
+using moe = nn::named<"moe", layer<T, B>>;
+template <class T, class B>
+using body = nn::mixed_blocks<nn::cnn_block<dense_mlp<T, B>, T, B>, nn::cnn_block<moe<T, B>, T, B>>;
 template <class Head, class T = typename Head::scalar, class B = typename Head::backend>
-using network = nn::sequential<nn::pixels<T, B>, nn::named<"stage1", stage<T, B>>, nn::named<"stage2", stage<T, B>>,
-                               nn::named<"body", nn::repeat<block<T, B>>>, nn::pool<T, B>, nn::named<"head", Head>>;
+using network = nn::small_cnn_of<body<T, B>, T, B, nn::named<"head", Head>>;
 
-template <class T, class B>
-typename stage<T, B>::config stage_config(index in, index out, index height, index width) {
-  typename nn::conv2d<T, B>::config conv{in, out, height, width, 3, 1, 1, false};
-  conv.init = nn::conv_init::he;
-  return {{conv, {out, 8, height * width}, {out}, {out, height, width, 2}}};
+inline nn::small_cnn_sizes sizes_of(const options& o, const images& data) {
+  nn::small_cnn_sizes z;
+  z.channels = data.test.channels, z.height = data.test.height, z.width = data.test.width;
+  z.base = o.width, z.blocks = o.blocks, z.classes = data.test.classes();
+  return z;
 }
-inline block_sizes sizes_of(const options& o, const images& data, index experts, index hidden) {
-  return {2 * o.width, hidden, experts, data.test.height / 4, data.test.width / 4, o.capacity};
+/// The body's blocks without experts, of hidden width `hidden`.
+template <class T, class B>
+typename dense<T, B>::config block(const options& o, const images& data, index hidden) {
+  const block_sizes z{2 * o.width, hidden, 1, data.test.height / 4, data.test.width / 4};
+  return o.backbone == "depthwise" ? depthwise_block<T, B>(z) : standard_block<T, B>(z);
+}
+template <class T, class B>
+typename layer<T, B>::config block_of_experts(kind which, const options& o, const images& data, index experts,
+                                              index hidden) {
+  const block_sizes z{2 * o.width, hidden, experts, data.test.height / 4, data.test.width / 4, o.capacity};
+  return o.backbone == "depthwise" ? depthwise_experts<T, B>(which, z) : standard_experts<T, B>(which, z);
 }
 template <class Head, class T = typename Head::scalar, class B = typename Head::backend>
 typename network<Head>::config network_config(const options& o, const images& data,
-                                              const typename layer<T, B>::config& experts,
+                                              const typename dense<T, B>::config& plain,
+                                              const typename layer<T, B>::config& experts, nn::placement where,
                                               const typename Head::config& head) {
-  const index h = data.test.height, w = data.test.width, wide = 2 * o.width, pixels = (h / 4) * (w / 4);
-  typename nn::repeat<block<T, B>>::config body;
-  body.block = {{{wide, 8, pixels}, experts}}, body.count = o.blocks;
-  return {{{data.test.channels, h, w},
-           stage_config<T, B>(data.test.channels, o.width, h, w),
-           stage_config<T, B>(o.width, wide, h / 2, w / 2),
-           body,
-           {wide, pixels},
-           head}};
-}
-
-template <class T, class B>
-typename layer<T, B>::config body(kind which, const options& o, const images& data, index experts, index hidden) {
-  const block_sizes z = sizes_of(o, data, experts, hidden);
-  return o.backbone == "depthwise" ? depthwise_body<T, B>(which, z) : standard_body<T, B>(which, z);
+  const nn::small_cnn_sizes z = sizes_of(o, data);
+  return nn::small_cnn_of_config<body<T, B>, T, B, nn::named<"head", Head>>(
+      z, nn::mixed_small_cnn_blocks<dense_mlp<T, B>, moe<T, B>>(z, plain, experts, where), head);
 }
 
 inline polymoe::train_options recipe(const settings& s, const options& o, std::uint64_t seed, index steps_per_epoch) {
@@ -72,23 +61,25 @@ inline polymoe::train_options recipe(const settings& s, const options& o, std::u
   return t;
 }
 
-/// `twin_block`: MACs of the routed blocks of the dense model that the arm is compared with.
+/// `replaced`: MACs of the dense blocks that the arm's experts replace, in a dense model of `whole` MACs.
 template <class Head>
-result train(const std::string& name, const typename network<Head>::config& config, double twin_block,
-             const settings& s, const options& o, std::uint64_t seed, const images& data) {
+result train(kind which, const std::string& name, const typename network<Head>::config& config, double replaced,
+             double whole, const settings& s, const options& o, std::uint64_t seed, const images& data) {
   using model = network<Head>;
   polymoe::trainer<model> run(model(config), recipe(s, o, seed, data.fit.train.size() / s.batch), data.fit);
   return experiment::train_arm(name, seed, s, data, run, [&](auto& finished, result& r) {
     const polymoe::cost cost = model::count(config, 1);
     r.figures["parameters"] = static_cast<double>(cost.params), r.figures["macs"] = static_cast<double>(cost.macs);
-    const double rest = static_cast<double>(cost.macs - cost.routed_macs);
-    r.figures["rho_static"] = twin_block / (rest + twin_block);
-    r.figures["rho_active"] = static_cast<double>(cost.routed_macs) / static_cast<double>(cost.macs) *
-                              (1 - (r.figures.count("drop_rate") ? r.figures["drop_rate"] : 0.0));
-    // A batch-axis layer mixes the images of a call: does the accuracy depend on their number?  Beside it the same per
-    // image, where it does not.
-    for (const index b : {index{1}, index{8}, s.batch})
-      if (name.rfind("head_batch", 0) == 0 || name.rfind("head_soft", 0) == 0)
+    r.figures["rho_static"] = replaced / whole;
+    if (!is_dense(which)) {
+      const polymoe::compute_share share = polymoe::share_of(cost, replaced);
+      const double dropped = r.figures.count("drop_rate") ? r.figures["drop_rate"] : 0.0;
+      r.figures["rho_active"] = share.rho_active(share.choices * (1 - dropped));
+    }
+    // Slots that mix the batch and places that run out make an answer depend on the images of its call: does the
+    // accuracy?  Beside them heads where it does not.
+    if (is_head(which))
+      for (const index b : {index{1}, index{8}, s.batch})
         r.figures["accuracy_at_batch_" + std::to_string(b)] = finished.evaluate_on(data.test, b).accuracy;
     r.description = experiment::last_layer_of(finished);
   });
@@ -99,11 +90,14 @@ polymoe::routed_shape network_shape(const options& o, const images& data) {
   using linear = nn::linear<T, B>;
   const typename linear::config head{2 * o.width, data.test.classes()};
   const auto cost = [&](index experts, index hidden) {
-    const typename layer<T, B>::config block =
-        body<T, B>(experts == 1 ? kind::dense : kind::k1, o, data, experts, hidden);
-    return network<linear>::count(network_config<linear>(o, data, block, head), 1);
+    const auto one_of_them = block_of_experts<T, B>(kind::k1, o, data, experts, hidden);
+    return network<linear>::count(
+        network_config<linear>(o, data, {}, one_of_them, nn::placement::every(1, o.blocks), head), 1);
   };
-  return polymoe::routed_shape_of(cost(1, 8), 8, cost(1, 64), 64, cost(2, 8));
+  polymoe::routed_shape s = polymoe::routed_shape_of(cost(1, 8), 8, cost(1, 64), 64, cost(2, 8));
+  // A dense block has no router.  A router sees one row of an image: it has as many weights as MACs.
+  s.rest -= s.router_macs, s.router_params = s.router_macs, s.block_params -= s.router_params;
+  return s;
 }
 
 template <class T, class B>
@@ -111,26 +105,30 @@ result run_arm(kind which, const std::string& name, index hidden, const settings
                std::uint64_t seed, const images& data) {
   using polymoe::match;
   using linear = nn::linear<T, B>;
-  using config = typename layer<T, B>::config;
   const index wide = 2 * o.width, classes = data.test.classes();
-  const typename linear::config plain{wide, classes};
+  const typename linear::config plain_head{wide, classes};
   const polymoe::routed_shape shape = network_shape<T, B>(o, data);
-  const auto dense = [&](match m) { return twin_of(shape, m, twin_sizes(o, hidden)).hidden; };
-  const auto block = [&](index width) { return body<T, B>(kind::dense, o, data, 1, width); };
-  const config twin = block(dense(match::active_macs));
-  if (which == kind::head_k2 || which == kind::head_soft || which == kind::head_batch) {
-    const config head = expert_head<T, B>(which, wide, hidden, o.experts, classes);
-    const double routed = static_cast<double>(2 * hidden * (wide + classes));
-    return train<layer<T, B>>(name, network_config<layer<T, B>>(o, data, twin, head), routed, s, o, seed, data);
+  const index twin = dense_twin_of(shape, match::active_macs, o, hidden).hidden;
+  const double blocks = shape.macs(static_cast<double>(twin)), whole = shape.rest + blocks;
+  if (is_head(which)) {
+    const auto head = expert_head<T, B>(which, {wide, hidden, o.experts, classes, o.capacity});
+    const double replaced = static_cast<double>(2 * hidden * (wide + classes));
+    return train<layer<T, B>>(which, name, network_config<layer<T, B>>(o, data, block<T, B>(o, data, twin), {}, {}, head),
+                              replaced, whole - static_cast<double>(wide * classes) + replaced, s, o, seed, data);
   }
-  const double twin_macs = shape.macs(static_cast<double>(dense(match::active_macs)));
-  const config experts = which == kind::dense         ? twin
-                         : which == kind::dense_wide  ? block(dense(match::parameters))
-                         : which == kind::dense_total ? block(dense(match::total_macs))
-                         : which == kind::dense_one
-                             ? block(twin_of(shape, match::active_macs, twin_sizes(o, hidden, 1)).hidden)
-                             : body<T, B>(which, o, data, o.experts, hidden);
-  return train<linear>(name, network_config<linear>(o, data, experts, plain), twin_macs, s, o, seed, data);
+  const double replaced = routed_part(o) * blocks;
+  const auto train_body = [&](index width, const typename layer<T, B>::config& experts, nn::placement where) {
+    const auto config = network_config<linear>(o, data, block<T, B>(o, data, width), experts, where, plain_head);
+    return train<linear>(which, name, config, replaced, whole, s, o, seed, data);
+  };
+  if (is_dense(which))
+    return train_body(which == kind::dense        ? twin
+                      : which == kind::dense_wide ? dense_twin_of(shape, match::parameters, o, hidden).hidden
+                      : which == kind::dense_one  ? dense_twin_of(shape, match::active_macs, o, hidden, 1).hidden
+                                                  : dense_twin_of(shape, match::total_macs, o, hidden).hidden,
+                      {}, {});
+  return train_body(twin, block_of_experts<T, B>(which, o, data, o.experts, hidden),
+                    nn::placement::named(o.placement, o.blocks));
 }
 
 }  // namespace

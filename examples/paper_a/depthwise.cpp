@@ -3,6 +3,7 @@
 
 namespace paper_a {
 
-template layer<float, polymoe::cpu>::config depthwise_body<float, polymoe::cpu>(kind, const block_sizes&);
+template dense<float, polymoe::cpu>::config depthwise_block<float, polymoe::cpu>(const block_sizes&);
+template layer<float, polymoe::cpu>::config depthwise_experts<float, polymoe::cpu>(kind, const block_sizes&);
 
 }  // namespace paper_a

@@ -3,6 +3,6 @@
 
 namespace paper_a {
 
-template layer<float, polymoe::cpu>::config expert_head<float, polymoe::cpu>(kind, index, index, index, index);
+template layer<float, polymoe::cpu>::config expert_head<float, polymoe::cpu>(kind, const head_sizes&);
 
 }  // namespace paper_a

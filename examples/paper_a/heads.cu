@@ -5,7 +5,6 @@
 
 namespace paper_a {
 
-template layer<polymoe::bf16, polymoe::cuda>::config expert_head<polymoe::bf16, polymoe::cuda>(kind, index, index,
-                                                                                               index, index);
+template layer<polymoe::bf16, polymoe::cuda>::config expert_head<polymoe::bf16, polymoe::cuda>(kind, const head_sizes&);
 
 }  // namespace paper_a

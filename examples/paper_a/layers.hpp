@@ -1,6 +1,8 @@
-// The layers of the body for one kind of experts; instantiated in one source file per kind and backend.
+// The layers of the body for one kind of experts, and its dense blocks; instantiated in one source file per kind and
+// backend.
 #pragma once
 
+#include <polymoe/nn/small_cnn.hpp>
 #include <polymoe/polymoe.hpp>
 
 #include "paper_a.hpp"
@@ -26,8 +28,6 @@ struct body_spec : polymoe::spec {
 };
 template <class T, class Expert, int K, class Overflow>
 using limited = body_spec<T, Expert, polymoe::top_k<K, score::noisy_constant<>>, polymoe::capacity::bounded<Overflow>>;
-template <class T, class Expert>
-using whole = body_spec<T, Expert, polymoe::top_k<1>, polymoe::capacity::unlimited, balance::none>;
 
 template <class Spec, class B>
 typename layer<typename Spec::scalar, B>::config with(const block_sizes& z) {
@@ -45,8 +45,6 @@ typename layer<T, B>::config body_of(kind which, const block_sizes& z) {
   switch (which) {
     case kind::k1:
       return with<limited<T, Expert, 1, overflow::drop>, B>(z);
-    case kind::k2:
-      return with<limited<T, Expert, 2, overflow::drop>, B>(z);
     case kind::k2_free:
       return with<body_spec<T, Expert, top_k<2, score::noisy_constant<>>, unlimited>, B>(z);
     case kind::k2_reroute:
@@ -55,19 +53,31 @@ typename layer<T, B>::config body_of(kind which, const block_sizes& z) {
       return with<limited<T, Expert, 2, overflow::fallback>, B>(z);
     case kind::soft:
       return with<body_spec<T, Expert, polymoe::mixture<>, unlimited, balance::none>, B>(z);
-    default:
-      return with<whole<T, Expert>, B>(z);  // no routing: dense twins, and the body under a head of experts
+    default:  // k2
+      return with<limited<T, Expert, 2, overflow::drop>, B>(z);
   }
 }
 
 }  // namespace
 
+inline polymoe::nn::small_cnn_sizes network_sizes(const block_sizes& z) {
+  return {.height = 4 * z.map_height, .width = 4 * z.map_width, .base = z.channels / 2, .hidden = z.hidden};
+}
 template <class T, class B>
-typename layer<T, B>::config standard_body(kind which, const block_sizes& z) {
+typename dense<T, B>::config standard_block(const block_sizes& z) {
+  return dense<T, B>::template of<polymoe::nn::conv_path<T, B>>(polymoe::nn::conv_path_config<T, B>(network_sizes(z)));
+}
+template <class T, class B>
+typename dense<T, B>::config depthwise_block(const block_sizes& z) {
+  return dense<T, B>::template of<polymoe::nn::depthwise_path<T, B>>(
+      polymoe::nn::depthwise_path_config<T, B>(network_sizes(z)));
+}
+template <class T, class B>
+typename layer<T, B>::config standard_experts(kind which, const block_sizes& z) {
   return body_of<polymoe::expert::conv_block<act::relu>, T, B>(which, z);
 }
 template <class T, class B>
-typename layer<T, B>::config depthwise_body(kind which, const block_sizes& z) {
+typename layer<T, B>::config depthwise_experts(kind which, const block_sizes& z) {
   return body_of<polymoe::expert::depthwise_block<>, T, B>(which, z);
 }
 
