@@ -136,15 +136,21 @@ POLYMOE_HD inline void change_pixel(const amounts& a, const byte* in, byte* out,
     for (index c = 0; c < s.channels; ++c) out[c * plane + k] = inside ? in[c * plane + sy * s.width + sx] : byte{0};
   }
 }
+/// The largest level q with q b <= a, 0 where there is none: a / b without a division, which GPUs lack.
+POLYMOE_HD inline byte level_of(index a, index b) {
+  index q = 0;
+  for (index bit = 128; bit > 0; bit /= 2) q += (q + bit) * b <= a ? bit : 0;
+  return static_cast<byte>(q);
+}
 /// Level v of a channel whose levels lie in [low, low + range].
 POLYMOE_HD inline byte stretched(index v, index low, index range) {
-  return clamped(range == 0 ? v : ((v - low) * 255 + range / 2) / range);
+  return range == 0 ? clamped(v) : level_of((v - low) * 255 + range / 2, range);
 }
 /// Level v of a channel of n pixels, `below` of them darker, `brightest` at its highest level; as PIL's
 /// ImageOps.equalize.
 POLYMOE_HD inline byte flattened(index v, index n, index below, index brightest) {
   const index step = (n - brightest) / 255;
-  return clamped(step == 0 ? v : (step / 2 + below) / step);
+  return step == 0 ? clamped(v) : level_of(step / 2 + below, step);
 }
 /// Level v after one of the other operations on levels; `mean`: the mean grey, for contrast.
 POLYMOE_HD inline byte changed_level(const amounts& a, index v, index mean) {
@@ -200,7 +206,7 @@ inline void apply(const amounts& a, const std::uint8_t* in, std::uint8_t* out, c
     index sum = 0;
     if (a.op == operation::contrast)
       for (index k = 0; k < s.plane(); ++k) sum += grey(in, s, k);
-    const index mean = (sum + s.plane() / 2) / s.plane();
+    const index mean = level_of(sum + s.plane() / 2, s.plane());
     const auto table = table_of([&](index v) { return changed_level(a, v, mean); });
     return look_up(in, out, s, [&](const byte*) { return table; });
   }

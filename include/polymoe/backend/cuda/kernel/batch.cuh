@@ -32,12 +32,11 @@ struct device_images {
   std::uint8_t* bytes = nullptr;  ///< [batch, 2, C, H, W]: images RandAugment is at, in turns; null: there is none
 
   POLYMOE_HD index features() const { return channels * height * width; }
-  /// The byte at position `at` of image `row`, shifted and mirrored.
-  POLYMOE_HD std::uint8_t shifted(const augmentation& a, index row, index at) const {
-    const index plane = height * width, y = at % plane / width, x = at % width;
+  /// The byte at (y, x) of channel c of image `row`, shifted and mirrored.
+  POLYMOE_HD std::uint8_t shifted(const augmentation& a, index row, index c, index y, index x) const {
     const index sy = v0::detail::source_pixel(y + a.dy, height, augment.outside);
     const index sx = v0::detail::source_pixel((a.mirrored ? width - 1 - x : x) + a.dx, width, augment.outside);
-    return sy >= 0 && sx >= 0 ? pixels[row * features() + at / plane * plane + sy * width + sx] : std::uint8_t{0};
+    return sy >= 0 && sx >= 0 ? pixels[row * features() + (c * height + sy) * width + sx] : std::uint8_t{0};
   }
 };
 /// Which batch: named by the host, or that of the step in device memory.
@@ -85,6 +84,12 @@ struct operation_memory {
   int counts[256];  ///< pixels of a level; or the lowest and the highest level
   std::uint8_t table[256];
 };
+/// f(y, x) for the pixels of an image: lines by the block's warps.
+template <int Threads, class F>
+POLYMOE_DEVICE void each_pixel(const rand_augment::image_size& s, F f) {
+  for (index y = device::warp(); y < s.height; y += Threads / 32)
+    for (index x = device::lane(); x < s.width; x += 32) f(y, x);
+}
 /// One operation of RandAugment from `in` to `out` by the threads of a block, who have waited for each other before and do
 /// so after it.
 template <int Threads>
@@ -96,7 +101,7 @@ POLYMOE_DEVICE void change_image(const rand_augment::amounts& a, const std::uint
   const int me = device::thread_rank();
   const index plane = s.plane();
   if (!a.levels()) {
-    for (index k = me; k < plane; k += Threads) pixel::change_pixel(a, in, out, s, k / s.width, k % s.width);
+    each_pixel<Threads>(s, [&](index y, index x) { pixel::change_pixel(a, in, out, s, y, x); });
     device::sync_block();
     return;
   }
@@ -108,7 +113,7 @@ POLYMOE_DEVICE void change_image(const rand_augment::amounts& a, const std::uint
     for (index k = me; k < plane; k += Threads) mine += pixel::grey(in, s, k);
     device::atomic_add(&m.sum, mine);
     device::sync_block();
-    mean = (m.sum + plane / 2) / plane;
+    mean = pixel::level_of(m.sum + plane / 2, plane);
   }
   for (index c = 0; c < s.channels; ++c, in += plane, out += plane) {
     std::uint8_t level = 0;
@@ -149,17 +154,20 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(batch_threads)
 rand_augment_kernel(const POLYMOE_GRID_CONSTANT device_images<T> d, batch_choice which, const step_state* step, index n) {
   const listed_batch<T> b(d, which, step);
   const index features = d.features();
+  const rand_augment::image_size size{d.channels, d.height, d.width};
   operation_memory& memory = *device::shared<operation_memory>();
   for (index r = device::block_rank(); r < n; r += device::grid_size().volume()) {
     const index image = b.image(d, r), row = b.row(d, r);
     const auto a = augmentation::draw(d.augment, {d.seed}, b.epoch, image, d.height, d.width);
     std::uint8_t *from = d.bytes + 2 * r * features, *to = from + features;
-    for (index at = device::thread_rank(); at < features; at += batch_threads) from[at] = d.shifted(a, row, at);
+    each_pixel<batch_threads>(size, [&](index y, index x) {
+      for (index c = 0; c < d.channels; ++c) from[(c * d.height + y) * d.width + x] = d.shifted(a, row, c, y, x);
+    });
     device::sync_block();
     for (int j = 0; j < d.augment.rand_operations; ++j) {
       const auto c = rand_augment::choice::draw({d.seed}, b.epoch, image, j);
-      change_image<batch_threads>(d.operations[2 * static_cast<int>(c.op) + c.negative], from, to,
-                                  {d.channels, d.height, d.width}, memory);
+      change_image<batch_threads>(d.operations[2 * static_cast<int>(c.op) + c.negative], from, to, size,
+                                  memory);
       std::uint8_t* const done = to;
       to = from, from = done;
     }
@@ -179,15 +187,15 @@ fill_batch_kernel(const POLYMOE_GRID_CONSTANT device_images<T> d, batch_choice w
   const C own = static_cast<C>(mix.own), rest = static_cast<C>(1 - mix.own);
   for (index i = device::block_rank() * batch_threads + device::thread_rank(); i < n * features;
        i += device::grid_size().volume() * batch_threads) {
-    const index r = i / features, at = i % features, py = at % plane / d.width, px = at % d.width;
+    const index r = i / features, at = i % features, c = at / plane, py = at % plane / d.width, px = at % d.width;
     const index partner = batch_mix::partner(r, n);
     // Of the batch's image k, without the others.
     const auto value = [&](index k) {
       const auto a = augmentation::draw(d.augment, {d.seed}, b.epoch, b.image(d, k), d.height, d.width);
       if (a.cut(py, px)) return static_cast<T>(0.0f);  // zero after normalisation is the mean
       const int byte = d.bytes ? d.bytes[(2 * k + d.augment.rand_operations % 2) * features + at]
-                               : d.shifted(a, b.row(d, k), at);
-      return d.table[at / plane * 256 + byte];
+                               : d.shifted(a, b.row(d, k), c, py, px);
+      return d.table[c * 256 + byte];
     };
     const bool pasted = mix.how == batch_mix::kind::cutmix && mix.pasted(py, px);
     T out = value(pasted ? partner : r);

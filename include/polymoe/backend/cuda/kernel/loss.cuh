@@ -26,15 +26,20 @@ struct loss_targets {
 /// losses[r] and hits[r] of every row, and dlogits = scale * d loss / d logits unless null.  A label outside
 /// [0, classes), or a share outside [0, 1], makes the row's loss and gradient NaN and its hit 0.
 template <class T, int V>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 4)
     cross_entropy_kernel(view<const T> logits, loss_targets targets, compute_t<T> off, compute_t<T> scale,
                          view<T> dlogits, double* losses, std::int32_t* hits) {
   using C = compute_t<T>;
   const double share = targets.second ? *targets.own : 1.0;
-  const C on = static_cast<C>(targets.on), other = static_cast<C>(targets.on * (1.0 - share)), own = on - other;
+  const bool fair = share >= 0 && share <= 1;
+  const C on = static_cast<C>(targets.on), other = static_cast<C>(targets.on * (1.0 - share));
   for (index r = warp_rank(); r < logits.rows; r += warp_total()) {
     const index label = targets.labels[r], second = targets.second ? targets.second[r] : label;
-    const bool known = label >= 0 && label < logits.cols && second >= 0 && second < logits.cols && share >= 0 && share <= 1;
+    const bool known = label >= 0 && label < logits.cols && second >= 0 && second < logits.cols && fair;
+    // Lane 1 has the second label and its share of the target, the others the first one.
+    const bool last = device::lane() == 1;
+    const index mine = last ? second : label;
+    const C q = label == second ? (last ? C(0) : on) : last ? other : on - other;
     held_rows<T, V, 1> in{{logits.row(r)}, logits.cols, {}};
     in.load();
     C top = -C(__builtin_inff());
@@ -59,23 +64,24 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
     sum = warp_group{}.sum(sum);
     best = warp_group{}.min(best);
     const C bad = C(__builtin_nanf(""));
+    const C part = known && q != C(0) ? q * (logits.get(r, mine) - top) : C(0), second_part = device::shuffle_idx(part, 1);
     if (device::lane() == 0) {
-      C loss = known ? math::log(total) - own * (logits.get(r, label) - top) - off * sum : bad;
-      if (known && targets.second) loss -= other * (logits.get(r, second) - top);
+      const C loss = known ? math::log(total) - part - off * sum - second_part : bad;
       losses[r] = static_cast<double>(loss);
       hits[r] = known && loss == loss && best == label;
     }
     if (!dlogits.ptr[0]) continue;
-    const C inverse = known ? C(1) / total : bad, first = second == label ? on : own;
+    const C inverse = known ? C(1) / total : bad;
     in.each([&](index j, const auto& p) {
       C g[V];
       POLYMOE_UNROLL
-      for (int k = 0; k < V; ++k) {
-        g[k] = math::exp(static_cast<C>(p[0].v[k]) - top) * inverse - off;
-        g[k] = scale * (j + k == label ? g[k] - first : j + k == second ? g[k] - other : g[k]);
-      }
+      for (int k = 0; k < V; ++k) g[k] = scale * (math::exp(static_cast<C>(p[0].v[k]) - top) * inverse - off);
       store_wide<V>(dlogits.row(r) + j, g);
     });
+    // The labels' own columns again, over what another lane has written.
+    device::sync_warp();
+    if (known && device::lane() < 2 && q != C(0))
+      store(dlogits.row(r)[mine], scale * (math::exp(logits.get(r, mine) - top) * inverse - off - q));
   }
 }
 
