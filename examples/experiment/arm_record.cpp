@@ -12,7 +12,8 @@ namespace experiment {
 
 polymoe::train_options options_of(const settings& s, std::uint64_t seed) {
   polymoe::train_options o;
-  o.batch = s.batch, o.epochs = s.epochs, o.steps = s.steps, o.learning_rate = s.learning_rate, o.weight_decay = s.weight_decay;
+  o.batch = s.batch, o.epochs = s.epochs, o.steps = s.steps, o.learning_rate = s.learning_rate,
+  o.weight_decay = s.weight_decay;
   o.seed = seed, o.threads = s.threads, o.warmup_epochs = 0, o.clip_norm = 0;
   if (!s.milestones.empty()) {
     o.schedule = polymoe::learning_rate_schedule::shape::steps;

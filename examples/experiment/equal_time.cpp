@@ -29,7 +29,9 @@ double number_in(const std::string& wish) {
   require(x > 0 && std::isfinite(x), "--equal-time ", wish, ": the seconds must be positive");
   return x;
 }
-index steps_per_epoch(const settings& s, const images& data) { return std::max<index>(data.fit.train.size() / s.batch, 1); }
+index steps_per_epoch(const settings& s, const images& data) {
+  return std::max<index>(data.fit.train.size() / s.batch, 1);
+}
 /// What an arm of this rate takes for all epochs.
 double seconds_of_epochs(const settings& s, const images& data, double rate) {
   return static_cast<double>(s.epochs * steps_per_epoch(s, data) * s.batch) / rate;
@@ -125,7 +127,8 @@ equal_time arms_of_equal_time(settings& s, const std::string& wish, const std::v
   for (const auto& [name, rate] : c.rates)
     if (!c.steps.count(name))
       // The arm whose own time it is takes its own steps, whatever the divisions round to.
-      c.steps[name] = std::max<index>(1, static_cast<index>(c.seconds * rate / static_cast<double>(s.batch) * (1 + 1e-12)));
+      c.steps[name] =
+          std::max<index>(1, static_cast<index>(c.seconds * rate / static_cast<double>(s.batch) * (1 + 1e-12)));
   if (!unknown.empty()) write_calibration(path, c, identity, wish);
 
   timed.seconds = c.seconds;

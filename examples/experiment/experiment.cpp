@@ -152,7 +152,8 @@ settings settings_of(const settings& s, const arm& a, const images& data) {
   const index per_epoch = std::max<index>(data.fit.train.size() / s.batch, 1);
   own.epochs = polymoe::ceil_div(a.steps, per_epoch);
   // Shares of the run, of which the last epoch may be a short one.
-  for (double& share : own.milestones) share *= static_cast<double>(a.steps) / static_cast<double>(own.epochs * per_epoch);
+  for (double& share : own.milestones)
+    share *= static_cast<double>(a.steps) / static_cast<double>(own.epochs * per_epoch);
   return own;
 }
 

@@ -168,9 +168,9 @@ struct claim {
   double scale = 100;
   const char* format = "%+.2f";
 };
-/// Claims beside what was found: the difference paired over seeds with its 95 % interval by Student's t, and whether it is
-/// so here: yes or no where the interval leaves zero out, else open.  Claims whose arms have no seed in common are left
-/// out.  Printed as well.
+/// Claims beside what was found: the difference paired over seeds with its 95 % interval by Student's t, and whether it
+/// is so here: yes or no where the interval leaves zero out, else open.  Claims whose arms have no seed in common are
+/// left out.  Printed as well.
 void add_claims(polymoe::report&, const std::vector<claim>&, const std::vector<result>&);
 /// Values of a figure in two arms under the same seeds.
 struct paired_values {

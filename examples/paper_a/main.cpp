@@ -185,8 +185,8 @@ void add_calls(polymoe::report& page, const std::vector<experiment::arm>& arms, 
              curves);
 }
 
-/// What the paper finds, as pairs of arms.  It gives two shares, "below 1 %" and "about 38 %": where little ends and much
-/// begins, 0.1 and 0.3, is ours.
+/// What the paper finds, as pairs of arms.  It gives two shares, "below 1 %" and "about 38 %": where little ends and
+/// much begins, 0.1 and 0.3, is ours.
 std::vector<experiment::claim> claims_of(const std::vector<sweep>& sweeps, const std::vector<result>& all) {
   std::vector<experiment::claim> claims;
   for (const sweep& w : sweeps)
@@ -195,18 +195,18 @@ std::vector<experiment::claim> claims_of(const std::vector<sweep>& sweeps, const
       const auto rho = experiment::values_of(all, arm("k2"), "rho_static");
       const std::string at = rho.empty() ? "" : ", rho_static " + experiment::text_of({rho[0]}, "%.2f");
       if (!rho.empty() && rho[0] >= 0.3)
-        claims.push_back({"k = 2 is above its dense twin where much is routed (+1.17 at rho 0.38)" + at, arm("k2"),
-                          arm("dense")});
+        claims.push_back(
+            {"k = 2 is above its dense twin where much is routed (+1.17 at rho 0.38)" + at, arm("k2"), arm("dense")});
       if (!rho.empty() && rho[0] < 0.1)
         claims.push_back({"k = 2 is not above its dense twin where little is routed" + at, arm("dense"), arm("k2")});
       claims.push_back({"k = 1 is below its dense twin (-2.08 at rho 0.38)" + at, arm("dense_one"), arm("k1")});
       claims.push_back({"k = 2 is above k = 1 at the same rho" + at, arm("k2"), arm("k1")});
-      claims.push_back({"experts in the head only are below the dense model (-1.29 to -1.90)", arm("dense"),
-                        arm("head_k2")});
+      claims.push_back(
+          {"experts in the head only are below the dense model (-1.29 to -1.90)", arm("dense"), arm("head_k2")});
       claims.push_back({"Soft MoE per image is above Soft MoE over the batch", arm("head_soft"), arm("head_batch")});
       claims.push_back({"Soft MoE per image is above the dense model (on CIFAR-100)", arm("soft"), arm("dense")});
-      claims.push_back({"linear decay to 0.1 collapses late, to 0.3 it does not", arm("k2_linear_03"),
-                        arm("k2_linear_01")});
+      claims.push_back(
+          {"linear decay to 0.1 collapses late, to 0.3 it does not", arm("k2_linear_03"), arm("k2_linear_01")});
     }
   return claims;
 }

@@ -37,8 +37,8 @@ void set_trained(polymoe::workspace<Model>& w, const trained& model) {
   w.refresh();
 }
 
-/// Figures "<part>.lambda_noisy" of the sparse head: the paper took its Hessian with the noise of the gate, drawn anew for
-/// every product.  Here every product has the same draws: it is the Hessian of one loss.
+/// Figures "<part>.lambda_noisy" of the sparse head: the paper took its Hessian with the noise of the gate, drawn anew
+/// for every product.  Here every product has the same draws: it is the Hessian of one loss.
 void add_noisy(const trained& model, const settings& s, const options& o, const images& data,
                const polymoe::dataset& from, const std::string& part, result& r) {
   const nn::resnet_sizes z = sizes_of(o, data);
@@ -50,8 +50,8 @@ void add_noisy(const trained& model, const settings& s, const options& o, const 
   set_trained(w, model);
   const batches images = first_batches(w.ctx().stream, from, n, batch);
   polymoe::analysis::loss_hessian h(w, images.rows, from.classes());
-  const auto top = polymoe::analysis::lanczos(
-      h, {.count = 1, .products = o.hessian_products, .tolerance = 1e-3, .seed = r.seed});
+  const auto top =
+      polymoe::analysis::lanczos(h, {.count = 1, .products = o.hessian_products, .tolerance = 1e-3, .seed = r.seed});
   r.figures[part + ".lambda_noisy"] = top.largest.front().value;
   r.figures[part + ".lambda_noisy_residual"] = top.largest.front().residual;
 }

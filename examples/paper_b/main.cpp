@@ -27,7 +27,8 @@ void add_remarks(polymoe::report& page) {
       "iteration with a relative tolerance of 1e-3, 1000 images each; in two of six cases its second estimate is "
       "larger "
       "than its first. Its sparse figures were made with the gate's noise switched on in evaluation: compare them with "
-      "the rows that say so, means over five draws. Its test accuracies are of the epoch that was best on the validation "
+      "the rows that say so, means over five draws. Its test accuracies are of the epoch that was best on the "
+      "validation "
       "images: the second row. One seed; differences of 0.4 points on 5000 images are below one standard error.");
 }
 
@@ -78,20 +79,20 @@ void add_hessians(polymoe::report& page, const std::vector<experiment::arm>& arm
   if (!any) return;
   page.section("Sharpness");
   experiment::add_figures(page, arms, all,
-                         {{"largest eigenvalue, training images", "train.lambda", "%.4g"},
-                          {"  its error bound", "train.lambda_residual", "%.2g"},
-                          {"  by power iteration, as the paper", "train.lambda_power", "%.4g"},
-                          {"  with the router held fixed", "train.lambda_frozen", "%.4g"},
-                         {"  with the gate's noise in evaluation", "train.lambda_noisy", "%.4g"},
-                          {"trace, training images", "train.trace", "%.4g"},
-                          {"  its standard error", "train.trace_error", "%.2g"},
-                          {"largest eigenvalue, test images", "test.lambda", "%.4g"},
-                          {"  its error bound", "test.lambda_residual", "%.2g"},
-                          {"  by power iteration, as the paper", "test.lambda_power", "%.4g"},
-                          {"  with the router held fixed", "test.lambda_frozen", "%.4g"},
-                         {"  with the gate's noise in evaluation", "test.lambda_noisy", "%.4g"},
-                          {"trace, test images", "test.trace", "%.4g"},
-                          {"  its standard error", "test.trace_error", "%.2g"}});
+                          {{"largest eigenvalue, training images", "train.lambda", "%.4g"},
+                           {"  its error bound", "train.lambda_residual", "%.2g"},
+                           {"  by power iteration, as the paper", "train.lambda_power", "%.4g"},
+                           {"  with the router held fixed", "train.lambda_frozen", "%.4g"},
+                           {"  with the gate's noise in evaluation", "train.lambda_noisy", "%.4g"},
+                           {"trace, training images", "train.trace", "%.4g"},
+                           {"  its standard error", "train.trace_error", "%.2g"},
+                           {"largest eigenvalue, test images", "test.lambda", "%.4g"},
+                           {"  its error bound", "test.lambda_residual", "%.2g"},
+                           {"  by power iteration, as the paper", "test.lambda_power", "%.4g"},
+                           {"  with the router held fixed", "test.lambda_frozen", "%.4g"},
+                           {"  with the gate's noise in evaluation", "test.lambda_noisy", "%.4g"},
+                           {"trace, test images", "test.trace", "%.4g"},
+                           {"  its standard error", "test.trace_error", "%.2g"}});
   for (const std::string part : {"train", "test"}) {
     std::vector<polymoe::series> along, spectrum;
     bool paper_along = false;

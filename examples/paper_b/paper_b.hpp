@@ -32,8 +32,8 @@ template <class T, class B>
 typename layer<T, B>::config coded_head(head, index features, index classes);
 template <class T, class B>
 typename layer<T, B>::config published_head(head, index features, index classes);
-/// The sparse head as the paper's code had it when its results were made: the noise of the gate is there in evaluation too.
-/// For evaluation only; it has no dropout.
+/// The sparse head as the paper's code had it when its results were made: the noise of the gate is there in evaluation
+/// too. For evaluation only; it has no dropout.
 template <class T, class B>
 typename layer<T, B>::config noisy_head(index features, index classes);
 

@@ -59,8 +59,8 @@ result train(const std::string& name, const typename Model::config& config, cons
 }
 
 template <class T, class B>
-result run_arm(router which, double capacity, const std::string& name, const settings& s, const options& o, std::uint64_t seed,
-           const images& data, const images& probe) {
+result run_arm(router which, double capacity, const std::string& name, const settings& s, const options& o,
+               std::uint64_t seed, const images& data, const images& probe) {
   using mlp_type = experiment::dense_mlp<T, B>;
   using moe_type = experiment::moe<T, B>;
   const nn::vit_sizes z = experiment::vit_sizes_of(o, data);
@@ -71,7 +71,7 @@ result run_arm(router which, double capacity, const std::string& name, const set
   const layer_sizes sizes{o.dim, o.mlp, o.experts, o.group_images, z.tokens()};
   const bool token =
       which == router::softmax_tc || which == router::sinkhorn_tc || which == router::sinkhorn_plan_tc;
-  const typename layer<T, B>::config experts = token                   ? token_choice<T, B>(which, static_cast<int>(capacity), sizes)
+  const typename layer<T, B>::config experts = token ? token_choice<T, B>(which, static_cast<int>(capacity), sizes)
                                                : which == router::soft ? soft<T, B>(capacity, sizes)
                                                                        : expert_choice<T, B>(which, capacity, sizes);
   const auto where = nn::placement::last_odd(o.moe_blocks, o.depth);

@@ -1,9 +1,9 @@
-// paper_c: six routers, and one of them with other weights, at several capacities in one vision transformer, after "Routers
-// in Vision Mixture of Experts: An Empirical Study" (arXiv 2401.15969): accuracy against cost, at equal steps and at
-// equal time, and few-shot probes.
+// paper_c: six routers, and one of them with other weights, at several capacities in one vision transformer, after
+// "Routers in Vision Mixture of Experts: An Empirical Study" (arXiv 2401.15969): accuracy against cost, at equal steps
+// and at equal time, and few-shot probes.
 //
-// --equal-time SECONDS, or the name of an arm, trains every arm once more as "<name>-timed": as many steps as fit into that
-// time, or into what that arm takes for --epochs, by a short calibration.
+// --equal-time SECONDS, or the name of an arm, trains every arm once more as "<name>-timed": as many steps as fit into
+// that time, or into what that arm takes for --epochs, by a short calibration.
 //
 // The paper pre-trains on JFT-300M, which is private: orderings can be compared, numbers cannot.
 // ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --mlp 24 --depth 2 --moe-blocks 1 --patch 8 --experts 4 --shots 1,2 --threads 1 --out build/paper_c-test
@@ -127,8 +127,8 @@ std::vector<choice> choices(const std::vector<double>& capacities) {
 experiment::arm arm_of(const choice& c, const std::string& name, const paper_c::options& o,
                        const experiment::images& probe) {
   return {name, c.about,
-          [&o, &probe, which = c.which, capacity = c.capacity, name](
-              const experiment::settings& s, std::uint64_t seed, const experiment::images& data) {
+          [&o, &probe, which = c.which, capacity = c.capacity, name](const experiment::settings& s, std::uint64_t seed,
+                                                                     const experiment::images& data) {
 #if defined(POLYMOE_DEMO_CUDA)
             if (s.on_gpu()) return paper_c::run_on_gpu(which, capacity, name, s, o, seed, data, probe);
 #endif
@@ -171,7 +171,8 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
   std::vector<experiment::arm> arms;
   for (const choice& c : chosen) arms.push_back(arm_of(c, c.name, o, probe));
   const experiment::equal_time timed = experiment::arms_of_equal_time(
-      s, o.equal_time, arms, [&](std::size_t i, const std::string& name) { return arm_of(chosen[i], name, o, probe); }, data);
+      s, o.equal_time, arms, [&](std::size_t i, const std::string& name) { return arm_of(chosen[i], name, o, probe); },
+      data);
   std::vector<experiment::arm> both = arms;
   both.insert(both.end(), timed.arms.begin(), timed.arms.end());
   std::vector<result> all;

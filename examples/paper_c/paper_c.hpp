@@ -49,8 +49,8 @@ void add_probes(const features& known, const features& asked, index classes, con
 result run(router, double capacity, const std::string& name, const settings&, const options&, std::uint64_t seed,
            const images&, const images& probe);
 /// The same on a GPU, of the library paper_c_cuda.
-EXPERIMENT_OF_LIBRARY result run_on_gpu(router, double capacity, const std::string& name, const settings&, const options&,
-                                        std::uint64_t seed, const images&, const images& probe);
+EXPERIMENT_OF_LIBRARY result run_on_gpu(router, double capacity, const std::string& name, const settings&,
+                                        const options&, std::uint64_t seed, const images&, const images& probe);
 EXPERIMENT_OF_LIBRARY std::string find_gpu(std::string& missing);
 
 }  // namespace paper_c

@@ -105,9 +105,9 @@ result run_arm(routing how, const std::string& name, const settings& s, const op
   typename dense_blocks<T, B>::config front;
   front.block = nn::detail::vit_block<mlp_type>(z, mlp), front.count = sizes.first;
   using polymoe::unit::class_token, polymoe::unit::mean;
-  const typename layer<T, B>::config back = oracle          ? oracle_blocks<T, B>(sizes)
+  const typename layer<T, B>::config back = oracle            ? oracle_blocks<T, B>(sizes)
                                             : o.class_token() ? image_blocks<T, B, class_token>(how, sizes, o)
-                                                            : image_blocks<T, B, mean>(how, sizes, o);
+                                                              : image_blocks<T, B, mean>(how, sizes, o);
   const typename blocks<T, B>::config all{{front, back}};
   return train<nn::vit_of<blocks<T, B>, T, B>>(name, nn::vit_of_config<blocks<T, B>, T, B>(z, all), t, s, seed, data, extra,
                                                oracle);

@@ -23,8 +23,8 @@ std::vector<std::vector<std::string>> read_hierarchy(const std::string& path, co
     const std::size_t colon = line.find(": ");
     require(colon != std::string::npos, path, ": line ", number, " is not \"class: group/.../group\" but ", line);
     const auto at = std::find(names.begin(), names.end(), line.substr(0, colon));
-    require(at != names.end(), path, ": line ", number, ": the data have ", names.size(), " classes, and none of them is ",
-            line.substr(0, colon));
+    require(at != names.end(), path, ": line ", number, ": the data have ", names.size(),
+            " classes, and none of them is ", line.substr(0, colon));
     auto& groups = of[static_cast<std::size_t>(at - names.begin())];
     require(groups.empty(), path, ": line ", number, ": ", *at, " is there for the second time");
     std::istringstream path_of_class(line.substr(colon + 2));
@@ -48,8 +48,8 @@ std::vector<int> clustered(const std::vector<double>& graph, int classes, int E,
 /// Coarse labels in turns where there are more of them than experts.
 std::vector<int> coarse_clusters(const polymoe::dataset& d, const std::string& data, index classes, int E) {
   require(!d.coarse.empty(), "coarse_class: ", data, " has no coarse labels; CIFAR-100 has");
-  require(static_cast<int>(d.coarse_names.size()) >= E, "coarse_class: ", d.coarse_names.size(), " coarse labels for ", E,
-          " experts");
+  require(static_cast<int>(d.coarse_names.size()) >= E, "coarse_class: ", d.coarse_names.size(), " coarse labels for ",
+          E, " experts");
   std::vector<int> of(static_cast<std::size_t>(classes), -1);
   for (std::size_t i = 0; i < d.coarse.size(); ++i) of[static_cast<std::size_t>(d.labels[i])] = d.coarse[i] % E;
   return of;

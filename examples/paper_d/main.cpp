@@ -1,8 +1,9 @@
 // paper_d: whole images routed by one router that is told super-classes, after "Mobile V-MoEs" (arXiv 2309.04354).
 //
 // Arms: dense; learned_token, learned_image (end to end); super_class (confusions of the dense arm), random_class,
-// coarse_class (CIFAR-100's own), semantic_class (clusters of a hierarchy of meanings, --hierarchy), oracle (super-classes
-// known: the upper bound); for k > 1 dense_twin, the dense model of equal compute.  --experts, --moe-blocks, --k and
+// coarse_class (CIFAR-100's own), semantic_class (clusters of a hierarchy of meanings, --hierarchy), oracle
+// (super-classes known: the upper bound); for k > 1 dense_twin, the dense model of equal compute.  --experts,
+// --moe-blocks, --k and
 // --clustering take several values, the paper's sweeps: every combination is a set of arms beside one dense arm.
 // ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --depth 3 --patch 8 --experts 3 --arms dense,learned_token,learned_image,super_class,random_class,oracle --threads 1 --out build/paper_d-test
 #include <algorithm>
@@ -39,8 +40,9 @@ void add_options(CLI::App& app, paper_d::options& o) {
       ->check(CLI::IsMember({"spectral", "balanced", "agglomerative", "modularity"}));
   app.add_option("--hierarchy", o.hierarchy,
                  "file with a line \"class: widest group/.../narrowest group\" for every class, for semantic_class");
-  app.add_option("--router-input", o.router_input,
-                 "what the router of whole images sees: the mean over tokens, or a class token, which the head takes too")
+  app.add_option(
+         "--router-input", o.router_input,
+         "what the router of whole images sees: the mean over tokens, or a class token, which the head takes too")
       ->check(CLI::IsMember({"mean", "class-token"}));
 }
 
@@ -111,8 +113,7 @@ std::vector<swept_arm> arms_of(const paper_d::options& asked, bool coarse) {
   for (const way& w : ways) {
     if (w.how == routing::coarse_class && !coarse) continue;
     if (w.how == routing::semantic_class && asked.hierarchy.empty()) continue;
-    const bool clusters =
-        w.how == routing::super_class || w.how == routing::oracle || w.how == routing::semantic_class;
+    const bool clusters = w.how == routing::super_class || w.how == routing::oracle || w.how == routing::semantic_class;
     const bool twin = w.how == routing::dense_twin;
     // An oracle names one expert for an image.
     const bool choices = w.how != routing::oracle;
@@ -172,12 +173,13 @@ void add_sweeps(polymoe::report& page, const std::vector<swept_arm>& arms, const
                 .note = "Test accuracy, paired over seeds. Whiskers: the standard error."},
                gaps);
     if (!equal.empty())
-      page.lines({.title = std::string("Gap to the dense arm of equal compute over ") + axis,
-                  .x_label = axis,
-                  .y_label = "percentage points",
-                  .note = "As the paper compares: for k > 1 with dense_twin, whose last blocks are as wide as k experts. "
-                          "Test accuracy, paired over seeds. Whiskers: the standard error."},
-                 equal);
+      page.lines(
+          {.title = std::string("Gap to the dense arm of equal compute over ") + axis,
+           .x_label = axis,
+           .y_label = "percentage points",
+           .note = "As the paper compares: for k > 1 with dense_twin, whose last blocks are as wide as k experts. "
+                   "Test accuracy, paired over seeds. Whiskers: the standard error."},
+          equal);
     page.lines({.title = std::string("Accuracy of the router over ") + axis,
                 .x_label = axis,
                 .y_label = "validation images",
@@ -224,8 +226,7 @@ int run(experiment::settings& s, const paper_d::options& o, const experiment::im
   for (const index blocks : o.sweep.moe_blocks)
     polymoe::require(blocks < o.depth, "--moe-blocks ", blocks, ": of ", o.depth, " blocks at least one stays dense");
   for (const index experts : o.sweep.experts)
-    for (const int k : o.sweep.k)
-      polymoe::require(k <= experts, "--k ", k, ": there are only ", experts, " experts");
+    for (const int k : o.sweep.k) polymoe::require(k <= experts, "--k ", k, ": there are only ", experts, " experts");
   const std::vector<swept_arm> swept = arms_of(o, !data.test.coarse.empty());
   // Before anything is trained.
   for (const swept_arm& a : swept)

@@ -22,8 +22,8 @@ struct options {
   index dim = 96, depth = 8, heads = 3, patch = 4;
   std::string router_input = "mean";  ///< over tokens; or class-token, which all arms then have, and their head takes
   bool class_token() const { return router_input == "class-token"; }
-  std::string hierarchy{};   ///< file of what classes mean, for semantic_class
-  index experts = 10;  ///< E
+  std::string hierarchy{};  ///< file of what classes mean, for semantic_class
+  index experts = 10;       ///< E
   index moe_blocks = 2;   ///< L: the last L blocks
   int k = 1;              ///< experts of an image or token
   double lambda = 0.3;    ///< weight of the router's cross-entropy
@@ -32,15 +32,15 @@ struct options {
 
 /// How images reach experts.
 enum class routing {
-  dense,         ///< they do not
-  dense_twin,    ///< they do not; the last L blocks are as wide as k experts, the dense model of equal compute
-  learned_token, ///< end to end, every token by itself, one router a block
-  learned_image, ///< end to end, whole images, one router
-  super_class,   ///< whole images; the router learns super-classes of the dense model's confusions
-  random_class,  ///< the same with super-classes drawn at random
-  coarse_class,  ///< the same with the data set's own coarse labels (CIFAR-100)
+  dense,           ///< they do not
+  dense_twin,      ///< they do not; the last L blocks are as wide as k experts, the dense model of equal compute
+  learned_token,   ///< end to end, every token by itself, one router a block
+  learned_image,   ///< end to end, whole images, one router
+  super_class,     ///< whole images; the router learns super-classes of the dense model's confusions
+  random_class,    ///< the same with super-classes drawn at random
+  coarse_class,    ///< the same with the data set's own coarse labels (CIFAR-100)
   semantic_class,  ///< the same with clusters of a hierarchy of meanings
-  oracle         ///< super-classes known, no router: the upper bound
+  oracle           ///< super-classes known, no router: the upper bound
 };
 
 struct layer_sizes {

@@ -66,11 +66,11 @@ TEST_CASE("super-classes by meaning: weights of a hierarchy, and clusters that a
                                 {"thing"},          {"animal", "bird"}, {"animal", "wild"}, {"thing", "animal"}};
   const auto graph = semantic_graph(paths);
   const auto at = [&](int i, int j) { return graph[static_cast<std::size_t>(8 * i + j)]; };
-  CHECK(at(0, 5) == 1);                                // the same innermost group
-  CHECK(at(0, 1) == 0.5);                              // one of two groups
-  CHECK(at(2, 7) == doctest::Approx(2.0 / 3));         // one of one and of two
+  CHECK(at(0, 5) == 1);                         // the same innermost group
+  CHECK(at(0, 1) == 0.5);                       // one of two groups
+  CHECK(at(2, 7) == doctest::Approx(2.0 / 3));  // one of one and of two
   CHECK(at(0, 2) == 0);
-  CHECK(at(0, 7) == 0);                                // "animal" below "thing" is another group
+  CHECK(at(0, 7) == 0);  // "animal" below "thing" is another group
   for (int i = 0; i < 8; ++i) {
     CHECK(at(i, i) == 0);
     for (int j = 0; j < 8; ++j) CHECK(at(i, j) == at(j, i));
@@ -78,7 +78,8 @@ TEST_CASE("super-classes by meaning: weights of a hierarchy, and clusters that a
   CHECK(agglomerative(graph, 8, 2) == std::vector<int>{0, 0, 1, 0, 1, 0, 0, 1});
   CHECK(agglomerative(graph, 8, 5) == std::vector<int>{0, 1, 2, 1, 2, 0, 3, 4});
   CHECK(spectral(graph, 8, 2) == std::vector<int>{0, 0, 1, 0, 1, 0, 0, 1});
-  CHECK_THROWS_WITH_AS(semantic_graph({{"a"}, {}}), "semantic_graph: class 1 of 2 is in 0 groups, at least 1 is needed", error);
+  CHECK_THROWS_WITH_AS(semantic_graph({{"a"}, {}}), "semantic_graph: class 1 of 2 is in 0 groups, at least 1 is needed",
+                       error);
 }
 
 TEST_CASE("every method gives exactly the clusters asked for, also without edges, and balanced ones stay in bounds") {

@@ -13,16 +13,18 @@ namespace {
 TEST_CASE("paper_c: arms of equal time take the steps that were measured, also when they are killed and resumed") {
   if (!paper_is_here()) return;
   temp_folder t;
-  const std::vector<std::string> options{"--data",      cifar_in(t), "--validation", "32", "--batch",  "16", "--dim",     "24",
-                                         "--mlp",       "24",        "--depth",      "2",  "--patch",  "16", "--experts", "2",
-                                         "--moe-blocks", "1",        "--threads",    "1",  "--epochs", "1",  "--shots",   "1"};
+  const std::vector<std::string> options{"--data",    cifar_in(t), "--validation", "32", "--batch",      "16",
+                                         "--dim",     "24",        "--mlp",        "24", "--depth",      "2",
+                                         "--patch",   "16",        "--experts",    "2",  "--moe-blocks", "1",
+                                         "--threads", "1",         "--epochs",     "1",  "--shots",      "1"};
   const auto run_routers = [](const std::vector<std::string>& more) {
     return run_program(routers_program(), more, [] { return false; });
   };
   const outcome unknown = run_routers(with(options, {"--equal-time", "nobody", "--out", t.file("no")}));
   CHECK(unknown.status == 1);
-  CHECK_MESSAGE(has(unknown.err, "--equal-time nobody: neither a number of seconds nor an arm; there are dense, softmax_tc_1"),
-                unknown.err);
+  CHECK_MESSAGE(
+      has(unknown.err, "--equal-time nobody: neither a number of seconds nor an arm; there are dense, softmax_tc_1"),
+      unknown.err);
   const outcome planned = run_routers(with(options, {"--equal-time", "20", "--plan", "--arms", "dense,soft_1"}));
   CHECK_MESSAGE(has(planned.out, "Arms of equal time besides: 20.0 s of steps each, 40 s for all"), planned.out);
 
@@ -31,7 +33,8 @@ TEST_CASE("paper_c: arms of equal time take the steps that were measured, also w
   CAPTURE(first.err);
   REQUIRE(first.status == 0);
   const std::string page = t.get("whole/report.html"), numbers = t.get("whole/calibration.json");
-  for (const char* text : {"<h2>At equal time", "training time over the wanted, %", "dense-timed", "softmax_ec_1-timed - dense-timed"})
+  for (const char* text :
+       {"<h2>At equal time", "training time over the wanted, %", "dense-timed", "softmax_ec_1-timed - dense-timed"})
     CHECK_MESSAGE(has(page, text), text);
   const auto steps_of = [&](const std::string& folder, const char* arm) {
     return static_cast<index>(figure_of(t.file(folder) + "/" + arm + "/seed-1/result.json", "steps"));
@@ -48,9 +51,11 @@ TEST_CASE("paper_c: arms of equal time take the steps that were measured, also w
   std::string told = numbers;
   const std::size_t at = told.find("\"steps\":", told.find("\"softmax_ec_1\"")) + 8;
   told.replace(at, told.find('}', at) - at, "61");
-  for (const char* folder : {"one", "two"}) std::filesystem::create_directory(t.file(folder)), t.put(folder + std::string("/calibration.json"), told);
+  for (const char* folder : {"one", "two"})
+    std::filesystem::create_directory(t.file(folder)), t.put(folder + std::string("/calibration.json"), told);
   const auto timed = [&](const char* folder) {
-    return with(options, {"--equal-time", "dense", "--arms", "softmax_ec_1-timed", "--resume", "--out", t.file(folder)});
+    return with(options,
+                {"--equal-time", "dense", "--arms", "softmax_ec_1-timed", "--resume", "--out", t.file(folder)});
   };
   REQUIRE(run_routers(timed("one")).status == 0);
   CHECK(t.get("one/calibration.json") == told);
@@ -70,10 +75,10 @@ TEST_CASE("paper_c: arms of equal time take the steps that were measured, also w
   other[other.size() - 6] = "3.5";
   const outcome refused = run_routers(other);
   CHECK(refused.status == 1);
-  CHECK_MESSAGE((has(refused.err, "--equal-time dense; this run has") && has(refused.err, "--equal-time 3.5; choose another")),
-                refused.err);
+  CHECK_MESSAGE(
+      (has(refused.err, "--equal-time dense; this run has") && has(refused.err, "--equal-time 3.5; choose another")),
+      refused.err);
 }
-
 
 TEST_CASE("paper_d: values that are swept are arms beside one dense arm, with charts over them") {
   if (!paper_is_here()) return;
@@ -85,13 +90,13 @@ TEST_CASE("paper_d: values that are swept are arms beside one dense arm, with ch
       "--threads", "1",         "--epochs",     "1"};
   const outcome names = run_paper(with(sweep, {"--arms", "none", "--out", t.file("names")}));
   CHECK(names.status == 1);
-  CHECK_MESSAGE(
-      has(names.err,
-          "there are dense, dense_twin-k2, learned_token-e2-k1, learned_token-e2-k2, learned_token-e3-k1, learned_token-e3-k2, "
-          "learned_image-e2-k1, learned_image-e2-k2, learned_image-e3-k1, learned_image-e3-k2, "
-          "super_class-e2-k1-spectral, super_class-e2-k1-balanced, super_class-e2-k2-spectral, "
-          "super_class-e2-k2-balanced, super_class-e3-k1-spectral, "),
-      names.err);
+  CHECK_MESSAGE(has(names.err,
+                    "there are dense, dense_twin-k2, learned_token-e2-k1, learned_token-e2-k2, learned_token-e3-k1, "
+                    "learned_token-e3-k2, "
+                    "learned_image-e2-k1, learned_image-e2-k2, learned_image-e3-k1, learned_image-e3-k2, "
+                    "super_class-e2-k1-spectral, super_class-e2-k1-balanced, super_class-e2-k2-spectral, "
+                    "super_class-e2-k2-balanced, super_class-e3-k1-spectral, "),
+                names.err);
   CHECK_MESSAGE(
       has(names.err,
           "random_class-e3-k2, oracle-e2-spectral, oracle-e2-balanced, oracle-e3-spectral, oracle-e3-balanced"),
@@ -120,21 +125,43 @@ TEST_CASE("paper_d: values that are swept are arms beside one dense arm, with ch
   CHECK_MESSAGE(has(run.out, "Here super_class-e2-k1-balanced - dense: "), run.out);
 }
 
-
 TEST_CASE("paper_d: clusters of what classes mean, a class token for the router, more experts and their dense twin") {
   if (!paper_is_here()) return;
   temp_folder t;
   std::string groups = "# made up\n";
-  const char* const names[] = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
+  const char* const names[] = {"airplane", "automobile", "bird",  "cat",  "deer",
+                               "dog",      "frog",       "horse", "ship", "truck"};
   for (int c = 0; c < 10; ++c)
     groups += names[c] + std::string(": ") + (c % 3 == 0 ? "first\n" : c % 3 == 1 ? "second/a\n" : "second/b\n");
-  const std::vector<std::string> options{"--data",      cifar_in(t),     "--validation",   "32",          "--batch",   "16",
-                                         "--dim",       "24",            "--depth",        "3",           "--patch",   "16",
-                                         "--experts",   "4",             "--k",            "1,4",         "--threads", "1",
-                                         "--epochs",    "1",             "--router-input", "class-token", "--hierarchy",
-                                         t.put("groups.txt", groups),    "--clustering",   "agglomerative"};
-  const outcome run = run_paper(with(
-      options, {"--arms", "dense,dense_twin-k4,learned_image-k4,semantic_class-k1,semantic_class-k4", "--out", t.file("run")}));
+  const std::vector<std::string> options{"--data",
+                                         cifar_in(t),
+                                         "--validation",
+                                         "32",
+                                         "--batch",
+                                         "16",
+                                         "--dim",
+                                         "24",
+                                         "--depth",
+                                         "3",
+                                         "--patch",
+                                         "16",
+                                         "--experts",
+                                         "4",
+                                         "--k",
+                                         "1,4",
+                                         "--threads",
+                                         "1",
+                                         "--epochs",
+                                         "1",
+                                         "--router-input",
+                                         "class-token",
+                                         "--hierarchy",
+                                         t.put("groups.txt", groups),
+                                         "--clustering",
+                                         "agglomerative"};
+  const outcome run =
+      run_paper(with(options, {"--arms", "dense,dense_twin-k4,learned_image-k4,semantic_class-k1,semantic_class-k4",
+                               "--out", t.file("run")}));
   CAPTURE(run.err);
   REQUIRE(run.status == 0);
   CHECK(has(t.get("run/report.html"), "Gap to the dense arm of equal compute over experts of an image k"));
@@ -151,8 +178,9 @@ TEST_CASE("paper_d: clusters of what classes mean, a class token for the router,
     for (int d = 0; d < 10; ++d)
       if (of[static_cast<std::size_t>(c)] == of[static_cast<std::size_t>(d)]) CHECK(c % 3 == d % 3);
   // Four experts for an image, and one MLP as wide as four: the same compute but for the router.
-  const double four = figure_of(result_of("learned_image-k4"), "macs"), twin = figure_of(result_of("dense_twin-k4"), "macs"),
-               dense = figure_of(result_of("dense"), "macs"), one = figure_of(result_of("semantic_class-k1"), "macs");
+  const double four = figure_of(result_of("learned_image-k4"), "macs"),
+               twin = figure_of(result_of("dense_twin-k4"), "macs"), dense = figure_of(result_of("dense"), "macs"),
+               one = figure_of(result_of("semantic_class-k1"), "macs");
   CHECK(four == doctest::Approx(twin).epsilon(0.01));
   CHECK(one == doctest::Approx(dense).epsilon(0.01));
   CHECK(twin > 1.5 * dense);
@@ -164,7 +192,8 @@ TEST_CASE("paper_d: clusters of what classes mean, a class token for the router,
     return run_paper(wrong);
   };
   CHECK(has(refused(groups + "truck: first\n").err, "line 12: truck is there for the second time"));
-  CHECK(has(refused(groups + "unicorn: first\n").err, "line 12: the data have 10 classes, and none of them is unicorn"));
+  CHECK(
+      has(refused(groups + "unicorn: first\n").err, "line 12: the data have 10 classes, and none of them is unicorn"));
   CHECK(has(refused(groups.substr(0, groups.rfind("truck"))).err, "of 10 classes truck is not there"));
   const outcome many = run_paper(with(options, {"--experts", "3", "--out", t.file("no")}));
   CHECK_MESSAGE(has(many.err, "--k 4: there are only 3 experts"), many.err);

@@ -203,8 +203,10 @@ TEST_CASE("paper_b: killed in the middle of a run it goes on bit for bit") {
     CHECK_MESSAGE(has(page, text), text);
   // The gate's noise in evaluation moves what was drawn, and nothing else.
   const std::string kept = t.file("whole/sparse/seed-1/result.json");
-  for (const auto& [noisy, clean] : {std::pair{"noisy_test_loss", "test_loss"}, {"noisy_entropy", "entropy"},
-                                     {"test.lambda_noisy", "test.lambda"}, {"train.lambda_noisy", "train.lambda"}}) {
+  for (const auto& [noisy, clean] : {std::pair{"noisy_test_loss", "test_loss"},
+                                     {"noisy_entropy", "entropy"},
+                                     {"test.lambda_noisy", "test.lambda"},
+                                     {"train.lambda_noisy", "train.lambda"}}) {
     CAPTURE(noisy);
     CHECK((figure_of(kept, noisy) > 0 && figure_of(kept, noisy) != figure_of(kept, clean)));
   }

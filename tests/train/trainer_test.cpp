@@ -483,7 +483,8 @@ TEST_CASE("trainer: another optimiser, steps of the rate, decay of everything; r
   CHECK(has(message_of<error>([&] { adam.load(folder.file("part")); }), "optimizer.mean"));
 }
 
-TEST_CASE("trainer: a run of so many steps ends in the middle of an epoch, which counts as one; the rate ends with it") {
+TEST_CASE(
+    "trainer: a run of so many steps ends in the middle of an epoch, which counts as one; the rate ends with it") {
   const train_test data = tiny::images();  // 4 steps an epoch
   train_options o = tiny::options(100);
   o.steps = 6;

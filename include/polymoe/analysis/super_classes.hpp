@@ -3,8 +3,9 @@
 //
 //   counts [n, n] of (true class, predicted class) -> confusion_graph -> one of the clusterings -> one expert per class
 //
-// The paper names neither edge weights nor algorithm, so several are offered, with figures to compare them by.  The same
-// clusterings of semantic_graph, which knows what classes mean and nothing of any model, are what they have to beat.
+// The paper names neither edge weights nor algorithm, so several are offered, with figures to compare them by.  The
+// same clusterings of semantic_graph, which knows what classes mean and nothing of any model, are what they have to
+// beat.
 #pragma once
 
 #include <algorithm>
@@ -41,8 +42,9 @@ inline std::vector<double> confusion_graph(std::span<const index> counts, int n)
 }
 
 /// Symmetric weights [n, n] with zero diagonal from where classes stand in a hierarchy of meanings: `paths[c]` are the
-/// groups that class c is in, the widest first.  The weight is twice the number of groups that two classes share from the
-/// top, over the sum of how many each has (Wu and Palmer 1994): 1 in the same innermost group, 0 with nothing in common.
+/// groups that class c is in, the widest first.  The weight is twice the number of groups that two classes share from
+/// the top, over the sum of how many each has (Wu and Palmer 1994): 1 in the same innermost group, 0 with nothing in
+/// common.
 inline std::vector<double> semantic_graph(const std::vector<std::vector<std::string>>& paths) {
   const std::size_t n = paths.size();
   require(n >= 1, "semantic_graph: there are ", n, " classes");
@@ -54,7 +56,8 @@ inline std::vector<double> semantic_graph(const std::vector<std::vector<std::str
       const std::size_t least = std::min(paths[i].size(), paths[j].size());
       std::size_t common = 0;
       while (common < least && paths[i][common] == paths[j][common]) ++common;
-      w[i * n + j] = w[j * n + i] = 2.0 * static_cast<double>(common) / static_cast<double>(paths[i].size() + paths[j].size());
+      w[i * n + j] = w[j * n + i] =
+          2.0 * static_cast<double>(common) / static_cast<double>(paths[i].size() + paths[j].size());
     }
   return w;
 }
