@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <polymoe/analysis/routing_choices.hpp>
+#include <polymoe/analysis/transport_costs.hpp>
 #include <polymoe/layer/stats.hpp>
 #include <polymoe/nn/module.hpp>
 #include <polymoe/plan/dense_plan.hpp>
@@ -106,6 +107,11 @@ class any_layer {
   C balance_loss(polymoe::context<B>& c, const saved& s) const { return held_->balance_loss(c, *s.own); }
   polymoe::routing_stats stats(polymoe::context<B>& c, const saved& s) const { return held_->stats(c, *s.own); }
   plan_type plan(polymoe::context<B>& c, const saved& s) const { return held_->plan(c, *s.own); }
+  /// What the transport plans of the last call cost: as the layer made them ("layer"), and as every solver makes them.
+  /// Empty for routers without such plans.
+  std::vector<polymoe::analysis::solver_costs> transport(polymoe::context<B>& c, const saved& s) const {
+    return held_->transport(c, *s.own);
+  }
   /// One line; empty where the layer has none.
   std::string describe() const { return held_->describe(); }
 
@@ -123,6 +129,7 @@ class any_layer {
     virtual C balance_loss(polymoe::context<B>&, const kept&) const = 0;
     virtual polymoe::routing_stats stats(polymoe::context<B>&, const kept&) const = 0;
     virtual plan_type plan(polymoe::context<B>&, const kept&) const = 0;
+    virtual std::vector<polymoe::analysis::solver_costs> transport(polymoe::context<B>&, const kept&) const = 0;
     virtual std::string describe() const = 0;
   };
   template <class Layer>
@@ -160,6 +167,18 @@ class any_layer {
       return layer.stats(c, own(s));
     }
     plan_type plan(polymoe::context<B>& c, const kept& s) const override { return {layer.plan(c, own(s))}; }
+    std::vector<polymoe::analysis::solver_costs> transport([[maybe_unused]] polymoe::context<B>& c,
+                                                           [[maybe_unused]] const kept& s) const override {
+      if constexpr (requires { requires polymoe::analysis::makes_transport_plans<typename Layer::spec::router>; }) {
+        const auto& router = layer.router().settings().router;
+        const auto plans = layer.plans(c, own(s));
+        std::vector<polymoe::analysis::solver_costs> all{{"layer", polymoe::analysis::costs_of(router, plans)}};
+        for (const auto& one : polymoe::analysis::compare_solvers(router, plans)) all.push_back(one);
+        return all;
+      } else {
+        return {};
+      }
+    }
     std::string describe() const override {
       if constexpr (requires { layer.describe(); })
         return layer.describe();

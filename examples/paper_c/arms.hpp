@@ -1,6 +1,8 @@
 // One arm of paper C: train, then probe the features before the head with few labels.  One text for both backends.
 #pragma once
 
+#include <map>
+
 #include "../experiment/train_arm.hpp"
 #include "../experiment/vit.hpp"
 #include "paper_c.hpp"
@@ -44,6 +46,23 @@ features features_of(Trainer& t, const polymoe::dataset& from, index most) {
   return all;
 }
 
+/// What the transport plans of one call of test images cost, by the names of solvers; nothing for other routers.
+template <class Trainer>
+void add_transport_costs(Trainer& t, const polymoe::dataset& test, result& r) {
+  features_of(t, test, t.options().batch);
+  std::map<std::string, polymoe::analysis::transport_costs> all;
+  polymoe::each_expert_layer(t.work().module(), t.work().saved(), [&](auto& layer, auto& saved) {
+    for (const auto& one : layer.transport(t.work().ctx(), saved)) all[one.solver].add(one.costs);
+  });
+  for (const auto& [solver, costs] : all) {
+    const auto put = [&, name = "transport_" + solver](const char* figure, double x) { r.figures[name + figure] = x; };
+    put("_primal", costs.per_unit(costs.primal())), put("_dual", costs.per_unit(costs.dual));
+    put("_gap", costs.per_unit(costs.gap())), put("_cost", costs.per_unit(costs.transport));
+    put("_unit_error", costs.unit_error), put("_expert_error", costs.expert_error);
+    put("_steps", costs.steps_of_group());
+  }
+}
+
 template <class Model>
 result train(const std::string& name, const typename Model::config& config, const settings& s, const options& o,
              std::uint64_t seed, const images& data, const images& probe) {
@@ -53,6 +72,7 @@ result train(const std::string& name, const typename Model::config& config, cons
     r.figures["steps"] = static_cast<double>(finished.total_steps());
     r.figures["parameters"] = static_cast<double>(cost.params), r.figures["macs"] = static_cast<double>(cost.macs);
     r.description = experiment::last_layer_of(finished);
+    add_transport_costs(finished, data.test, r);
     const features known = features_of(finished, probe.fit.train, 20000), asked = features_of(finished, probe.test, 5000);
     add_probes(known, asked, probe.test.classes(), o, r);
   });

@@ -101,6 +101,40 @@ void add_costs(polymoe::report& page, const std::vector<experiment::arm>& arms, 
              routers);
 }
 
+/// What sparse transport plans cost in the trained layers, as they were made and as each solver makes them: printed, and
+/// added to the page.
+void add_transport(polymoe::report& page, const std::vector<experiment::arm>& arms, const std::vector<result>& all) {
+  const std::vector<std::string> head{"arm, plans of", "primal", "dual", "gap", "unit's sum off", "expert's sum off", "steps"};
+  std::vector<std::vector<std::string>> lines;
+  constexpr std::pair<const char*, const char*> solvers[] = {
+      {"layer", "the layer"}, {"adam", "published iterations"}, {"lbfgs", "L-BFGS"}, {"newton", "Newton"}};
+  for (const experiment::arm& a : arms)
+    for (const auto& [solver, name] : solvers) {
+      const std::string key = std::string("transport_") + solver;
+      const auto of = [&](const char* figure, const char* format) {
+        return experiment::text_of(experiment::values_of(all, a.name, key + figure), format);
+      };
+      if (of("_primal", "%.4f") == "-") continue;
+      lines.push_back({a.name + ", " + std::string(name), of("_primal", "%.4f"), of("_dual", "%.4f"), of("_gap", "%.4f"),
+                       of("_unit_error", "%.1e"), of("_expert_error", "%.1e"), of("_steps", "%.1f")});
+    }
+  if (lines.empty()) return;
+  std::printf("\ntransport plans of a call of test images, costs a unit\n");
+  const auto print = [](const std::vector<std::string>& line) {
+    for (std::size_t i = 0; i < line.size(); ++i) std::printf(i ? "  %18s" : "%-36s", line[i].c_str());
+    std::printf("\n");
+  };
+  print(head);
+  for (const auto& line : lines) print(line);
+  page.section("Transport plans");
+  page.text(
+      "Plans of one call of test images, all layers, costs a unit. Primal: what the plan moves at the cost of minus the "
+      "scores, and its quadratic term. Dual: what the solver's potentials are worth, a bound from below on every plan "
+      "with both sums. Their gap says how good a plan is whose sums are right; one that misses them may cost less than "
+      "the bound.");
+  page.table("Costs of transport plans", head, lines);
+}
+
 /// An arm before it has its name.
 struct choice {
   router which;
@@ -249,6 +283,7 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
   experiment::add_curves(page, arms, all);
   page.section("Routers");
   experiment::add_descriptions(page, arms, all);
+  add_transport(page, arms, all);
   experiment::add_routing(page, arms, all, data.test.class_names);
   experiment::add_calibration(page, both, all, data.test.class_names);
   return experiment::finish(page, s, data, all);

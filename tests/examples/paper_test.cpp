@@ -335,5 +335,41 @@ TEST_CASE("paper: a full disk is an error that names the file, and the last chec
   CHECK(has(taken.err, "paper_d: cannot create the folder " + t.file("file/below")));
 }
 
+TEST_CASE("paper_c says what its transport plans cost, by the layer and by each solver") {
+  if (!paper_is_here()) return;
+  temp_folder t;
+  const outcome o = run_program(
+      routers_program(),
+      {"--images", "96",  "--validation", "32", "--test-images", "32",           "--epochs", "1",         "--batch",
+       "32",       "--dim", "24",         "--mlp", "24",         "--depth",      "2",        "--moe-blocks", "1",
+       "--patch",  "8",   "--experts",    "4",  "--shots",       "1",            "--threads", "1",        "--arms",
+       "sparse_ec_1", "--device", "cpu",  "--out", t.file("out")},
+      [] { return false; });
+  REQUIRE_MESSAGE(o.status == 0, o.err);
+  const std::string figures = value_of_key(t.file("out/sparse_ec_1/seed-1/result.json"), "figures");
+  const auto figure = [&](const std::string& solver, const std::string& name) {
+    const std::string key = "\"transport_" + solver + "_" + name + "\":";
+    const std::size_t at = figures.find(key);
+    REQUIRE_MESSAGE(at != std::string::npos, key, " is not in ", figures);
+    return std::strtod(figures.c_str() + at + key.size(), nullptr);
+  };
+  // The layer's plans are the published iterations, in float.
+  CHECK(figure("layer", "steps") == 20);
+  CHECK(figure("layer", "dual") == doctest::Approx(figure("adam", "dual")).epsilon(1e-3));
+  CHECK(figure("layer", "primal") == doctest::Approx(figure("adam", "primal")).epsilon(1e-2));
+  CHECK(figure("adam", "unit_error") > 1e-3);
+  CHECK(figure("newton", "unit_error") < 1e-3);
+  for (const char* solver : {"layer", "adam", "lbfgs", "newton"}) {
+    CHECK(figure("newton", "primal") >= figure(solver, "dual") - 1e-3);
+    CHECK(figure(solver, "gap") == doctest::Approx(figure(solver, "primal") - figure(solver, "dual")).epsilon(1e-6).scale(1));
+    CHECK(figure(solver, "expert_error") < 1e-3);  // lines are experts, and exact
+  }
+  for (const char* line : {"sparse_ec_1, the layer", "sparse_ec_1, published iterations", "sparse_ec_1, L-BFGS",
+                           "sparse_ec_1, Newton"}) {
+    CHECK_MESSAGE(has(o.out, line), o.out);
+    CHECK(has(read_text(t.file("out/report.html")), line));
+  }
+}
+
 }  // namespace
 }  // namespace polymoe
