@@ -6,6 +6,8 @@
 //
 //   build/check/tests/support_matrix write
 //
+// which writes tests/matrix/compositions.hpp (CPU) and tests/matrix/cuda_compositions.hpp.
+//
 // A value that works only together with a value that is nobody's default needs an alternative in `completion` below.
 #pragma once
 
@@ -134,7 +136,7 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
   X(A, nothing_without_output, both, save::without_output<save::nothing>)
 #define MATRIX_BACKENDS(X, A) \
   X(A, on_cpu, both, cpu)     \
-  X(A, on_cuda, page, cuda)
+  X(A, on_cuda, both, cuda)
 // X(A, list, what columns of the page leave out)
 #define MATRIX_AXES(X)                         \
   X(router, MATRIX_ROUTERS, "")                \
@@ -151,6 +153,7 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
 namespace matrix {
 
 using namespace polymoe;
+using polymoe::cuda;   // not the CUDA toolkit's namespace
 using polymoe::index;  // not the C library's
 
 #define MATRIX_DIMENSION(A, list, prefix) A,
@@ -225,6 +228,7 @@ struct composed : spec {
   using balance = typename value<dimension::balance, B>::type;
   using scalar = typename value<dimension::scalar, S>::type;
   using save = typename value<dimension::save, V>::type;
+  static constexpr int most_experts = 8;  ///< kernels for rows of one length
   static constexpr point numbers{R, Cap, P, U, E, C, B, S, V, 0};
 };
 

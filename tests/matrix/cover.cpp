@@ -1,13 +1,16 @@
 // The greedy choice of compositions.
 //
-// Triples of router, capacity and unit come first, in double; then what is still not met, pair by pair.  A
+// CPU: triples of router, capacity and unit come first, in double; then what is still not met, pair by pair.  A
 // composition's other values are filled in many orders of the axes, each value the one that meets most of what is left;
 // the best filling is taken.  At the end, compositions that others have made needless are taken out.
+// CUDA: every value of every axis in turn, filled in the same way; then each composition is filled again beside all
+// others, its router kept, as long as that meets more.
 #include "cover.hpp"
 
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <utility>
 
 namespace matrix {
 
@@ -17,8 +20,10 @@ bool operator<(const demand& a, const demand& b) {
       [](coordinate x, coordinate y) { return x.axis != y.axis ? x.axis < y.axis : x.number < y.number; });
 }
 
-bool tested(coordinate c) {
-  return facts_of(c).appears.tests && (c.axis != dimension::backend || c.number == backend_values::on_cpu);
+bool tested(coordinate c, int backend) {
+  if (!facts_of(c).appears.tests) return false;
+  return c.axis == dimension::backend ? c.number == backend
+                                      : verdict_on(c, {dimension::backend, backend}) == verdict::ok;
 }
 
 namespace {
@@ -26,16 +31,16 @@ namespace {
 constexpr dimension triple[] = {dimension::router, dimension::capacity, dimension::unit};
 coordinate of(const point& p, dimension d) { return {d, at(p, d)}; }
 
-/// Verdicts as a table: they are asked for very often here.
+/// Verdicts on what is tested on a backend as a table: they are asked for very often here.
 class agreement {
  public:
-  agreement() {
+  explicit agreement(int backend) : backend_(backend) {
     for (int d = 0; d < dimensions; ++d)
       first_[d] = static_cast<std::size_t>(d ? static_cast<int>(first_[d - 1]) + sizes[d - 1] : 0);
     values = first_[dimensions - 1] + static_cast<std::size_t>(sizes[dimensions - 1]);
     yes_.assign(values * values, false);
     each_pair([&](coordinate a, coordinate b) {
-      const bool ok = tested(a) && tested(b) && verdict_on(a, b) == verdict::ok;
+      const bool ok = tested(a, backend_) && tested(b, backend_) && verdict_on(a, b) == verdict::ok;
       const bool orders = a.axis != dimension::capacity || b.axis != dimension::priority ||
                           a.number != capacity_values::unlimited || b.number == priority_values::position;
       set(a, b, ok && orders);
@@ -56,7 +61,7 @@ class agreement {
   }
   /// Whether the value goes with all of `p` that is filled.
   bool fits(coordinate c, const point& p, int open) const {
-    bool ok = tested(c);
+    bool ok = tested(c, backend_);
     for (int e = 0; e < dimensions && ok; ++e)
       if (p[static_cast<std::size_t>(e)] != open) ok = (*this)(c, of(p, axis_of(e)));
     return ok;
@@ -77,22 +82,29 @@ class agreement {
   void set(coordinate a, coordinate b, bool yes) {
     yes_[index_of(a) * values + index_of(b)] = yes_[index_of(b) * values + index_of(a)] = yes;
   }
+  int backend_;
   std::size_t first_[dimensions] = {};
   std::vector<bool> yes_;
 };
-const agreement& agrees() {
-  static const agreement a;
-  return a;
+const agreement& agrees(int backend) {
+  static const agreement on_cpu(backend_values::on_cpu), on_cuda(backend_values::on_cuda);
+  return backend == backend_values::on_cpu ? on_cpu : on_cuda;
 }
 
 }  // namespace
 
-std::set<demand> demands() {
+std::set<demand> pairs_on(int backend) {
   std::set<demand> all;
-  const agreement& agree = agrees();
+  const agreement& agree = agrees(backend);
   agreement::each_pair([&](coordinate a, coordinate b) {
     if (agree(a, b)) all.insert(demand{{a, b}});
   });
+  return all;
+}
+
+std::set<demand> demands() {
+  std::set<demand> all = pairs_on(backend_values::on_cpu);
+  const agreement& agree = agrees(backend_values::on_cpu);
   for (int r = 0; r < size_of(triple[0]); ++r)
     for (int c = 0; c < size_of(triple[1]); ++c)
       for (int u = 0; u < size_of(triple[2]); ++u) {
@@ -109,6 +121,15 @@ std::vector<demand> met_by(const point& p) {
     for (int j = i + 1; j < dimensions; ++j) d.push_back({{of(p, axis_of(i)), of(p, axis_of(j))}});
   d.push_back({{of(p, triple[0]), of(p, triple[1]), of(p, triple[2]), of(p, dimension::scalar)}});
   return d;
+}
+
+coverage cuda_coverage(const std::vector<point>& list) {
+  const std::set<demand> all = pairs_on(backend_values::on_cuda);
+  std::set<demand> met;
+  for (const point& p : list)
+    for (const demand& d : met_by(p))
+      if (all.count(d)) met.insert(d);
+  return {met.size(), all.size()};
 }
 
 std::string text_of(const demand& d) {
@@ -135,7 +156,8 @@ struct unmet {
   std::set<demand> all;
   std::vector<char> pair;  ///< by both values
 
-  unmet() : agree(agrees()), all(demands()), pair(agree.values * agree.values, 0) {
+  unmet(int backend, std::set<demand> demanded)
+      : agree(agrees(backend)), all(std::move(demanded)), pair(agree.values * agree.values, 0) {
     for (const demand& d : all)
       if (d.values.size() == 2) mark(d, 1);
   }
@@ -182,37 +204,68 @@ int fill(point& p, const unmet& left, const std::vector<int>& order, const std::
   return met;
 }
 
+/// A list that grows.
+class builder {
+ public:
+  unmet left;
+  std::vector<point> list;
+
+  builder(int backend, std::set<demand> demanded)
+      : left(backend, std::move(demanded)), backend_(backend), used_(left.agree.values, 0), order_(dimensions) {
+    std::iota(order_.begin(), order_.end(), 0);
+  }
+  /// The best filling of a composition that has these values, and the pairs of `wanted` that it meets; negative where
+  /// there is none.
+  int best(const std::vector<coordinate>& values, const unmet& wanted, point& found) {
+    point start;
+    start.fill(open);
+    at(start, dimension::backend) = backend_;
+    for (const coordinate c : values) at(start, c.axis) = c.number;
+    int most = -1;
+    for (int i = 0; i < orders; ++i) {
+      for (std::size_t k = order_.size(); k > 1; --k)
+        std::swap(order_[k - 1], order_[draw_.below(drawn_++, static_cast<std::uint32_t>(k))]);
+      point p = start;
+      if (const int met = fill(p, wanted, order_, used_); met > most) most = met, found = p;
+    }
+    return most;
+  }
+  /// Adds the composition that meets `d` and most of what else is left.
+  void take(const demand& d) {
+    point p{};
+    require(best(d.values, left, p) >= 0, "cover: nothing completes ", text_of(d));
+    left.meet(p);
+    require(!left.all.count(d), "cover: ", text_of(d), " is never met");
+    list.push_back(p);
+    for (int e = 0; e < dimensions; ++e) ++used_[left.agree.index_of(of(p, axis_of(e)))];
+  }
+
+ private:
+  int backend_;
+  std::vector<int> used_, order_;
+  random_stream draw_ = random_root{1}.stream(stream_id("cover"), 0);
+  std::uint64_t drawn_ = 0;
+};
+
+/// Compositions that share code to compile are neighbours.
+void sort_by_code(std::vector<point>& list) {
+  std::stable_sort(list.begin(), list.end(), [](const point& a, const point& b) {
+    const auto key = [](const point& p) {
+      return std::array{at(p, dimension::router), at(p, dimension::scalar), at(p, dimension::balance)};
+    };
+    return key(a) < key(b);
+  });
+}
+
 }  // namespace
 
 std::vector<point> covering_compositions() {
-  unmet left;
-  std::vector<point> list;
-  std::vector<int> used(left.agree.values, 0), order(dimensions);
-  std::iota(order.begin(), order.end(), 0);
-  const random_stream draw = random_root{1}.stream(stream_id("cover"), 0);
-  std::uint64_t drawn = 0;
-  const auto take = [&](const demand& d) {
-    point start, best;
-    start.fill(open);
-    at(start, dimension::backend) = backend_values::on_cpu;
-    for (const coordinate c : d.values) at(start, c.axis) = c.number;
-    int most = -1;
-    for (int i = 0; i < orders; ++i) {
-      for (std::size_t k = order.size(); k > 1; --k)
-        std::swap(order[k - 1], order[draw.below(drawn++, static_cast<std::uint32_t>(k))]);
-      point p = start;
-      if (const int met = fill(p, left, order, used); met > most) most = met, best = p;
-    }
-    require(most >= 0, "cover: nothing completes ", text_of(d));
-    left.meet(best);
-    require(!left.all.count(d), "cover: ", text_of(d), " is never met");
-    list.push_back(best);
-    for (int e = 0; e < dimensions; ++e) ++used[left.agree.index_of(of(best, axis_of(e)))];
-  };
-  const std::set<demand> all = left.all;
+  const std::set<demand> all = demands();
+  builder b(backend_values::on_cpu, all);
   for (const demand& d : all)
-    if (d.values.size() > 2 && left.all.count(d)) take(d);
-  while (!left.all.empty()) take(demand(*left.all.begin()));
+    if (d.values.size() > 2 && b.left.all.count(d)) b.take(d);
+  while (!b.left.all.empty()) b.take(demand(*b.left.all.begin()));
+  std::vector<point> list = std::move(b.list);
   // The needless.
   std::map<demand, int> times;
   for (const point& p : list)
@@ -224,18 +277,38 @@ std::vector<point> covering_compositions() {
     for (const demand& d : met) --times[d];
     return true;
   });
-  // Compositions that share code to compile are neighbours.
-  std::stable_sort(list.begin(), list.end(), [](const point& a, const point& b) {
-    const auto key = [](const point& p) {
-      return std::array{at(p, dimension::router), at(p, dimension::scalar), at(p, dimension::balance)};
-    };
-    return key(a) < key(b);
-  });
+  sort_by_code(list);
   return list;
 }
 
+std::vector<point> cuda_compositions() {
+  const std::set<demand> all = pairs_on(backend_values::on_cuda);
+  builder b(backend_values::on_cuda, all);
+  // The router is the first axis and the longest.
+  for (const demand& d : all)
+    if (d.values[1].axis == dimension::backend && b.left.all.count(d)) b.take(d);
+  for (bool better = true; better;) {
+    better = false;
+    for (point& p : b.list) {
+      unmet others(backend_values::on_cuda, all);
+      for (const point& q : b.list)
+        if (&q != &p) others.meet(q);
+      const auto pairs_of = [&](const point& q) {
+        std::size_t n = 0;
+        for (const demand& d : met_by(q)) n += others.all.count(d);
+        return n;
+      };
+      point again{};
+      if (b.best({of(p, dimension::router)}, others, again) >= 0 && pairs_of(again) > pairs_of(p))
+        p = again, better = true;
+    }
+  }
+  sort_by_code(b.list);
+  return std::move(b.list);
+}
+
 std::vector<point> random_compositions(long long most, std::uint64_t seed) {
-  const agreement& agree = agrees();
+  const agreement& agree = agrees(backend_values::on_cpu);
   std::vector<point> list;
   if (most < 0) {
     // All of them, by counting through the axes.

@@ -1,5 +1,6 @@
-// A list of compositions that meets every supported triple of router, capacity and unit in double, and every supported
-// pair of values of any two axes.
+// Lists of compositions.  For the CPU one that meets every supported triple of router, capacity and unit in double, and
+// every supported pair of values of any two axes; for CUDA, whose layers take longer to compile, one composition a
+// router, which meets every value of every axis and many pairs.
 #pragma once
 
 #include "verdicts.hpp"
@@ -8,6 +9,8 @@ namespace matrix {
 
 /// Made greedily; the same list for the same axes.
 std::vector<point> covering_compositions();
+/// The same for CUDA: as many as there are routers, or a few more where they leave a value out.
+std::vector<point> cuda_compositions();
 
 /// A pair or triple that a list has to meet.
 struct demand {
@@ -16,8 +19,16 @@ struct demand {
 };
 /// What there is to meet on the CPU: of values that are tested.
 std::set<demand> demands();
-/// Whether compositions are tested with a value.
-bool tested(coordinate c);
+/// The pairs among what there would be to meet on a backend, itself a value that every other makes a pair with.
+std::set<demand> pairs_on(int backend);
+/// Whether compositions on a backend are tested with a value.
+bool tested(coordinate c, int backend = backend_values::on_cpu);
+/// How many of the pairs on CUDA a list meets.
+struct coverage {
+  std::size_t met = 0, all = 0;
+  std::size_t percent() const { return 100 * met / all; }
+};
+coverage cuda_coverage(const std::vector<point>& list);
 /// What a composition meets.
 std::vector<demand> met_by(const point& p);
 std::string text_of(const demand& d);

@@ -1,23 +1,24 @@
-// tests/matrix/compositions.hpp meets every supported pair and every supported triple of router, capacity and unit, and
-// holds nothing that is refused.
+// tests/matrix/compositions.hpp meets every supported pair and every supported triple of router, capacity and unit,
+// tests/matrix/cuda_compositions.hpp every value; neither holds anything that is refused.
 #include <doctest/doctest.h>
 
 #include "compositions.hpp"
 #include "cover.hpp"
+#include "cuda_compositions.hpp"
 
 namespace matrix {
 namespace {
 
-/// The committed list, by identifiers, so that another order of values changes nothing.
-const std::vector<std::array<const char*, dimensions - 1>> committed = {
+/// The committed lists, by identifiers, so that another order of values changes nothing.
+using lines = std::vector<std::array<const char*, dimensions - 1>>;
 #define MATRIX_LINE(r, cap, p, u, e, c, b, s, v) {#r, #cap, #p, #u, #e, #c, #b, #s, #v},
-    MATRIX_COMPOSITIONS(MATRIX_LINE)
+const lines committed = {MATRIX_COMPOSITIONS(MATRIX_LINE)}, committed_on_cuda = {MATRIX_CUDA_COMPOSITIONS(MATRIX_LINE)};
 #undef MATRIX_LINE
-};
-std::vector<point> committed_points() {
+std::vector<point> points_of(const lines& written, int backend) {
   std::vector<point> list;
-  for (const auto& line : committed) {
+  for (const auto& line : written) {
     point p{};
+    at(p, dimension::backend) = backend;
     for (int d = 0; d + 1 < dimensions; ++d) {
       int found = -1;
       for (int v = 0; v < sizes[d]; ++v)
@@ -28,6 +29,18 @@ std::vector<point> committed_points() {
     list.push_back(p);
   }
   return list;
+}
+std::vector<point> committed_points() { return points_of(committed, backend_values::on_cpu); }
+/// Values of axes, the backend apart, that are tested on a backend and not in a list for it.
+std::string values_without(const std::vector<point>& list, int backend) {
+  std::string text;
+  for (int d = 0; d + 1 < dimensions; ++d)
+    for (int v = 0; v < sizes[d]; ++v) {
+      bool met = !tested({axis_of(d), v}, backend);
+      for (const point& p : list) met = met || p[static_cast<std::size_t>(d)] == v;
+      if (!met) text += std::string(axis_names[d]) + " " + facts_of({axis_of(d), v}).name + "; ";
+    }
+  return text;
 }
 /// Demands that a list does not meet.
 std::set<demand> missing(const std::vector<point>& list) {
@@ -49,14 +62,21 @@ TEST_CASE("the tested compositions meet every supported pair and triple, and are
   for (const demand& d : left)
     CHECK_MESSAGE(false, "not met: ", text_of(d), "; support_matrix compositions writes another list");
   CHECK(demands().size() > 3000);
-  // Every value of every axis is in the list, the backend apart.
-  for (int d = 0; d + 1 < dimensions; ++d)
-    for (int v = 0; v < sizes[d]; ++v) {
-      if (!tested({axis_of(d), v})) continue;
-      bool met = false;
-      for (const point& p : list) met = met || p[static_cast<std::size_t>(d)] == v;
-      CHECK_MESSAGE(met, facts_of({axis_of(d), v}).name, " is not tested");
-    }
+  CHECK(values_without(list, backend_values::on_cpu) == "");
+}
+
+TEST_CASE("the compositions on CUDA are supported, meet every value, and are those that support_matrix writes") {
+  const auto list = points_of(committed_on_cuda, backend_values::on_cuda);
+  for (const point& p : list) {
+    CHECK_MESSAGE(supported(p), text_of(p), " is refused: ", code_of(first_refusal(p)));
+    CHECK_MESSAGE(distinct(p), text_of(p), " has an order of places where every wish has one");
+  }
+  CHECK(values_without(list, backend_values::on_cuda) == "");
+  CHECK(values_without({}, backend_values::on_cuda).find("scalar b16; ") != std::string::npos);
+  CHECK(values_without({}, backend_values::on_cuda).find("scalar dual") == std::string::npos);
+  const coverage pairs = cuda_coverage(list);
+  MESSAGE(list.size(), " compositions on CUDA meet ", pairs.met, " of ", pairs.all, " pairs");
+  CHECK_MESSAGE(list == cuda_compositions(), "the list is an old one: support_matrix write");
 }
 
 TEST_CASE("everything that the page lists is tested on the CPU") {

@@ -66,7 +66,19 @@ class subject_in_double {
 };
 
 /// The identifiers of a composition's values.
-std::string text_of_numbers(const point& p);
+inline std::string text_of_numbers(const point& p) {
+  static const std::vector<std::vector<const char*>> names = {
+#define MATRIX_TEXT(A, id, where, ...) #id,
+#define MATRIX_TEXTS(A, list, prefix) {list(MATRIX_TEXT, A)},
+      MATRIX_AXES(MATRIX_TEXTS)
+#undef MATRIX_TEXTS
+#undef MATRIX_TEXT
+  };
+  std::string s;
+  for (std::size_t d = 0; d + 1 < p.size(); ++d)
+    s += (d ? ", " : "") + std::string(names[d][static_cast<std::size_t>(p[d])]);
+  return s;
+}
 /// The test body.
 void examine(subject& s, subject_in_double* gradients);
 
@@ -89,8 +101,9 @@ void weigh(polymoe::balance::sum<First, Rest...>& s) {
 
 inline constexpr index experts = 5, dim = 4, hidden = 4, classes = 3;
 
+/// `table` lies in the memory of the layer's backend.
 template <class Layer>
-typename Layer::config config_of(index units, const std::vector<int>& table) {
+typename Layer::config config_of(index units, const int* table) {
   using Spec = typename Layer::spec;
   using Router = typename Spec::router;
   typename Layer::config c;
@@ -110,7 +123,7 @@ typename Layer::config config_of(index units, const std::vector<int>& table) {
     c.capacity.factor = Router::k == polymoe::picked_by_experts ? 1.2f : 0.6f;
     c.padded = std::accumulate(Spec::numbers.begin(), Spec::numbers.end(), 0) % 2 == 0;
   }
-  if constexpr (requires { c.router.ids; }) c.router.ids = table.data();
+  if constexpr (requires { c.router.ids; }) c.router.ids = table;
   if constexpr (requires { c.router.period; }) c.router.period = 5;
   if constexpr (requires { c.router.iterations; }) c.router.iterations = 5;
   // Gates of a transport plan have the gradient of the plan that Newton is after, so it has to get there.
@@ -130,7 +143,8 @@ class layer_subject : public subject {
   static constexpr bool slots = Spec::router::k == polymoe::mixed_into_slots;
 
   layer_subject()
-      : table_(table_of_units()), c(config_of<Layer>(units, table_), units * (Spec::unit::block ? 4 : 1), seed()) {
+      : table_(table_of_units()),
+        c(config_of<Layer>(units, table_.data()), units * (Spec::unit::block ? 4 : 1), seed()) {
     facts.name = text_of_numbers(Spec::numbers);
     facts.expert = Spec::numbers[static_cast<int>(dimension::expert)];
     const auto& config = c.w.module().settings();

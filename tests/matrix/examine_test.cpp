@@ -136,20 +136,6 @@ findings look_at(subject& s, subject_in_double* gradients) {
 
 }  // namespace
 
-std::string text_of_numbers(const point& p) {
-  static const std::vector<std::vector<const char*>> names = {
-#define MATRIX_TEXT(A, id, where, ...) #id,
-#define MATRIX_TEXTS(A, list, prefix) {list(MATRIX_TEXT, A)},
-      MATRIX_AXES(MATRIX_TEXTS)
-#undef MATRIX_TEXTS
-#undef MATRIX_TEXT
-  };
-  std::string s;
-  for (std::size_t d = 0; d + 1 < p.size(); ++d)
-    s += (d ? ", " : "") + std::string(names[d][static_cast<std::size_t>(p[d])]);
-  return s;
-}
-
 void examine(subject& s, subject_in_double* gradients) {
   CAPTURE(s.facts.name);
   const findings f = look_at(s, gradients);

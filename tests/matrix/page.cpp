@@ -64,6 +64,8 @@ std::string support_page() {
   std::ostringstream out;
   std::set<verdict> met;
   const census all = count_compositions();
+  const std::vector<point> on_cuda = cuda_compositions();
+  const coverage cuda_pairs = cuda_coverage(on_cuda);
   out << "# Support matrix\n\n"
          "Which policies go together, as `support<Spec, Backend>()` says when it is compiled. This page is written by\n"
          "`support_matrix page` from the axes in `tests/matrix/axes.hpp`; the test `matrix/support` fails when it is "
@@ -76,7 +78,13 @@ std::string support_page() {
       << sampled().size() << " random compositions. Of the " << with_separators(all.compositions)
       << " compositions of the values below " << with_separators(all.supported)
       << " are supported.\n"
-         "Which of them are tested, and how: [tested compositions](results/matrix.md).\n\n"
+         "Which of them are tested, and how: [tested compositions](results/matrix.md).  On `cpu` the tested "
+         "compositions "
+         "meet every\n"
+         "supported pair; on `cuda` "
+      << on_cuda.size() << " of them meet every value and " << cuda_pairs.met << " of the " << cuda_pairs.all
+      << " pairs (" << cuda_pairs.percent()
+      << " %).\n\n"
          "Values of one axis that behave alike are listed once: K of `top_k` may be 1 to 16, activations, biases and\n"
          "roundings of capacities change no verdict, a feature map is `unit::image<unit::mean>`, and losses may be "
          "summed,\n"

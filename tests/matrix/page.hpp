@@ -1,7 +1,7 @@
 // docs/support.md, made of the verdicts.
 #pragma once
 
-#include "verdicts.hpp"
+#include "cover.hpp"
 
 namespace matrix {
 

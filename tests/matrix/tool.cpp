@@ -1,8 +1,9 @@
 // support_matrix: writes what is made from the axes.
 //
-//   support_matrix write                       both files below, in the project's folder
+//   support_matrix write                       the three files below, in the project's folder
 //   support_matrix page                        docs/support.md
 //   support_matrix compositions                tests/matrix/compositions.hpp
+//   support_matrix cuda_compositions           tests/matrix/cuda_compositions.hpp
 //   support_matrix sample N SEED FOLDER SIZE   sources with N random supported compositions, as many of every router
 //                                              (all: N < 0), SIZE a source
 #include <filesystem>
@@ -29,6 +30,16 @@ void print_cover(std::ostream& out) {
       << " supported pairs of values of any two axes.\n// Written by `support_matrix compositions`; the test "
          "matrix/cover "
          "checks it.\n#pragma once\n\n#define MATRIX_COMPOSITIONS(X) \\\n";
+  print_compositions(out, list);
+}
+
+void print_cuda_list(std::ostream& out) {
+  const auto list = matrix::cuda_compositions();
+  const matrix::coverage c = matrix::cuda_coverage(list);
+  out << "// " << list.size() << " compositions on CUDA that meet every value of every axis and " << c.met << " of the "
+      << c.all << " supported pairs of\n// values of any two axes, " << c.percent()
+      << " %.  Written by `support_matrix cuda_compositions`; the test matrix/cover checks it.\n#pragma once\n\n"
+         "#define MATRIX_CUDA_COMPOSITIONS(X) \\\n";
   print_compositions(out, list);
 }
 
@@ -68,14 +79,17 @@ int main(int n, char** argument) {
     if (what == "write" && n == 2) {
       write_file("docs/support.md", [](std::ostream& out) { out << matrix::support_page(); });
       write_file("tests/matrix/compositions.hpp", print_cover);
+      write_file("tests/matrix/cuda_compositions.hpp", print_cuda_list);
     } else if (what == "page" && n == 2) {
       std::cout << matrix::support_page();
     } else if (what == "compositions" && n == 2) {
       print_cover(std::cout);
+    } else if (what == "cuda_compositions" && n == 2) {
+      print_cuda_list(std::cout);
     } else if (what == "sample" && n == 6) {
       return sample(std::stoll(argument[2]), std::stoull(argument[3]), argument[4], std::stoull(argument[5]));
     } else {
-      std::cerr << "support_matrix: write | page | compositions | sample N SEED FOLDER SIZE\n";
+      std::cerr << "support_matrix: write | page | compositions | cuda_compositions | sample N SEED FOLDER SIZE\n";
       return 2;
     }
   } catch (const std::exception& e) {

@@ -63,7 +63,8 @@ void poison_saved(Case& c) {
   auto& p = r.plan;
   const auto units = static_cast<std::size_t>(r.max_units);
   if (p.token) std::memset(p.token, 0xFF, static_cast<std::size_t>(p.max_slots) * sizeof(int));
-  for (int* ints : {p.slot_of, p.expert_of, r.place.wish, r.place.position, r.place.pending})
+  int* const lists[] = {p.slot_of, p.expert_of, r.place.wish, r.place.position, r.place.pending};  // nvcc drops a list here
+  for (int* ints : lists)
     if (ints) std::memset(ints, 0xFF, units * static_cast<std::size_t>(p.k) * sizeof(int));
   if (r.place.order) std::memset(static_cast<void*>(r.place.order), 0xFF, units * static_cast<std::size_t>(p.k) * sizeof(*r.place.order));
   std::memset(p.begin, 0xFF, static_cast<std::size_t>(p.all_experts + 1) * sizeof(int));

@@ -1,0 +1,2 @@
+// Part 1 of the compositions of the support matrix on a GPU against the CPU: the text that the host executor runs.
+#include "../matrix/cuda_compositions_1_test.cpp"
