@@ -83,6 +83,7 @@ def main():
         script(build + "/bench/gpu_bench", give(BENCH))
         script(build + "/bench/gpu_train_bench", give(TRAIN))
         script(build + "/tests/test_gpu", "exit 0\n")
+        script(build + "/examples/hello_layer_gpu", 'echo "layer: on $2"\necho "loss 5.000 -> 0.500 in 400 steps"\n')
         environment = {**os.environ, "PATH": bin_ + ":" + os.environ["PATH"]}
 
         def run(*arguments):
@@ -96,15 +97,17 @@ def main():
         expect(status == 1 and text.rstrip().endswith("FAILED: doctest, matrix of sizes,"), "status %d" % status, text)
         with open(work + "/cmake") as f:
             built = [line.split()[line.split().index("--target") + 1] for line in f if "--target" in line]
-        expect(built == ["help", "gpu_bench", "gpu_train_bench", "test_gpu", "planted_faults"], "built %s" % built, text)
+        expect(built == ["help", "hello_layer_gpu", "gpu_bench", "gpu_train_bench", "test_gpu", "planted_faults"], "built %s" % built, text)
         files = sorted(os.listdir(out))
         expect(files == ["gpu_bench.json", "logs.txt", "peers.json", "table.md", "train.json", "train_peers.json"],
                "the folder holds %s" % files)
         with open(out + "/logs.txt") as f:
             logs = f.read()
-        for name in ("build", "test", "bench", "peers", "train", "matrix"):
+        for name in ("build", "hello", "test", "bench", "peers", "train", "matrix"):
             expect("==> %s.log <==" % name in logs, "no log of the phase %s" % name, logs)
 
+        expect(cells(table, "hello_layer")[2] == "ok: loss 5.000 -> 0.500 in 400 steps", "what hello_layer says", table)
+        expect("layer: on cuda" in logs, "hello_layer's device", logs)
         line = cells(table, "R1", "1.0, uniform", "forward")
         expect(line[5:9] == ["2000.0", "20.00", "2150.0", "yes"], "forward of R1: %s" % line)
         line = cells(table, "R1", "1.0, uniform", "backward")
