@@ -121,6 +121,7 @@ void add_gaps(polymoe::report& page, const std::vector<result>& all, const sweep
                  active = experiment::values_of(all, mine, "rho_active");
       for (const char* twin : {"dense", "dense_one", "dense_wide", "dense_total"}) {
         if (twin == std::string("dense_one") && k.which != kind::k1) continue;
+        if (twin != std::string("dense") && paper_a::is_head(k.which)) continue;  // twins of experts in the body
         if (mine == name_of(w, twin, h)) continue;
         const gap d = gap_of(all, mine, name_of(w, twin, h));
         if (d.n == 0 || rho.empty()) continue;
@@ -201,9 +202,11 @@ std::vector<experiment::claim> claims_of(const std::vector<sweep>& sweeps, const
         claims.push_back({"k = 2 is not above its dense twin where little is routed" + at, arm("dense"), arm("k2")});
       claims.push_back({"k = 1 is below its dense twin (-2.08 at rho 0.38)" + at, arm("dense_one"), arm("k1")});
       claims.push_back({"k = 2 is above k = 1 at the same rho" + at, arm("k2"), arm("k1")});
-      claims.push_back(
-          {"experts in the head only are below the dense model (-1.29 to -1.90)", arm("dense"), arm("head_k2")});
-      claims.push_back({"Soft MoE per image is above Soft MoE over the batch", arm("head_soft"), arm("head_batch")});
+      if (w.in_head) {
+        claims.push_back({"experts in the head only are below the dense model (-1.29 to -1.90)", arm("dense"),
+                          arm("head_k2")});
+        claims.push_back({"Soft MoE per image is above Soft MoE over the batch", arm("head_soft"), arm("head_batch")});
+      }
       claims.push_back({"Soft MoE per image is above the dense model (on CIFAR-100)", arm("soft"), arm("dense")});
       claims.push_back(
           {"linear decay to 0.1 collapses late, to 0.3 it does not", arm("k2_linear_03"), arm("k2_linear_01")});
@@ -244,7 +247,8 @@ std::string variant_of(const paper_a::options& o) {
     for (const std::string& word : all) text += (text.empty() ? "" : " ") + word;
     return text;
   };
-  return words(o.backbones) + ", experts in " + words(o.placements) + ", width " + std::to_string(o.width) + ", blocks " + std::to_string(o.blocks) + ", E " +
+  return words(o.backbones) + ", experts in " + words(o.placements) + ", width " + std::to_string(o.width) +
+         ", blocks " + std::to_string(o.blocks) + ", E " +
          std::to_string(o.experts) + ", capacity " + std::to_string(o.capacity) + ", temperature " + o.temperature +
          " " + std::to_string(o.least_temperature) + " " + std::to_string(o.entropy_floor);
 }
