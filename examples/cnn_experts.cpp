@@ -10,15 +10,7 @@
 #include <cstdio>
 #include <exception>
 
-#include <polymoe/nn/activation.hpp>
-#include <polymoe/nn/conv2d.hpp>
-#include <polymoe/nn/group_norm.hpp>
-#include <polymoe/nn/linear.hpp>
-#include <polymoe/nn/pixels.hpp>
-#include <polymoe/nn/pool.hpp>
-#include <polymoe/nn/pool2d.hpp>
-#include <polymoe/nn/residual.hpp>
-#include <polymoe/nn/sequential.hpp>
+#include <polymoe/nn/small_cnn.hpp>
 #include <polymoe/polymoe.hpp>
 #include <polymoe/train/cifar.hpp>
 #include <polymoe/train/idx.hpp>
@@ -37,7 +29,6 @@
 namespace {
 
 namespace nn = polymoe::nn;
-namespace act = polymoe::act;
 using polymoe::index;
 using T = float;
 
@@ -46,44 +37,25 @@ struct map_moe : polymoe::spec {
   using unit = polymoe::unit::feature_map;
   using router = polymoe::top_k<2, polymoe::score::noisy_constant<>>;
   using capacity = polymoe::capacity::bounded<polymoe::overflow::drop>;
-  using expert = polymoe::expert::conv_block<act::relu>;
+  using expert = polymoe::expert::conv_block<>;
   using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load>;
   static constexpr int most_experts = 32;
 };
 
-/// 3x3 convolution, norm, ReLU, half the height and width.
 template <class B>
-using stage = nn::sequential<nn::named<"conv", nn::conv2d<T, B>>, nn::named<"norm", nn::group_norm<T, B>>,
-                             nn::activation<act::relu, T, B>, nn::pool2d<T, B>>;
+using moe = nn::named<"moe", polymoe::layer<map_moe, B>>;
+/// A body of one block, which has the experts.
 template <class B>
-using moe = polymoe::layer<map_moe, B>;
+using body = nn::cnn_block<moe<B>, T, B>;
 template <class B>
-using middle = nn::residual<nn::sequential<nn::named<"norm", nn::group_norm<T, B>>, nn::named<"moe", moe<B>>>>;
-template <class B>
-using model_on = nn::sequential<nn::pixels<T, B>, nn::named<"stage1", stage<B>>, nn::named<"stage2", stage<B>>,
-                                middle<B>, nn::pool<T, B>, nn::named<"head", nn::linear<T, B>>>;
+using model_on = nn::small_cnn_of<body<B>, T, B>;
 
 template <class B>
-typename stage<B>::config stage_config(index in, index out, index height, index width) {
-  typename nn::conv2d<T, B>::config conv{in, out, height, width, 3, 1, 1, false};
-  conv.init = nn::conv_init::he;
-  return {{conv, {out, 8, height * width}, {out}, {out, height, width, 2}}};
-}
-template <class B>
-typename model_on<B>::config model_config(index channels, index height, index width, index narrow, index experts,
-                                          index classes) {
-  const index wide = 2 * narrow, h = height / 4, w = width / 4;
+typename model_on<B>::config model_config(const nn::small_cnn_sizes& s, index experts) {
   typename moe<B>::config layer;
-  layer.dim = layer.hidden = wide, layer.experts = experts, layer.unit_rows = h * w, layer.map_height = h;
-  layer.capacity.factor = 1.5f;
-  typename nn::linear<T, B>::config head{wide, classes};
-  head.init = nn::linear_init::zeros;
-  return {{{channels, height, width},
-           stage_config<B>(channels, narrow, height, width),
-           stage_config<B>(narrow, wide, height / 2, width / 2),
-           {{{wide, 8, h * w}, layer}},
-           {wide, h * w},
-           head}};
+  layer.dim = layer.hidden = s.body(), layer.experts = experts, layer.unit_rows = s.pixels();
+  layer.map_height = s.map_height(), layer.capacity.factor = 1.5f;
+  return nn::small_cnn_of_config<body<B>, T, B>(s, nn::cnn_block_config<moe<B>>(s, layer));
 }
 
 polymoe::train_test read(const std::string& data) {
@@ -114,9 +86,10 @@ int train(const options& asked) {
   polymoe::train_test set = read(asked.data);
   if (asked.images > 0 && asked.images < set.train.size()) set.train = set.train.slice(0, asked.images);
   const polymoe::dataset& d = set.train;
-  polymoe::require(d.height % 4 == 0 && d.width % 4 == 0, "cnn_experts: images of ", d.height, " x ", d.width,
-                   " cannot be halved twice");
-  const auto config = model_config<B>(d.channels, d.height, d.width, asked.narrow, asked.experts, d.classes());
+  nn::small_cnn_sizes sizes;
+  sizes.channels = d.channels, sizes.height = d.height, sizes.width = d.width;
+  sizes.base = asked.narrow, sizes.classes = d.classes();
+  const auto config = model_config<B>(sizes, asked.experts);
   polymoe::train_options o;
   o.batch = asked.batch, o.epochs = asked.epochs, o.learning_rate = 2e-3, o.threads = asked.threads;
   o.seed = static_cast<std::uint64_t>(asked.seed);

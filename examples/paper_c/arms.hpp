@@ -83,20 +83,19 @@ result run_arm(router which, double capacity, const std::string& name, const set
                std::uint64_t seed, const images& data, const images& probe) {
   using mlp_type = experiment::dense_mlp<T, B>;
   using moe_type = experiment::moe<T, B>;
-  const nn::vit_sizes z = experiment::vit_sizes_of(o, data);
-  typename mlp_type::config mlp;
-  mlp.dim = o.dim, mlp.hidden = o.mlp;
+  nn::vit_sizes z = o.sizes(data);
+  z.class_token = o.pool == "class_token";
   if (which == router::dense)
-    return train<nn::vit<mlp_type>>(name, nn::vit_config<mlp_type>(z, mlp), s, o, seed, data, probe);
-  const layer_sizes sizes{o.dim, o.mlp, o.experts, o.group_images, z.tokens()};
+    return train<nn::vit<mlp_type>>(name, nn::vit_config<mlp_type>(z), s, o, seed, data, probe);
+  const layer_sizes sizes{z.dim, z.mlp_hidden(), o.experts, o.group_images, z.tokens()};
   const bool token =
       which == router::softmax_tc || which == router::sinkhorn_tc || which == router::sinkhorn_plan_tc;
   const typename layer<T, B>::config experts = token ? token_choice<T, B>(which, static_cast<int>(capacity), sizes)
                                                : which == router::soft ? soft<T, B>(capacity, sizes)
                                                                        : expert_choice<T, B>(which, capacity, sizes);
-  const auto where = nn::placement::last_odd(o.moe_blocks, o.depth);
-  return train<nn::mixed_vit<mlp_type, moe_type>>(
-      name, nn::mixed_vit_config<mlp_type, moe_type>(z, mlp, experts, where), s, o, seed, data, probe);
+  const auto where = nn::placement::named(o.placement, z.depth);
+  return train<nn::mixed_vit<mlp_type, moe_type>>(name, nn::mixed_vit_config<mlp_type, moe_type>(z, experts, where), s, o,
+                                                  seed, data, probe);
 }
 
 }  // namespace

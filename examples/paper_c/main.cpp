@@ -6,7 +6,7 @@
 // that time, or into what that arm takes for --epochs, by a short calibration.
 //
 // The paper pre-trains on JFT-300M, which is private: orderings can be compared, numbers cannot.
-// ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --mlp 24 --depth 2 --moe-blocks 1 --patch 8 --experts 4 --shots 1,2 --threads 1 --out build/paper_c-test
+// ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --mlp 24 --depth 2 --placement last-odd-1 --patch 8 --experts 4 --shots 1,2 --threads 1 --out build/paper_c-test
 #include <cmath>
 #include <cstdio>
 
@@ -47,14 +47,12 @@ double at_time(const polymoe::series& s, double seconds) {
 }
 
 void add_options(CLI::App& app, paper_c::options& o) {
-  app.add_option("--dim", o.dim, "width D")->check(CLI::PositiveNumber);
-  app.add_option("--depth", o.depth, "blocks")->check(CLI::Range(1, 64));
-  app.add_option("--heads", o.heads, "attention heads")->check(CLI::PositiveNumber);
-  app.add_option("--patch", o.patch, "pixels of a patch's side")->check(CLI::PositiveNumber);
-  app.add_option("--mlp", o.mlp, "hidden width of a block's MLP and of an expert")->check(CLI::PositiveNumber);
+  experiment::add_vit_options(app, o);
+  app.add_option("--pool", o.pool, "what the head sees: the mean of the tokens or the class token")
+      ->check(CLI::IsMember({"mean", "class_token"}));
   app.add_option("--experts", o.experts, "experts of a layer")->check(CLI::Range(2, 32));
-  app.add_option("--moe-blocks", o.moe_blocks, "how many blocks have experts: the last odd ones")
-      ->check(CLI::PositiveNumber);
+  app.add_option("--placement", o.placement,
+                 "blocks with experts: every-N, last-N, last-odd-N (V-MoE's last N) or a list such as 1+3");
   app.add_option("--group-images", o.group_images, "images whose tokens compete for slots")->check(CLI::PositiveNumber);
   app.add_option("--capacities", o.capacities,
                  "capacity factors of expert choice, slots over tokens of Soft MoE, and K of token choice where 1 or 2")
@@ -73,9 +71,8 @@ void add_options(CLI::App& app, paper_c::options& o) {
 std::string variant_of(const paper_c::options& o) {
   std::string shots = ", shots";
   for (const index n : o.shots) shots += ' ' + std::to_string(n);
-  return "ViT " + std::to_string(o.depth) + "x" + std::to_string(o.dim) + "/" + std::to_string(o.patch) + ", heads " +
-         std::to_string(o.heads) + ", mlp " + std::to_string(o.mlp) + ", E " + std::to_string(o.experts) + ", last " +
-         std::to_string(o.moe_blocks) + ", group " + std::to_string(o.group_images) + ", probe " + o.probe_data + shots;
+  return o.text() + ", " + o.pool + ", E " + std::to_string(o.experts) + ", experts in " + o.placement + ", group " +
+         std::to_string(o.group_images) + ", probe " + o.probe_data + shots;
 }
 
 /// A router's capacities as points that are joined: what it costs, and the test accuracy.
@@ -191,6 +188,9 @@ std::vector<experiment::claim> claims_of(const std::vector<double>& capacities, 
 }
 
 int run(experiment::settings& s, const paper_c::options& o, const experiment::images& data) {
+  const index depth = o.sizes().depth, blocks = polymoe::nn::placement::named(o.placement, depth).count();
+  polymoe::require(blocks > 0, "--placement ", o.placement, ": ", blocks, " of ", depth,
+                   " blocks have experts, routers of tokens need one at least");
   experiment::images other;
   if (!o.probe_data.empty()) {
     experiment::settings p = s;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../experiment/any_layer.hpp"
-#include "../experiment/experiment.hpp"
+#include "../experiment/vit_options.hpp"
 
 namespace paper_c {
 
@@ -10,10 +10,12 @@ using experiment::images, experiment::index, experiment::result, experiment::set
 template <class T, class B>
 using layer = experiment::any_layer<T, B>;
 
-struct options {
-  index dim = 96, depth = 6, heads = 3, patch = 4, mlp = 384;
-  index experts = 8, moe_blocks = 2;  ///< Mixture-of-Experts blocks: the last of the odd ones, as V-MoE's "last n"
-  index group_images = 8;             ///< images whose tokens compete for slots; Soft MoE always mixes one image
+struct options : experiment::vit_options {
+  options() { vit = "6x96/4"; }
+  std::string pool = "mean";  ///< what the head sees: the mean of all tokens, or the class_token
+  index experts = 8;
+  std::string placement = "last-odd-2";  ///< of the Mixture-of-Experts blocks: V-MoE's "last n"
+  index group_images = 8;  ///< images whose tokens compete for slots; Soft MoE always mixes one image
   std::vector<double> capacities{1, 2};
   std::vector<index> shots{1, 5, 10, 25};
   std::string probe_data{};  ///< images of the few-shot probe; empty: those of the run

@@ -4,8 +4,9 @@
 #include "paper_c.hpp"
 
 void paper_c::add_probes(const features& known, const features& asked, index classes, const options& o, result& r) {
+  const index dim = o.sizes().dim;
   const auto examples = [&](const features& f) {
-    return polymoe::analysis::labelled_features{{f.rows.data(), static_cast<index>(f.labels.size()), o.dim}, f.labels};
+    return polymoe::analysis::labelled_features{{f.rows.data(), static_cast<index>(f.labels.size()), dim}, f.labels};
   };
   for (const index shots : o.shots) {
     const auto p = polymoe::analysis::linear_probe(examples(known), examples(asked),

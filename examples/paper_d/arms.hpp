@@ -77,23 +77,20 @@ template <class T, class B>
 result run_arm(routing how, const std::string& name, const settings& s, const options& o, std::uint64_t seed,
                const images& data) {
   using mlp_type = experiment::dense_mlp<T, B>;
-  polymoe::require(o.moe_blocks < o.depth, "--moe-blocks ", o.moe_blocks, ": of ", o.depth, " blocks at least one stays dense");
-  nn::vit_sizes z = experiment::vit_sizes_of(o, data);
+  nn::vit_sizes z = o.sizes(data);
   z.class_token = o.class_token();
-  typename mlp_type::config mlp;
-  mlp.dim = o.dim, mlp.hidden = 4 * o.dim;
   polymoe::train_options t = experiment::adamw_recipe(s, seed);
   if (how == routing::dense)
-    return train<nn::vit<mlp_type>>(name, nn::vit_config<mlp_type>(z, mlp), t, s, seed, data, {});
-  const layer_sizes sizes{o.dim, o.heads, z.tokens(), o.experts, o.moe_blocks, o.depth - o.moe_blocks};
+    return train<nn::vit<mlp_type>>(name, nn::vit_config<mlp_type>(z), t, s, seed, data, {});
+  const layer_sizes sizes{z.dim, z.mlp_hidden(), z.heads, z.tokens(), o.experts, o.moe_blocks, z.depth - o.moe_blocks};
   if (how == routing::learned_token || how == routing::dense_twin) {
     using moe_type = experiment::moe<T, B>;
-    const auto where = nn::placement::last(o.moe_blocks, o.depth);
+    const auto where = nn::placement::last(o.moe_blocks, z.depth);
     const typename layer<T, B>::config blocks =
         how == routing::dense_twin
             ? wide_layer<T, B>(sizes, o.k)
             : with_choices(o.k, [&]<int K>(std::integral_constant<int, K>) { return token_layer<T, B, K>(sizes); });
-    const auto config = nn::mixed_vit_config<mlp_type, moe_type>(z, mlp, blocks, where);
+    const auto config = nn::mixed_vit_config<mlp_type, moe_type>(z, blocks, where);
     return train<nn::mixed_vit<mlp_type, moe_type>>(name, config, t, s, seed, data, {});
   }
   const bool oracle = how == routing::oracle;
@@ -103,7 +100,7 @@ result run_arm(routing how, const std::string& name, const settings& s, const op
     for (const int e : t.expert_of_class) extra.lists["expert_of_class"].push_back(e);
   }
   typename dense_blocks<T, B>::config front;
-  front.block = nn::detail::vit_block<mlp_type>(z, mlp), front.count = sizes.first;
+  front.block = nn::vit_block_config<mlp_type>(z), front.count = sizes.first;
   using polymoe::unit::class_token, polymoe::unit::mean;
   const typename layer<T, B>::config back = oracle            ? oracle_blocks<T, B>(sizes)
                                             : o.class_token() ? image_blocks<T, B, class_token>(how, sizes, o)

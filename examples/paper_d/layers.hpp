@@ -53,7 +53,7 @@ typename layer<typename Spec::scalar, B>::config images_by(const layer_sizes& z,
   using own = nn::routed_blocks<Spec, B>;
   typename own::config c;
   c.attention.dim = z.dim, c.attention.heads = z.heads, c.attention.tokens = z.tokens;
-  c.moe.dim = z.dim, c.moe.hidden = 4 * z.dim, c.moe.experts = z.experts, c.moe.unit_rows = z.tokens;
+  c.moe.dim = z.dim, c.moe.hidden = z.hidden, c.moe.experts = z.experts, c.moe.unit_rows = z.tokens;
   c.count = z.blocks, c.first = z.first;
   change(c.moe);
   return layer<typename Spec::scalar, B>::template of<own>(c);
@@ -63,11 +63,11 @@ typename layer<typename Spec::scalar, B>::config images_by(const layer_sizes& z,
 
 template <class T, class B, int K>
 typename layer<T, B>::config token_layer(const layer_sizes& z) {
-  return tokens_by<token_spec<T, K>, B>(z, z.experts, 4 * z.dim);
+  return tokens_by<token_spec<T, K>, B>(z, z.experts, z.hidden);
 }
 template <class T, class B>
 typename layer<T, B>::config wide_layer(const layer_sizes& z, int k) {
-  return tokens_by<token_spec<T, 1>, B>(z, 1, 4 * z.dim * k);  // the softmax of one number is 1, and its losses are 0
+  return tokens_by<token_spec<T, 1>, B>(z, 1, z.hidden * k);  // the softmax of one number is 1, and its losses are 0
 }
 template <class T, class B, int K, class Seen>
 typename layer<T, B>::config learned_blocks(const layer_sizes& z) {

@@ -1,9 +1,8 @@
 // paper_d: whole images routed by one router that is told super-classes, after "Mobile V-MoEs" (arXiv 2309.04354).
 //
 // Arms: dense; learned_token, learned_image (end to end); super_class (confusions of the dense arm), random_class,
-// coarse_class (CIFAR-100's own), semantic_class (clusters of a hierarchy of meanings, --hierarchy), oracle
-// (super-classes known: the upper bound); for k > 1 dense_twin, the dense model of equal compute.  --experts,
-// --moe-blocks, --k and
+// coarse_class (CIFAR-100's own), semantic_class (clusters of a hierarchy of meanings, --hierarchy), oracle (super-classes
+// known: the upper bound); for k > 1 dense_twin, the dense model of equal compute.  --experts, --placement, --k and
 // --clustering take several values, the paper's sweeps: every combination is a set of arms beside one dense arm.
 // ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --depth 3 --patch 8 --experts 3 --arms dense,learned_token,learned_image,super_class,random_class,oracle --threads 1 --out build/paper_d-test
 #include <algorithm>
@@ -21,16 +20,12 @@ using experiment::result;
 using paper_d::routing;
 
 void add_options(CLI::App& app, paper_d::options& o) {
-  app.add_option("--dim", o.dim, "width D; experts are D - 4 D - D")->check(CLI::PositiveNumber);
-  app.add_option("--depth", o.depth, "blocks")->check(CLI::Range(2, 64));
-  app.add_option("--heads", o.heads, "attention heads")->check(CLI::PositiveNumber);
-  app.add_option("--patch", o.patch, "pixels of a patch's side")->check(CLI::PositiveNumber);
+  experiment::add_vit_options(app, o);
   app.add_option("--experts", o.sweep.experts, "experts E, and super-classes")
       ->delimiter(',')
       ->check(CLI::Range(2, 32));
-  app.add_option("--moe-blocks", o.sweep.moe_blocks, "L, the last blocks, which have experts")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+  app.add_option("--placement", o.sweep.placement, "blocks with experts: last-L, as they are behind one router")
+      ->delimiter(',');
   app.add_option("--k", o.sweep.k, "experts of an image or token: 1, 2 or 4")
       ->delimiter(',')
       ->check(CLI::IsMember({1, 2, 4}));
@@ -55,8 +50,7 @@ std::string joined(const std::vector<T>& all) {
 
 /// The program's own options that change a result.
 std::string variant_of(const paper_d::options& o) {
-  return "ViT " + std::to_string(o.depth) + "x" + std::to_string(o.dim) + "/" + std::to_string(o.patch) + ", heads " +
-         std::to_string(o.heads) + ", E " + joined(o.sweep.experts) + ", L " + joined(o.sweep.moe_blocks) + ", k " +
+  return o.text() + ", E " + joined(o.sweep.experts) + ", experts in " + joined(o.sweep.placement) + ", k " +
          joined(o.sweep.k) + ", lambda " + std::to_string(o.lambda) + ", " + joined(o.sweep.clustering) +
          (o.class_token() ? ", class token" : "") + (o.hierarchy.empty() ? "" : ", meanings of " + o.hierarchy);
 }
@@ -93,6 +87,15 @@ struct swept_arm {
   std::string twin{};    ///< the dense arm of equal compute
 };
 
+/// L of "last-L"; throws for a placement of other blocks than the last, and where no block would stay dense.
+index blocks_of(const std::string& where, index depth) {
+  const auto p = polymoe::nn::placement::named(where, depth);
+  const index n = p.count();
+  polymoe::require(n >= 1 && n < depth && p == polymoe::nn::placement::last(n, depth), "--placement ", where, ": of ", depth,
+                   " blocks it takes ", n, "; blocks behind one router are the last ones, last-1 to last-", depth - 1);
+  return n;
+}
+
 /// The dense arm, then every way at every combination of what matters to it.
 std::vector<swept_arm> arms_of(const paper_d::options& asked, bool coarse) {
   std::vector<swept_arm> arms;
@@ -110,6 +113,7 @@ std::vector<swept_arm> arms_of(const paper_d::options& asked, bool coarse) {
   };
   add({routing::dense, "dense", "no experts"}, "dense", asked, {}, "");
   const paper_d::swept& sweep = asked.sweep;
+  const index depth = asked.sizes().depth;
   for (const way& w : ways) {
     if (w.how == routing::coarse_class && !coarse) continue;
     if (w.how == routing::semantic_class && asked.hierarchy.empty()) continue;
@@ -118,16 +122,17 @@ std::vector<swept_arm> arms_of(const paper_d::options& asked, bool coarse) {
     // An oracle names one expert for an image.
     const bool choices = w.how != routing::oracle;
     for (const index experts : sweep.experts)
-      for (const index blocks : sweep.moe_blocks)
+      for (const std::string& where : sweep.placement)
         for (const int k : sweep.k)
           for (const std::string& clustering : sweep.clustering) {
             if ((!clusters && clustering != sweep.clustering.front()) || (!choices && k != sweep.k.front())) continue;
             if (twin && (k == 1 || experts != sweep.experts.front())) continue;
             paper_d::options o = asked;
+            const index blocks = blocks_of(where, depth);
             o.experts = experts, o.moe_blocks = blocks, o.k = k, o.clustering = clustering;
             // A value is in the name where there are several.
             const std::string e = sweep.experts.size() > 1 && !twin ? "-e" + std::to_string(experts) : "",
-                              l = sweep.moe_blocks.size() > 1 ? "-l" + std::to_string(blocks) : "",
+                              l = sweep.placement.size() > 1 ? "-l" + std::to_string(blocks) : "",
                               n = choices && sweep.k.size() > 1 ? "-k" + std::to_string(k) : "",
                               c = clusters && sweep.clustering.size() > 1 ? "-" + clustering : "";
             std::vector<place> places;
@@ -223,8 +228,6 @@ std::vector<experiment::claim> claims_of(const std::vector<swept_arm>& arms) {
 }
 
 int run(experiment::settings& s, const paper_d::options& o, const experiment::images& data) {
-  for (const index blocks : o.sweep.moe_blocks)
-    polymoe::require(blocks < o.depth, "--moe-blocks ", blocks, ": of ", o.depth, " blocks at least one stays dense");
   for (const index experts : o.sweep.experts)
     for (const int k : o.sweep.k) polymoe::require(k <= experts, "--k ", k, ": there are only ", experts, " experts");
   const std::vector<swept_arm> swept = arms_of(o, !data.test.coarse.empty());

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../experiment/any_layer.hpp"
-#include "../experiment/experiment.hpp"
+#include "../experiment/vit_options.hpp"
 
 namespace paper_d {
 
@@ -12,14 +12,15 @@ using layer = experiment::any_layer<T, B>;
 
 /// Values that are swept; every combination is a set of arms.
 struct swept {
-  std::vector<index> experts{10}, moe_blocks{2};
+  std::vector<index> experts{10};
+  std::vector<std::string> placement{"last-2"};
   std::vector<int> k{1};
   std::vector<std::string> clustering{"spectral"};
 };
 /// Of one arm, but for `sweep`.
-struct options {
+struct options : experiment::vit_options {
+  options() { vit = "8x96/4"; }
   swept sweep{};
-  index dim = 96, depth = 8, heads = 3, patch = 4;
   std::string router_input = "mean";  ///< over tokens; or class-token, which all arms then have, and their head takes
   bool class_token() const { return router_input == "class-token"; }
   std::string hierarchy{};  ///< file of what classes mean, for semantic_class
@@ -44,7 +45,7 @@ enum class routing {
 };
 
 struct layer_sizes {
-  index dim = 0, heads = 0, tokens = 0;  ///< tokens of an image
+  index dim = 0, hidden = 0, heads = 0, tokens = 0;  ///< tokens of an image
   index experts = 0;
   index blocks = 0, first = 0;           ///< L, and the number of the first of them
 };

@@ -13,10 +13,9 @@ namespace {
 TEST_CASE("paper_c: arms of equal time take the steps that were measured, also when they are killed and resumed") {
   if (!paper_is_here()) return;
   temp_folder t;
-  const std::vector<std::string> options{"--data",    cifar_in(t), "--validation", "32", "--batch",      "16",
-                                         "--dim",     "24",        "--mlp",        "24", "--depth",      "2",
-                                         "--patch",   "16",        "--experts",    "2",  "--moe-blocks", "1",
-                                         "--threads", "1",         "--epochs",     "1",  "--shots",      "1"};
+  const std::vector<std::string> options{"--data",      cifar_in(t), "--validation", "32", "--batch",  "16", "--dim",     "24",
+                                         "--mlp",       "24",        "--depth",      "2",  "--patch",  "16", "--experts", "2",
+                                         "--placement", "last-odd-1", "--threads",   "1",  "--epochs", "1",  "--shots",   "1"};
   const auto run_routers = [](const std::vector<std::string>& more) {
     return run_program(routers_program(), more, [] { return false; });
   };

@@ -84,6 +84,18 @@ TEST_CASE("paper: a wrong key is named; a configuration that was written is read
   CHECK(negative.status == 2);
   CHECK_MESSAGE(has(negative.err, "-1 must not be negative"), negative.err);
 
+  // Placements that the blocks have no room for, and a network that there is not.
+  const auto refused = [&](const char* option, const char* value) {
+    const outcome o = run_paper(with(small(t), {option, value, "--out", t.file("refused")}));
+    CHECK(o.status == 1);
+    return o.err;
+  };
+  CHECK(has(refused("--placement", "last-4"), "paper_d: placement last-4 does not fit 3 blocks"));
+  CHECK(has(refused("--placement", "last-3"),
+            "--placement last-3: of 3 blocks it takes 3; blocks behind one router are the last ones, last-1 to last-2"));
+  CHECK(has(refused("--placement", "0+2"), "--placement 0+2: of 3 blocks it takes 2;"));
+  CHECK(has(refused("--vit", "XL/4"), "paper_d: vit 'XL/4': expected Ti, S, B"));
+
   // More images than there are: it ends after it has written its configuration.
   const std::vector<std::string> ends{"--images", "1000000"};
   const outcome first = run_paper(with(small(t), with({"--out",

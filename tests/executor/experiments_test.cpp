@@ -82,7 +82,7 @@ TEST_CASE("Soft MoE learns on CUDA as on the CPU, its statistics and the pooled 
 
 TEST_CASE("blocks behind one router learn super-classes on CUDA as on the CPU") {
   const train_test data = tiny::images(8, 6);
-  const paper_d::layer_sizes z{16, 2, tiny::tokens, 4, 1, 0};
+  const paper_d::layer_sizes z{16, 64, 2, tiny::tokens, 4, 1, 0};
   train_options o = four_steps();
   o.expert_of_class = {1, 0, 3, 2};
   run<cpu> host(model_of<cpu>(paper_d::told_blocks<float, cpu, 1, unit::mean>(z, 0.5)), o, data);
@@ -95,7 +95,7 @@ TEST_CASE("blocks behind one router learn super-classes on CUDA as on the CPU") 
 
 TEST_CASE("blocks whose experts a table names read it in the device's memory") {
   const train_test data = tiny::images(8, 6);
-  const paper_d::layer_sizes z{16, 2, tiny::tokens, 4, 1, 0};
+  const paper_d::layer_sizes z{16, 64, 2, tiny::tokens, 4, 1, 0};
   train_options o = four_steps();
   o.expert_of_class = {1, 0, 3, 2};
   run<cpu> host(model_of<cpu>(paper_d::oracle_blocks<float, cpu>(z)), o, data);
