@@ -353,7 +353,7 @@ TEST_CASE("paper_c says what its transport plans cost, by the layer and by each 
   const outcome o = run_program(
       routers_program(),
       {"--images", "96",  "--validation", "32", "--test-images", "32",           "--epochs", "1",         "--batch",
-       "32",       "--dim", "24",         "--mlp", "24",         "--depth",      "2",        "--moe-blocks", "1",
+       "32",       "--dim", "24",         "--mlp", "24",         "--depth",      "2",        "--placement", "last-odd-1",
        "--patch",  "8",   "--experts",    "4",  "--shots",       "1",            "--threads", "1",        "--arms",
        "sparse_ec_1", "--device", "cpu",  "--out", t.file("out")},
       [] { return false; });
