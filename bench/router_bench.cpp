@@ -14,9 +14,12 @@
 #include <cstdio>
 #include <ctime>
 #include <fstream>
+#include <optional>
+#include <polymoe/analysis/transport_costs.hpp>
 #include <polymoe/nn/mlp_block.hpp>
 #include <polymoe/train/json.hpp>
 #include <sstream>
+#include <utility>
 
 #include "layer_parts.hpp"
 
@@ -166,6 +169,12 @@ struct router_case {
     const auto& plan = w.saved().plan;
     return router_bytes(s.tokens, module::count(w.module().settings(), s.tokens), plan.begin[plan.all_experts]);
   }
+  /// Of the plans of the last call, for routers of sparse transport.
+  std::optional<polymoe::analysis::transport_costs> costs() {
+    if constexpr (polymoe::analysis::makes_transport_plans<typename Spec::router>)
+      return polymoe::analysis::costs_of(w.module().settings().router, w.module().plans(w.ctx(), w.saved()));
+    return std::nullopt;
+  }
   void check(const std::string& name) { require_finite(name.c_str(), dx.v), require_finite(name.c_str(), w.grads()); }
   std::vector<int> table;  ///< experts of units, for routers that are told them
   polymoe::workspace<module> w;
@@ -236,6 +245,7 @@ struct line {
   std::string router;
   figure forward, backward, both;
   traffic bytes;
+  std::optional<polymoe::analysis::transport_costs> costs;
 };
 struct result {
   shape size;
@@ -261,8 +271,10 @@ class row_run {
     take_turns({[&](samples& x) { c.run(name, o_, x); }, [&](samples&) { dense_.run(all_); }}, o_, ms);
     c.check(name);
     const std::string n = name;
-    out_.lines.push_back({n, ms.of(n + ".forward"), ms.of(n + ".backward"), ms.of(n + ".both"),
-                          c.bytes(shape_)});
+    std::optional<polymoe::analysis::transport_costs> costs;
+    if constexpr (requires { c.costs(); }) costs = c.costs();
+    out_.lines.push_back(
+        {n, ms.of(n + ".forward"), ms.of(n + ".backward"), ms.of(n + ".both"), c.bytes(shape_), costs});
   }
   result done() {
     if (!all_.has("layer.both"))
@@ -345,7 +357,15 @@ std::string to_json(const std::vector<result>& all, const options& o, const mach
       w.field("forward_over_floor", l.forward.least / floor_ms(l.bytes.forward, m.bandwidth));
       w.field("backward_over_floor", l.backward.least / floor_ms(l.bytes.backward, m.bandwidth));
       w.field("forward_of_layer", l.forward.least / r.layer_forward.least);
-      w.field("both_of_layer", l.both.least / r.layer_both.least).end_object();
+      w.field("both_of_layer", l.both.least / r.layer_both.least);
+      if (l.costs) {
+        const auto& c = *l.costs;
+        w.key("plans").begin_object().field("groups", c.groups).field("units", c.units).field("steps", c.steps);
+        w.field("transport", c.transport).field("penalty", c.penalty).field("primal", c.primal()).field("dual", c.dual);
+        w.field("gap", c.gap()).field("unit_error", c.unit_error).field("expert_error", c.expert_error);
+        w.field("nonzeros", c.nonzeros).end_object();
+      }
+      w.end_object();
     }
     w.end_array().end_object();
   }
@@ -382,6 +402,23 @@ std::string to_markdown(const std::vector<result>& all, const options& o, const 
         << number(l.backward.least / floor_ms(l.bytes.backward, m.bandwidth), 1) << " | "
         << number(100 * l.forward.least / r.layer_forward.least, 1) << " % | "
         << number(100 * l.both.least / r.layer_both.least, 1) << " % |\n";
+    bool any = false;
+    for (const line& l : r.lines) {
+      if (!l.costs) continue;
+      if (!std::exchange(any, true))
+        s << "\n| transport plans | steps | cost | primal | dual | gap | unit's sum off | expert's sum off |\n"
+             "|---|---|---|---|---|---|---|---|\n";
+      const auto& c = *l.costs;
+      const auto a_unit = [&](double x) { return number(c.per_unit(x), 5); };
+      const auto share = [](double x) {
+        char text[16];
+        std::snprintf(text, sizeof text, "%.1e", x);
+        return std::string(text);
+      };
+      s << "| " << l.router << " | " << number(c.steps_of_group(), 1) << " | " << a_unit(c.transport) << " | "
+        << a_unit(c.primal()) << " | " << a_unit(c.dual) << " | " << a_unit(c.gap()) << " | " << share(c.unit_error)
+        << " | " << share(c.expert_error) << " |\n";
+    }
   }
   return s.str();
 }
