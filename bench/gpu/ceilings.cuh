@@ -1,4 +1,5 @@
-// What this GPU does at best, measured: the rate of a large bf16 product and of a large copy.
+// What this GPU does at best, measured: the rates of a large bf16 product, of multiply-adds in float, of a large copy and
+// of one within L2.
 #pragma once
 
 #include <cublasLt.h>
@@ -83,6 +84,25 @@ POLYMOE_KERNEL void copy(V* to, const V* from, index n) {
   }
   for (; i < n; i += step) to[i] = from[i];
 }
+/// The same, `rounds` times, past the first level of caches.
+POLYMOE_KERNEL void copy_again(uint4* to, const uint4* from, index n, int rounds) {
+  const index step = thread_total();
+  for (int round = 0; round < rounds; ++round)
+    for (index i = thread_number(); i < n; i += step) to[i] = __ldcg(from + i);
+}
+/// `rounds` times eight multiply-adds that wait for none of each other.
+POLYMOE_KERNEL void multiply_add(float* out, float by, int rounds) {
+  constexpr int chains = 8;
+  float x[chains];
+  for (int j = 0; j < chains; ++j) x[j] = static_cast<float>(thread_number() + j);
+  for (int round = 0; round < rounds; ++round) {
+    POLYMOE_UNROLL
+    for (int j = 0; j < chains; ++j) x[j] = fmaf(x[j], by, 1.0f);
+  }
+  float sum = 0;
+  for (int j = 0; j < chains; ++j) sum += x[j];
+  out[thread_number()] = sum;
+}
 }  // namespace kernel
 
 /// Bytes per second, read and written, of copies of 256 MiB within the GPU's memory.
@@ -112,9 +132,49 @@ inline void copy_rates(cudaStream_t stream, ceilings& top) {
   polymoe::require(d.words == 0, "the copy that was timed is wrong in ", d.words, " words");
 }
 
+/// Bytes per second, read and written, of copies of 8 MiB from L2 to L2.
+inline double cached_copy_rate(cudaStream_t stream) {
+  constexpr std::size_t bytes = std::size_t{8} << 20;
+  constexpr int rounds = 100, batches = 15;
+  polymoe::backend::device_block from(bytes), to(bytes);
+  fill_normal(stream, polymoe::view<float>(static_cast<float*>(from.data()), 1, static_cast<index>(bytes / 4)), 1,
+              "cached copy");
+  const auto run = [&] {
+    polymoe::device::launch(
+        {.kernel = "copy_again", .grid = polymoe::device::multiprocessors() * 8, .block = 256, .stream = stream},
+        kernel::copy_again, static_cast<uint4*>(to.data()), static_cast<const uint4*>(from.data()),
+        static_cast<index>(bytes / sizeof(uint4)), rounds);
+  };
+  stopwatch watch;
+  run();
+  std::vector<double> us;
+  for (int i = 0; i < batches; ++i) us.push_back(watch(stream, run));
+  const differences d = compare(stream, to.data(), from.data(), bytes, true);
+  polymoe::require(d.words == 0, "the copy within L2 that was timed is wrong in ", d.words, " words");
+  return 2.0 * bytes * rounds / (1e-6 * median(us));
+}
+
+/// FLOP per second of multiply-adds in float.
+inline double scalar_rate(cudaStream_t stream) {
+  constexpr int rounds = 20000, threads = 256, batches = 15;
+  const int blocks = polymoe::device::multiprocessors() * 8;
+  const double total = static_cast<double>(blocks) * threads;
+  polymoe::backend::device_block out(static_cast<std::size_t>(blocks) * threads * sizeof(float));
+  const auto run = [&] {
+    polymoe::device::launch({.kernel = "multiply_add", .grid = blocks, .block = threads, .stream = stream},
+                            kernel::multiply_add, static_cast<float*>(out.data()), 0.999f, rounds);
+  };
+  stopwatch watch;
+  run();
+  std::vector<double> us;
+  for (int i = 0; i < batches; ++i) us.push_back(watch(stream, run));
+  return 2.0 * 8 * rounds * total / (1e-6 * median(us));
+}
+
 inline ceilings measure_ceilings(cudaStream_t stream) {
   ceilings top;
   copy_rates(stream, top);
+  top.copy_cached = cached_copy_rate(stream), top.scalar_flops = scalar_rate(stream);
   top.flops = product_rate(stream);
   return top;
 }

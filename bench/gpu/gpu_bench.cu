@@ -103,9 +103,9 @@ machine describe() {
 
 void print(const char* when, const ceilings& c) {
   std::printf(
-      "# %s: bf16 product 8192^3 %.1f TFLOP/s; copy of 256 MiB, read + written: cudaMemcpyAsync %.2f TB/s, kernel %.2f "
-      "TB/s\n",
-      when, 1e-12 * c.flops, 1e-12 * c.copy_api, 1e-12 * c.copy_kernel);
+      "# %s: bf16 product 8192^3 %.1f TFLOP/s, multiply-adds in float %.1f TFLOP/s; copy of 256 MiB, read + written: "
+      "cudaMemcpyAsync %.2f TB/s, kernel %.2f TB/s, of 8 MiB in L2 %.2f TB/s\n",
+      when, 1e-12 * c.flops, 1e-12 * c.scalar_flops, 1e-12 * c.copy_api, 1e-12 * c.copy_kernel, 1e-12 * c.copy_cached);
   std::fflush(stdout);
 }
 

@@ -72,7 +72,8 @@ inline void print(const block& b) {
 inline void put(polymoe::json_writer& w, const char* key, const ceilings& c) {
   w.key(key).begin_object();
   w.field("bf16_product_tflops", 1e-12 * c.flops);
-  w.field("copy_memcpy_tbs", 1e-12 * c.copy_api).field("copy_kernel_tbs", 1e-12 * c.copy_kernel).end_object();
+  w.field("copy_memcpy_tbs", 1e-12 * c.copy_api).field("copy_kernel_tbs", 1e-12 * c.copy_kernel);
+  w.field("float_tflops", 1e-12 * c.scalar_flops).field("copy_cached_tbs", 1e-12 * c.copy_cached).end_object();
 }
 
 inline std::string json(const report& r) {
@@ -89,6 +90,8 @@ inline std::string json(const report& r) {
       w.field("calls_per_batch", f.calls).field("flop", f.need.flop).field("bytes", f.need.bytes);
       w.field("floor_us", f.floor_us).field("bound", f.by_bytes ? "bytes" : "flop").field("ratio", f.us / f.floor_us);
       if (f.target_us > 0) w.field("target_us", f.target_us);
+      if (f.need.scalar_flop > 0) w.field("scalar_flop", f.need.scalar_flop);
+      if (f.need.cached_bytes > 0) w.field("cached_bytes", f.need.cached_bytes);
       w.end_object();
     }
     w.end_array();

@@ -7,10 +7,19 @@
 //   Sinkhorn picks by plan   20 iterations over groups of 196 units, gates of the plan and its gradient
 //   transport picks          20 steps of sparse transport over the call
 //
-// The floor is that of the rows and the plan alone (rows.hpp): what an iteration moves stays in L2, and is not in it.  Targets,
-// for forwards of 65536 units of at most 64 experts on an H200, count the meetings of all blocks: expert choice over the
-// call 12 us (three passes of a radix select, each with a barrier, and the compaction); Sinkhorn 4 us and 2 us an
-// iteration; transport 10 us a step.
+// The floor is that of rows and plan (rows.hpp), and of iterations one by one, whose numbers L2 holds: their bytes over the
+// rate of a copy within L2, their FLOP over the rate of multiply-adds in float, both measured in the same run.
+//
+//   of an iteration         FLOP        bytes in L2
+//   Sinkhorn                4TE         8TE           P times its columns' factors, its rows' sums; times rows', columns' sums
+//     the first plan        4TE         8TE           exponentials of the logits (counted as one FLOP each)
+//     back through one      8TE         12TE          logits in, the plan's gradient in and out; columns, then rows
+//   transport               5TE + 12T   4TE + 24T     scores in, a line's threshold off, sums of units; alpha and two moments
+//
+// Meetings of blocks are not in it; blocks that kept their part of P on the chip would move less.  Targets, for forwards of 65536 units of at most 64 experts on an H200, count them:
+// expert choice over the call 12 us (three passes of a radix select, each with a barrier, and the compaction); Sinkhorn
+// 4 us and 2 us an iteration; transport 10 us a step.
+#include <polymoe/analysis/transport_costs.hpp>
 #include <polymoe/cuda.cuh>
 
 #include "data.cuh"
@@ -52,7 +61,12 @@ class router_case {
     fill_normal(stream(), saved.d_gate, 1, "d_gate");
   }
   void add(std::vector<timed_case>& cases) {
-    const auto need = [&](stage s) { return std::vector<work>{work_of(s, r_, placed_)}; };
+    const auto need = [&](stage s) {
+      std::vector<work> all{work_of(s, r_, placed_)};
+      all.front().product = true;  // the rate that is shown is that of the router's own products
+      for (const work& more : iterations(s == stage::router_backward)) all.push_back(more);
+      return all;
+    };
     cases.push_back({name_ + ", forward", batch::graphs, [this] { forward(); }, need(stage::router_forward)});
     cases.push_back({name_ + ", backward", batch::graphs,
                      [this] { w_.module().backward(w_.ctx(), of(dx_), w_.saved(), true); },
@@ -61,6 +75,26 @@ class router_case {
   cudaStream_t stream() { return w_.ctx().stream.handle; }
 
  private:
+  /// Of the group plans, over all units of the call.
+  std::vector<work> iterations([[maybe_unused]] bool backward) {
+    std::vector<work> all;
+    if constexpr (polymoe::plans_groups<typename Spec::router>) {
+      const auto T = static_cast<double>(r_.tokens), cells = T * static_cast<double>(r_.experts);
+      const auto of = [](double times, double flop, double bytes) { return work{0, 0, false, times * flop, times * bytes}; };
+      const auto& router = w_.module().settings().router;
+      const auto times = static_cast<double>(router.iterations);
+      if constexpr (polymoe::analysis::makes_transport_plans<typename Spec::router>) {
+        static_assert(!Spec::router::weighs_plan, "polymoe: the floor of a way back through transport is not written down");
+        // The last step makes lines only: one pass more.
+        if (!backward) all.push_back(of(times + 1, 5 * cells + 12 * T, 4 * cells + 24 * T));
+      } else if (!backward) {
+        all.push_back(of(times + 1, 4 * cells, 8 * cells));
+      } else if (Spec::router::weighs_plan) {
+        all.push_back(of(times, 8 * cells, 12 * cells));
+      }
+    }
+    return all;
+  }
   static typename module::config config(const row_shape& r, index group) {
     typename module::config c;
     c.dim = r.dim, c.experts = r.experts, c.group_size = group;

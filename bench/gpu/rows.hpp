@@ -77,17 +77,24 @@ inline row_shape find_row(const std::string& text) {
 /// What a call cannot do without.
 struct work {
   double flop = 0, bytes = 0;
-  bool product = false;  ///< of experts: what the rate of a pass counts
+  bool product = false;     ///< of experts: what the rate of a pass counts
+  double scalar_flop = 0;   ///< in float, no matrix product
+  double cached_bytes = 0;  ///< of numbers that L2 holds
 };
 
 struct ceilings {
-  double flops = 0;        ///< per second, bf16 product of 8192^3
-  double copy_api = 0;     ///< bytes per second, read + written, cudaMemcpyAsync
-  double copy_kernel = 0;  ///< the same, a kernel of 16-byte accesses
+  double flops = 0;         ///< per second, bf16 product of 8192^3
+  double copy_api = 0;      ///< bytes per second, read + written, cudaMemcpyAsync
+  double copy_kernel = 0;   ///< the same, a kernel of 16-byte accesses
+  double scalar_flops = 0;  ///< per second, multiply-adds in float
+  double copy_cached = 0;   ///< bytes per second, read + written, of a copy that stays in L2
   double bytes() const { return std::max(copy_api, copy_kernel); }
-  double flop_us(const work& w) const { return 1e6 * w.flop / flops; }
-  double byte_us(const work& w) const { return 1e6 * w.bytes / bytes(); }
+  double flop_us(const work& w) const { return std::max(us(w.flop, flops), us(w.scalar_flop, scalar_flops)); }
+  double byte_us(const work& w) const { return std::max(us(w.bytes, bytes()), us(w.cached_bytes, copy_cached)); }
   double floor_us(const work& w) const { return std::max(flop_us(w), byte_us(w)); }
+
+ private:
+  static double us(double amount, double rate) { return amount > 0 ? 1e6 * amount / rate : 0.0; }
 };
 
 enum class stage {

@@ -164,9 +164,10 @@ def main():
     for what, when in (("ceilings", "before"), ("ceilings_at_the_end", "after")):
         if what in ours:
             c = ours[what]
-            print("Ceilings, %s: bf16 product 8192^3 %.1f TFLOP/s; copy, read + written, %.2f TB/s (cudaMemcpyAsync), "
-                  "%.2f TB/s (kernel).\n" % (when, c["bf16_product_tflops"], c["copy_memcpy_tbs"],
-                                             c["copy_kernel_tbs"]))
+            print("Ceilings, %s: bf16 product 8192^3 %.1f TFLOP/s, multiply-adds in float %.1f TFLOP/s; copy, read + "
+                  "written, %.2f TB/s (cudaMemcpyAsync), %.2f TB/s (kernel), %.2f TB/s (within L2).\n"
+                  % (when, c["bf16_product_tflops"], c["float_tflops"], c["copy_memcpy_tbs"], c["copy_kernel_tbs"],
+                     c["copy_cached_tbs"]))
     if "torch" in theirs:
         print("Peers: PyTorch %s, CUDA %s.\n" % (theirs["torch"], theirs["cuda"]))
     blocks, peers = {key(b): b for b in ours["blocks"]}, {key(b): b for b in theirs["blocks"]}
@@ -184,7 +185,7 @@ def main():
         recipes(ours["blocks"])
     if ours.get("routers"):
         print("## Routers that look at columns\n")
-        print("Routing alone (bench/gpu/router_rows.cu); the floor is that of rows and plan, without iterations.\n")
+        print("Routing alone (bench/gpu/router_rows.cu); the floor is that of rows and plan, and of iterations from L2.\n")
         libraries(ours["routers"])
     if ours.get("libraries"):
         print("## CUB and Thrust\n")

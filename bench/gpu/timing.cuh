@@ -145,7 +145,7 @@ inline std::vector<figure> take_turns(cudaStream_t stream, const std::vector<tim
     double bytes_us = 0;
     for (const work& w : cases[i].need) {
       if (w.product || cases[i].need.size() == 1) f.need.flop += w.flop;
-      f.need.bytes += w.bytes;
+      f.need.bytes += w.bytes, f.need.scalar_flop += w.scalar_flop, f.need.cached_bytes += w.cached_bytes;
       f.floor_us += top.floor_us(w);
       if (top.byte_us(w) > top.flop_us(w)) bytes_us += top.byte_us(w);
     }

@@ -29,7 +29,8 @@ def peer(row, capacity, both):
             "figures": {v: {"forward_us": us / 3, "both_us": us, "batches": 5, "note": ""} for v, us in both.items()}}
 
 
-CEILINGS = {"bf16_product_tflops": 700.0, "copy_memcpy_tbs": 4.0, "copy_kernel_tbs": 4.1}
+CEILINGS = {"bf16_product_tflops": 700.0, "copy_memcpy_tbs": 4.0, "copy_kernel_tbs": 4.1, "float_tflops": 60.0,
+            "copy_cached_tbs": 5.5}
 BENCH = {"ceilings": CEILINGS, "failures": [], "libraries": [],
          "routers": [{"row": "R1", "figures": [figure("expert choice, forward", 13.0, 5.0, target_us=12.0)]}],
          "blocks": [block("R1", "1.0", 2000.0, 4400.0), block("R1", "padded", 2200.0, 4000.0, "layer: b; dgelu NOT fused"),
@@ -124,6 +125,7 @@ def main():
         expect(line[7:9] == ["-", "-"], "V6 has no target for a forward alone: %s" % line)
         expect(cells(table, "R1", "expert choice, forward")[-2:] == ["12.0", "NO"], "a router's target", table)
         expect(cells(table, "R1", "1.0, uniform", "", "20.0")[-2:] == ["40.0", "yes"], "the router's forward", table)
+        expect("multiply-adds in float 60.0 TFLOP/s" in table and "5.50 TB/s (within L2)" in table, "ceilings", table)
         expect("**NOT FUSED** R1/padded: layer: b; dgelu NOT fused" in table, "a fallback is not loud", table)
         expect("**NOT FUSED** moe: fc1 NOT fused" in table, "a fallback of the trainer is not loud", table)
 
