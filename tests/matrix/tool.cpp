@@ -60,11 +60,11 @@ int sample(long long n, std::uint64_t seed, const std::filesystem::path& folder,
   for (std::size_t first = 0; first < list.size(); first += size) {
     std::ofstream out(folder / ("batch_" + std::to_string(files++) + ".cpp"));
     out << "// Random compositions " << first << " and on, seed " << seed << ".\n#include <doctest/doctest.h>\n\n"
-        << "#include \"matrix/examine.hpp\"\n\n#define MATRIX_BATCH(X) \\\n";
-    print_compositions(out, {list.begin() + static_cast<std::ptrdiff_t>(first),
-                             list.begin() + static_cast<std::ptrdiff_t>(std::min(list.size(), first + size))});
-    out << "\nTEST_CASE(\"random compositions from number " << first
-        << "\") { matrix::examine_all<std::tuple<MATRIX_BATCH(MATRIX_SPEC) void>>(); }\n";
+        << "#include \"matrix/examine.hpp\"\n\n";
+    for (std::size_t i = first; i < std::min(list.size(), first + size); ++i) {
+      const std::string text = matrix::text_of(list[i]);
+      out << "TEST_CASE(\"" << text << "\") { matrix::examine_all<std::tuple<MATRIX_SPEC(" << text << ") void>>(); }\n";
+    }
     matrix::require(out.good(), "support_matrix: cannot write into ", folder.string());
   }
   std::cout << list.size() << " compositions in " << files << " sources\n";
