@@ -189,7 +189,7 @@ TEST_CASE("the body for compositions on CUDA sees a wrong plan, weight, output, 
   CHECK(find([](outcome& o, int) { o.loss += 1e-6; }).loss > most.routing);
   CHECK(find([](outcome& o, int) { o.y[3] += 1e-9; }).y > most.output);
   CHECK(find([](outcome& o, int) { o.dx[5] += 1e-8; }).dx > most.gradient);
-  CHECK(find([](outcome& o, int) { o.grads.back() += 1e-8; }).gradient > most.gradient);
+  CHECK(find([](outcome& o, int) { o.grads.front() += 1e-8; }).gradient > most.gradient);
   CHECK(!find([](outcome& o, int run) { o.y[2] *= run ? 1 + 0x1p-52 : 1; }).same_bits);
 }
 
