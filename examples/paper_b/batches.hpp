@@ -6,26 +6,27 @@
 
 namespace paper_b {
 
-/// Batches of equal size, as the trainer gives them without augmentation; a short last one is left out.
+/// Batches as the trainer gives them without augmentation; the last may be short.
 struct batches {
   std::vector<std::vector<float>> pixels;
   std::vector<std::vector<std::int32_t>> labels;
   std::vector<polymoe::analysis::labelled_rows<float>> rows;  ///< of the two
 };
 
+/// The first `images` of at most as many as there are, `batch` at a time.
 template <class Stream>
 batches first_batches(const Stream& stream, const polymoe::dataset& from, polymoe::index images, polymoe::index batch) {
   polymoe::loader_options load;
-  load.batch = batch, load.shuffle = false, load.drop_last = true;
+  load.batch = batch, load.shuffle = false;
   polymoe::loader<float> source(from, load);
-  const polymoe::index count = std::min(source.batches(), images / batch);
   batches all;
-  for (polymoe::index b = 0; b < count; ++b) {
+  for (polymoe::index b = 0; b * batch < images; ++b) {
     all.pixels.emplace_back(static_cast<std::size_t>(batch * from.features()));
-    all.labels.emplace_back(static_cast<std::size_t>(batch));
+    auto& labels = all.labels.emplace_back(static_cast<std::size_t>(batch));
     const polymoe::view<float> to(all.pixels.back().data(), batch, from.features());
-    source.fill(stream, b, to, all.labels.back());
-    all.rows.push_back({to, all.labels.back()});
+    const polymoe::index rows = std::min(source.fill(stream, b, to, labels), images - b * batch);
+    labels.resize(static_cast<std::size_t>(rows));
+    all.rows.push_back({to.rows_at(0, rows), labels});
   }
   return all;
 }

@@ -65,7 +65,7 @@ std::vector<float> look(const typename Model::config& config, const trained& mod
   const batches images = first_batches(w.ctx().stream, from, n, batch);
   polymoe::analysis::loss_hessian h(w, images.rows, from.classes());
   std::printf("%s, seed %llu: Hessian over %lld %s images, %lld parameters\n", r.arm.c_str(),
-              static_cast<unsigned long long>(r.seed), static_cast<long long>(n / batch * batch), part.c_str(),
+              static_cast<unsigned long long>(r.seed), static_cast<long long>(n), part.c_str(),
               static_cast<long long>(h.size()));
   std::fflush(stdout);
   const auto top = polymoe::analysis::lanczos(
@@ -79,6 +79,7 @@ std::vector<float> look(const typename Model::config& config, const trained& mod
   r.figures[part + ".lambda_power"] = power.front().value;
   r.figures[part + ".trace"] = trace.mean, r.figures[part + ".trace_error"] = trace.standard_error;
   r.figures[part + ".loss"] = h.loss();
+  r.figures[part + ".hessian_images"] = static_cast<double>(n);
   std::vector<double> alphas;
   for (int i = -10; i <= 10; ++i) alphas.push_back(0.05 * i);
   r.lists[part + ".alpha"] = alphas;

@@ -32,7 +32,7 @@ void add_landscape(Trainer& t, bool experts, const options& o, const images& dat
     r.lists[std::string("landscape.plane_") + name] = scape.over(u, v, side, side, how);
   }
   std::printf("%s, seed %llu: loss over two random directions, %lld images\n", r.arm.c_str(),
-              static_cast<unsigned long long>(r.seed), static_cast<long long>(n / batch * batch));
+              static_cast<unsigned long long>(r.seed), static_cast<long long>(n));
 }
 
 /// List "train.loss_along_frozen": the loss along the first eigenvector, at the steps of "train.alpha" and over the images

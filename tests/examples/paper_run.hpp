@@ -1,7 +1,7 @@
 // The paper programs, small runs of them, and what they leave, for the tests that run them.
 //
-// The programs are looked for beside the test's build folder (../examples/paper_d), or where POLYMOE_PAPER_B,
-// POLYMOE_PAPER_C and POLYMOE_PAPER_D say.
+// The programs are looked for beside the test's build folder (../examples/paper_d), or where POLYMOE_PAPER_A to
+// POLYMOE_PAPER_D say.
 #pragma once
 
 #include <cmath>
@@ -36,11 +36,12 @@ inline std::vector<std::string> small(const temp_folder& t) {
 }
 
 inline std::string paper_program() { return program_path("paper_d", "POLYMOE_PAPER_D"); }
+inline std::string sweep_program() { return program_path("paper_a", "POLYMOE_PAPER_A"); }
 inline std::string resnet_program() { return program_path("paper_b", "POLYMOE_PAPER_B"); }
 inline std::string routers_program() { return program_path("paper_c", "POLYMOE_PAPER_C"); }
 inline bool paper_is_here() {
   bool here = true;
-  for (const std::string& program : {paper_program(), resnet_program(), routers_program()})
+  for (const std::string& program : {paper_program(), sweep_program(), resnet_program(), routers_program()})
     if (::access(program.c_str(), X_OK) != 0) {
       std::printf("SKIPPED: %s is not built\n", program.c_str());
       here = false;

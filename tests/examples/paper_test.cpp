@@ -196,7 +196,7 @@ TEST_CASE("paper_b: killed in the middle of a run it goes on bit for bit") {
                                     "--learning-rate",
                                     "0.05",
                                     "--hessian-images",
-                                    "4",
+                                    "20",
                                     "--hessian-products",
                                     "6",
                                     "--hessian-pairs",
@@ -225,6 +225,9 @@ TEST_CASE("paper_b: killed in the middle of a run it goes on bit for bit") {
   CHECK(figure_of(kept, "noisy_test_loss") == doctest::Approx(figure_of(kept, "test_loss")).epsilon(0.2));
   CHECK(figure_of(kept, "noisy_test_spread") >= 0);
   CHECK(figure_of(kept, "best_train_epoch") >= 1);
+  // One batch of 16 and one of 4.
+  CHECK(figure_of(kept, "train.hessian_images") == 20);
+  CHECK(figure_of(kept, "test.hessian_images") == 20);
   // The weights that were kept are those of the first of the best epochs; the test of the last one is its own.
   const index epoch = static_cast<index>(figure_of(kept, "best_validation_epoch"));
   CHECK(step_of(t.file("whole/sparse/seed-1/best.safetensors")) == 8 * epoch);
