@@ -131,8 +131,8 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
     bar.message(std::string(name) + ": training " + std::to_string(r.cost.params) + " parameters, " +
                 std::to_string(r.cost.active_params) + " active per token, " + std::to_string(t.steps_per_epoch()) +
                 " steps an epoch");
-  // A GPU runs the steps between two rows of the log without being asked.
-  constexpr index row_every = 10, stride = Model::backend::memory::on_host ? 1 : row_every;
+  // A row for every step; a GPU runs ten between two rows of the log without being asked.
+  constexpr index stride = Model::backend::memory::on_host ? 1 : 10;
   while (!t.finished()) {
     const index epoch = t.epoch();
     bar.begin_epoch(epoch, t.step_in_epoch());
@@ -144,13 +144,12 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
       shown.loss = x.loss, shown.lr = x.learning_rate, shown.grad_norm = x.grad_norm;
       if (x.has_experts) shown.dropped = x.drop_rate, shown.load_spread = x.max_over_mean;
       bar.step(done * x.images, shown, done);
-      if (t.step_count() % row_every == 0 || t.step_in_epoch() == 0)
-        steps.row(t.step_count() - 1, {{"loss", x.loss},
-                                       {"balance_loss", x.balance_loss},
-                                       {"learning_rate", x.learning_rate},
-                                       {"grad_norm", x.grad_norm},
-                                       {"drop_rate", x.drop_rate},
-                                       {"load_max_over_mean", x.max_over_mean}});
+      steps.row(t.step_count() - 1, {{"loss", x.loss},
+                                     {"balance_loss", x.balance_loss},
+                                     {"learning_rate", x.learning_rate},
+                                     {"grad_norm", x.grad_norm},
+                                     {"drop_rate", x.drop_rate},
+                                     {"load_max_over_mean", x.max_over_mean}});
       // After the last step of an epoch the epoch's row comes first: a resumed run would not write it again.
       if (*s.stop_requested && t.step_in_epoch() != 0) return stopped();
     } while (t.step_in_epoch() != 0);

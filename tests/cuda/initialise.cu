@@ -1,5 +1,6 @@
 // Compiles first values of parameters for the GPU: Thrust's tabulate on the caller's stream.  And a layer that
 // route_sorted.cu has too (linked.cuh).
+// arch: sm_80
 #include "linked.cuh"
 
 namespace polymoe {

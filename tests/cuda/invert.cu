@@ -1,4 +1,5 @@
 // Compiles the inverse of plans for the GPU: CUB's scan and radix sort of 32-bit keys.
+// arch: sm_80
 #include <polymoe/backend/cuda/dispatch/invert.cuh>
 
 namespace polymoe {

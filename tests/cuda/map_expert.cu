@@ -1,5 +1,6 @@
 // Compiles experts that convolve for the GPU without a router, plain and depthwise ones in bf16 and float (double runs
 // in tests/executor/map_expert_kernel_test.cpp).
+// arch: sm_80
 #include <polymoe/cuda.cuh>
 
 namespace {

@@ -1,5 +1,6 @@
 // Compiles modules on feature maps for the GPU: convolutions plain and depthwise, pooling, group and batch norm, in bf16
 // and float (double runs in tests/executor/maps_kernel_test.cpp).  A program that runs them links cublasLt.
+// arch: sm_80
 #include <polymoe/backend/cuda/dispatch/batch_norm.cuh>
 #include <polymoe/backend/cuda/dispatch/conv.cuh>
 #include <polymoe/backend/cuda/dispatch/group_norm.cuh>

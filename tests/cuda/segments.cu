@@ -1,4 +1,5 @@
 // Compiles the norms of tensors for the GPU: CUB's reduction of segments on the caller's stream.
+// arch: sm_80
 #include <polymoe/backend/cuda/dispatch/segments.cuh>
 
 namespace polymoe::backend {
