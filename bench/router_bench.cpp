@@ -61,6 +61,11 @@ using transport_lbfgs = routed<transport<score::solver::lbfgs>>;
 using transport_newton = routed<transport<score::solver::newton>>;
 using transport_warm = routed<transport<score::solver::newton, score::by_score, score::start::last_step>>;
 using transport_plan = routed<transport<score::solver::newton, score::by_plan>>;
+using transport_tokens = routed<polymoe::top_k<2, score::sparse_transport<score::solver::newton>>>;
+/// Without a limit on the non-zeros: the plan of quadratically regularised transport.
+struct transport_dense : transport_newton {};
+using sinkhorn_clean = routed<polymoe::top_k<2, score::noisy_constant<score::sinkhorn<score::by_clean_score>>>>;
+using loss_free = routed<polymoe::top_k<2, score::sigmoid>, polymoe::capacity::bounded<>, balance::loss_free_bias>;
 using positive = routed<polymoe::positive<>, unlimited, balance::relu_l1>;
 using hashed = routed<polymoe::hashed<>>;
 using fixed = routed<polymoe::fixed<>>;
@@ -76,10 +81,15 @@ using paper_b_gate = routed<
     polymoe::with_bias<polymoe::top_k<
         2, score::gate_dropout<score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>>>,
     unlimited>;
+template <class Axis>
 struct soft_slots : polymoe::spec {
-  using router = polymoe::soft_slots<>;
+  using router = polymoe::soft_slots<Axis>;
   using expert = polymoe::expert::identity;
 };
+using slots_of_images = soft_slots<polymoe::axis::image>;
+using slots_of_batch = soft_slots<polymoe::axis::batch>;
+template <class Spec>
+inline constexpr bool mixes = Spec::router::k == polymoe::mixed_into_slots;
 
 // ---- what has to be moved -------------------------------------------------------------------------------------------
 
@@ -133,6 +143,7 @@ struct router_case {
     typename module::config c;
     c.dim = dim, c.experts = s.experts, c.group_size = o.group && o.group < s.tokens ? o.group : 0;
     if constexpr (std::is_same_v<Spec, assignment>) c.group_size = image_of(s, o);
+    if constexpr (std::is_same_v<Spec, transport_dense>) c.router.nonzeros = Spec::router::everything;
     if constexpr (requires { c.capacity.factor; }) c.capacity.factor = 1;
     if constexpr (requires { c.router.floor; }) c.router.floor = 0.3f;  // paper B's
     if constexpr (requires { c.router.ids; }) {
@@ -182,22 +193,26 @@ struct router_case {
   bool filled = false;
 };
 
-/// Soft slots: a layer whose experts do nothing, as many slots an image as it has units (one an expert at least).
+/// Soft slots: a layer whose experts do nothing, as many slots an image as it has units (one an expert at least); over the
+/// batch as many as an image of 256 units would have.
+template <class Spec>
 struct mixing_case {
-  using module = polymoe::layer<soft_slots, cpu>;
+  using module = polymoe::layer<Spec, cpu>;
+  static constexpr bool of_batch = std::is_same_v<Spec, slots_of_batch>;
 
-  static module::config config_of(const shape& s, const options& o) {
-    module::config c;
-    c.dim = dim, c.experts = s.experts, c.group_size = image_of(s, o);
-    c.router.slots = 0;
+  static typename module::config config_of(const shape& s, const options& o) {
+    typename module::config c;
+    c.dim = dim, c.experts = s.experts, c.group_size = of_batch ? 0 : image_of(s, o);
+    c.router.slots = of_batch ? static_cast<int>(polymoe::ceil_div(image_of(s, o), s.experts)) : 0;
     return c;
   }
   mixing_case(const shape& s, const options& o) : m(module(config_of(s, o)), s.tokens, o) {}
   void run(const std::string& name, const options&, samples& out) { m.run(name, out); }
   traffic bytes(const shape& s) {
     const auto& c = m.w.module().settings();
-    const index slots = c.experts * c.router.slots_of_expert(c.group_size, c.experts);
-    return mixing_bytes(s.tokens, module::count(c, s.tokens).params, slots * (s.tokens / c.group_size));
+    const index together = of_batch ? s.tokens : c.group_size;
+    const index slots = c.experts * c.router.slots_of_expert(together, c.experts);
+    return mixing_bytes(s.tokens, module::count(c, s.tokens).params, slots * (s.tokens / together));
   }
   void check(const std::string& name) { m.check(name.c_str()); }
   bench_module<module> m;
@@ -266,7 +281,7 @@ class row_run {
     if (!wanted(name)) return;
     // Twenty projections of every column: minutes where both are large.
     if (slow && !o_.all && shape_.tokens * shape_.experts > 16384 * 32) return;
-    std::conditional_t<std::is_same_v<Spec, soft_slots>, mixing_case, router_case<Spec>> c(shape_, o_);
+    std::conditional_t<mixes<Spec>, mixing_case<Spec>, router_case<Spec>> c(shape_, o_);
     samples ms;
     take_turns({[&](samples& x) { c.run(name, o_, x); }, [&](samples&) { dense_.run(all_); }}, o_, ms);
     c.check(name);
@@ -305,13 +320,15 @@ result run_row(const shape& s, const options& o, const std::vector<std::string>&
   r.add<sinkhorn_plan>("sinkhorn_token_choice_2_by_plan");
   r.add<transport_adam>("transport_adam", true), r.add<transport_lbfgs>("transport_lbfgs", true);
   r.add<transport_newton>("transport_newton", true), r.add<transport_warm>("transport_newton_last_step", true);
-  r.add<transport_plan>("transport_newton_by_plan", true);
+  r.add<transport_plan>("transport_newton_by_plan", true), r.add<transport_dense>("transport_newton_no_limit", true);
+  r.add<transport_tokens>("transport_newton_token_choice_2", true), r.add<sinkhorn_clean>("sinkhorn_clean_token_choice_2");
   r.add<positive>("relu_positive"), r.add<hashed>("hashed"), r.add<fixed>("fixed"), r.add<mixture>("mixture");
   if (s.experts % 4 == 0) r.add<group_limited>("group_limited_2");  // four groups of experts
   r.add<strictly_balanced>("strictly_balanced"), r.add<assignment>("balanced_assignment_of_images");
   r.add<cosine>("cosine_2"), r.add<cosine_of_units>("cosine_2_without_projection");
   r.add<standardised>("standardised_2"), r.add<paper_b_gate>("paper_b_gate_2");
-  r.add<soft_slots>("soft_slots_with_mixing");
+  r.add<loss_free>("sigmoid_loss_free_bias_2");
+  r.add<slots_of_images>("soft_slots_with_mixing"), r.add<slots_of_batch>("soft_slots_of_batch_with_mixing");
   return r.done();
 }
 
