@@ -5,7 +5,7 @@
 // 'CNN 32-64, E=4, K=2, conv blocks on the middle maps'.  With --data a folder with the binary files of CIFAR-10;
 // without it Fashion-MNIST from Debian's dataset-fashion-mnist; `--data patterns` makes images up, which need no file.
 // cuda: yes
-// ctest: --data patterns --images 640 --epochs 5 --batch 32 --width 16 --threads 1 --check
+// ctest: --data patterns --images 640 --epochs 10 --batch 32 --width 16 --threads 1 --check
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
