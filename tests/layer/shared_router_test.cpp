@@ -20,7 +20,7 @@ struct counted_router : routed<T> {
   using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::loss_free_bias>;
 };
 
-/// h = x + moe_1(x), y = h + moe_2(h), one router for both.  docs/policies.md shows this module.
+/// h = x + moe_1(x), y = h + moe_2(h), one router for both.  docs/policies/plan.md shows this module.
 template <class T, class Spec = routed<T>>
 class two_depths {
  public:

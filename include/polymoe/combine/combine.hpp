@@ -50,7 +50,8 @@ struct sum {
 struct over_chosen {};
 struct over_kept {};
 
-/// With K = 1 the weight is always 1 and the router learns nothing from the task: a known trap, see docs/policies.md.
+/// With K = 1 the weight is always 1 and the router learns nothing from the task: a known trap, see
+/// docs/policies/combine_renormalised.md.
 template <class Over = over_chosen>
 struct renormalised {
   static constexpr const char* name = std::is_same_v<Over, over_kept> ? "renormalised<over_kept>" : "renormalised<over_chosen>";
