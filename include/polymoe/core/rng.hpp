@@ -16,16 +16,23 @@ struct words4 {
   std::uint32_t a, b, c, d;
 };
 
+/// The key of Philox4x32; every round has the next one.
+struct philox_key {
+  static constexpr int rounds = 10;
+  std::uint32_t k0, k1;
+  POLYMOE_HD constexpr void next() { k0 += 0x9E3779B9u, k1 += 0xBB67AE85u; }
+};
+/// One round of Philox4x32.
+POLYMOE_HD constexpr words4 philox_round(const words4& w, const philox_key& k) {
+  const std::uint64_t p = std::uint64_t{0xD2511F53u} * w.a;
+  const std::uint64_t q = std::uint64_t{0xCD9E8D57u} * w.c;
+  return {static_cast<std::uint32_t>(q >> 32) ^ w.b ^ k.k0, static_cast<std::uint32_t>(q),
+          static_cast<std::uint32_t>(p >> 32) ^ w.d ^ k.k1, static_cast<std::uint32_t>(p)};
+}
 /// Ten rounds of Philox4x32.
 POLYMOE_HD constexpr words4 philox(words4 w, std::uint32_t k0, std::uint32_t k1) {
-  for (int round = 0; round < 10; ++round) {
-    const std::uint64_t p = std::uint64_t{0xD2511F53u} * w.a;
-    const std::uint64_t q = std::uint64_t{0xCD9E8D57u} * w.c;
-    w = {static_cast<std::uint32_t>(q >> 32) ^ w.b ^ k0, static_cast<std::uint32_t>(q),
-         static_cast<std::uint32_t>(p >> 32) ^ w.d ^ k1, static_cast<std::uint32_t>(p)};
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
+  philox_key k{k0, k1};
+  for (int round = 0; round < philox_key::rounds; ++round, k.next()) w = philox_round(w, k);
   return w;
 }
 
@@ -41,10 +48,16 @@ struct random_stream {
   std::uint64_t key = 0;   ///< seed and stream name mixed
   std::uint64_t step = 0;  ///< optimiser step and micro-batch
 
+  POLYMOE_HD constexpr words4 counter(std::uint64_t i) const {
+    return {static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i >> 32), static_cast<std::uint32_t>(step),
+            static_cast<std::uint32_t>(step >> 32)};
+  }
+  POLYMOE_HD constexpr philox_key first_key() const {
+    return {static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32)};
+  }
   POLYMOE_HD constexpr words4 bits(std::uint64_t i) const {
-    return philox({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i >> 32),
-                   static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32)},
-                  static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32));
+    const philox_key k = first_key();
+    return philox(counter(i), k.k0, k.k1);
   }
   /// Uniform in [0, 1), 24 bits.
   POLYMOE_HD constexpr float uniform(std::uint64_t i) const {

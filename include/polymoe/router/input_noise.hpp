@@ -52,12 +52,20 @@ struct input_noise {
     if (dropout != 0) d.dropout = dropout_draw.bits(static_cast<std::uint64_t>(block));
     return d;
   }
+  /// The factor of an element by its word of either stream.
+  template <class S>
+  POLYMOE_HD S factor(std::uint32_t jitter_word, std::uint32_t dropout_word) const {
+    S f(1);
+    if (jitter != 0) f = S(1) + S(jitter) * S(2 * uniform(jitter_word) - 1);
+    if (dropout != 0) {
+      const S kept = f / (S(1) - S(dropout));
+      f = uniform(dropout_word) < dropout ? S(0) : kept;
+    }
+    return f;
+  }
   template <class S>
   POLYMOE_HD S factor(const draws& d, index i) const {
-    S f(1);
-    if (jitter != 0) f = S(1) + S(jitter) * S(2 * uniform(d.jitter, i) - 1);
-    if (dropout != 0) f = uniform(d.dropout, i) < dropout ? S(0) : f / (S(1) - S(dropout));
-    return f;
+    return factor<S>(word(d.jitter, i), word(d.dropout, i));
   }
   /// x times the factor of element i.  A product also where the factor is 0: what is not finite stays so.
   template <class S>
@@ -66,9 +74,13 @@ struct input_noise {
   }
 
  private:
-  POLYMOE_HD static float uniform(const words4& w, index i) {
+  POLYMOE_HD static std::uint32_t word(const words4& w, index i) {
     const std::uint32_t first = i & 1 ? w.b : w.a, second = i & 1 ? w.d : w.c;
-    return static_cast<float>((i & 2 ? second : first) >> 8) * 0x1p-24f;
+    return i & 2 ? second : first;
+  }
+  /// In [0, 1).  24 bits are a signed number too, which vector code converts in one instruction.
+  POLYMOE_HD static float uniform(std::uint32_t word) {
+    return static_cast<float>(static_cast<std::int32_t>(word >> 8)) * 0x1p-24f;
   }
 };
 

@@ -1,9 +1,8 @@
 // Elementwise operations on the CPU: activations, sums, dropout.
 #pragma once
 
-#include "../../core/rng.hpp"
 #include "convert.hpp"
-#include "simd.hpp"
+#include "draws.hpp"
 
 namespace polymoe::inline v0 {
 namespace backend {
@@ -51,25 +50,29 @@ class dropout_mask {
   using S = compute_t<T>;
   /// Drops nothing.
   dropout_mask() = default;
+  /// p in [0, 1).
   dropout_mask(random_stream random, double p)
-      : random_(random), scale_(static_cast<real_t<S>>(1.0 / (1.0 - p))), threshold_(static_cast<std::uint64_t>(p * 4294967296.0)) {}
+      : random_(random), scale_(static_cast<real_t<S>>(1.0 / (1.0 - p))), threshold_(static_cast<std::uint32_t>(p * 4294967296.0)) {}
   bool drops() const { return threshold_ > 0; }
   /// Row r of y = the mask of `place` times row r of x; y may be x.
   void apply(index place, index r, view<const T> x, view<T> y) const {
-    const index blocks = ceil_div(y.cols, 4);
-    for (index b = 0; b < blocks; ++b) {
-      const words4 w = random_.bits(static_cast<std::uint64_t>(place * blocks + b));
-      const std::uint32_t draws[4] = {w.a, w.b, w.c, w.d};
-      const index end = y.cols - 4 * b < 4 ? y.cols - 4 * b : 4;
-      for (index i = 0; i < end; ++i)
-        y.set(r, 4 * b + i, draws[i] >= threshold_ ? x.get(r, 4 * b + i) * scale_ : S(0));
-    }
+    const index begin = place * round_up(y.cols, 4);
+    draw_tile draws;
+    each_draw_tile(
+        begin, begin + y.cols, [&](index block, index blocks) { draws.fill(random_, block, blocks); },
+        [&](index from, index n, index base) {
+          simd::each(n, [&](index i) {
+            const index column = from - begin + i;
+            const S kept = x.get(r, column) * scale_;
+            y.set(r, column, draws[from - base + i] >= threshold_ ? kept : S(0));
+          });
+        });
   }
 
  private:
   random_stream random_{};
   S scale_ = S(1);
-  std::uint64_t threshold_ = 0;
+  std::uint32_t threshold_ = 0;
 };
 
 /// y = x where a draw is at least p, scaled by 1 / (1 - p), else 0; the place of a row is its number.

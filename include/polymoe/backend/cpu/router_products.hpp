@@ -8,6 +8,7 @@
 #include "../../core/param.hpp"
 #include "../../router/input_noise.hpp"
 #include "../../router/length.hpp"
+#include "draws.hpp"
 #include "logits.hpp"
 #include "simd.hpp"
 
@@ -141,16 +142,28 @@ class router_products {
     if (bias_grad.ptr[0])
       for (index e = 0; e < columns_; ++e) bias_grad.add(0, e, sum_of(columns_ * dim_ + e));
   }
-  /// Rows times the factors of their units, those of `first` on.
+  /// Rows without gaps times the factors of their units, those of `first` on.
   void multiply_factors(view<C> x, const input_noise& noise, index first) const {
     if (!noise.active()) return;
-    for (index t = 0; t < x.rows; ++t) {
-      input_noise::draws draws;
-      for (index j = 0, i = (first + t) * dim_; j < dim_; ++j, ++i) {
-        if (j == 0 || i % 4 == 0) draws = noise.at(i / 4);
-        x.set(t, j, x.get(t, j) * noise.template factor<C>(draws, i));
-      }
-    }
+    draw_tile jitter, dropout;
+    const index begin = first * dim_;
+    each_draw_tile(
+        begin, begin + x.rows * dim_,
+        [&](index block, index blocks) {
+          if (noise.jitter != 0) jitter.fill(noise.jitter_draw, block, blocks);
+          if (noise.dropout != 0) dropout.fill(noise.dropout_draw, block, blocks);
+        },
+        [&](index from, index n, index base) {
+          using R = real_t<C>;
+          R factor[4 * draw_tile::most_blocks];
+          simd::each(n, [&](index i) {
+            factor[i] = noise.template factor<R>(jitter[from - base + i], dropout[from - base + i]);
+          });
+          for (int plane = 0; plane < view<C>::planes; ++plane) {
+            R* numbers = x.ptr[plane] + (from - begin);
+            simd::each(n, [&](index i) { numbers[i] *= factor[i]; });
+          }
+        });
   }
 
  private:
