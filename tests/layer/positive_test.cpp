@@ -2,6 +2,8 @@
 // coefficient over commits, drops at a capacity, units with no expert.  And routing by table and by hash.
 // sanitize: yes
 // with: scores
+#include <limits>
+
 #include "support/column_layer.hpp"
 
 namespace moe_test {
@@ -118,6 +120,19 @@ TEST_CASE("the coefficient rises while too many experts are used and falls other
   c.forward();
   module.commit(c.w.ctx());
   CHECK(coefficient() == doctest::Approx(1e-8));
+}
+
+TEST_CASE("balance losses refuse weights and settings that make no sense, with the number") {
+  const auto says = [](auto change, const char* text) {
+    auto c = config_of(4);
+    change(c.balance.get<balance::relu_l1>(), c.balance.get<balance::z_loss>());
+    CHECK_THROWS_WITH_AS(relu_layer{c}, text, polymoe::error);
+  };
+  says([](auto& l1, auto&) { l1.target = 0; }, "relu_l1: target is 0 experts a unit, it must be positive");
+  says([](auto& l1, auto&) { l1.first = -1; }, "relu_l1: the first coefficient is -1, it must be positive");
+  says([](auto& l1, auto&) { l1.step = 0.5f; }, "relu_l1: step is 0.5, it must be at least 1: it multiplies");
+  says([](auto&, auto& z) { z.weight = std::numeric_limits<float>::infinity(); },
+       "balance: the weight of z is inf, it must be finite");
 }
 
 TEST_CASE("a unit without a positive score gives zero; at a capacity the lowest are dropped") {

@@ -12,9 +12,11 @@
 //   cotangent(totals, experts, units, out)  out[i * experts + e] = d value / d total
 //   add_grad(info, cot, grad)               cot[i] is a row, already scaled
 // Optional members: needs_noise (refused for routers without noise), needs_choice (refused for mixtures),
-// needs_threshold (implies needs_choice), needs_clean_scores, needs_target, has_bias, adapts (relu_l1.hpp).
+// needs_threshold (implies needs_choice), needs_clean_scores, needs_target, has_bias, adapts (relu_l1.hpp),
+// validate(experts) (throws where its own values make no sense; that weights are finite is checked for all).
 #pragma once
 
+#include "../core/error.hpp"
 #include "../core/row.hpp"
 
 namespace polymoe::inline v0 {
@@ -198,6 +200,7 @@ struct sum<> {
   POLYMOE_HD void cotangents(const S*, int, index, S, S*) const {}
   template <class Info, class Row, class Grad>
   POLYMOE_HD void add_grad(const Info&, const Row*, Grad&) const {}
+  void validate(int) const {}
   float weight_of(int) const { return 0; }
   static const char* name_of(int) { return ""; }
   static const sum& bias_policy(const sum& s) { return s; }
@@ -266,6 +269,11 @@ struct sum<First, Rest...> {
   POLYMOE_HD void add_grad(const Info& r, const Row* cot, Grad& g) const {
     first.add_grad(r, cot, g);
     rest.add_grad(r, cot + First::columns, g);
+  }
+  void validate(int experts) const {
+    require(math::is_finite(first.weight), "balance: the weight of ", name_of(0), " is ", first.weight, ", it must be finite");
+    if constexpr (requires { first.validate(experts); }) first.validate(experts);
+    rest.validate(experts);
   }
   float weight_of(int i) const { return i == 0 ? first.weight : rest.weight_of(i - 1); }
   static const char* name_of(int i) { return i == 0 ? policy_name<First>() : sum<Rest...>::name_of(i - 1); }

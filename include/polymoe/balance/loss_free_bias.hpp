@@ -13,6 +13,10 @@ struct loss_free_bias : none {
   static constexpr const char* name = "loss_free_bias";
   static constexpr bool has_bias = true;
   float rate = 0.001f;
+
+  void validate(int) const {
+    require(rate >= 0 && math::is_finite(rate), "loss_free_bias: rate is ", rate, ", it must be finite and not negative");
+  }
 };
 
 }  // namespace polymoe::balance

@@ -21,6 +21,11 @@ struct relu_l1 : detail::count_times_score {
   float step = 1.2f;
   float coefficient = 0;  ///< set by the library in each call
 
+  void validate(int) const {
+    require(target > 0 && math::is_finite(target), "relu_l1: target is ", target, " experts a unit, it must be positive");
+    require(first > 0 && math::is_finite(first), "relu_l1: the first coefficient is ", first, ", it must be positive");
+    require(step >= 1 && math::is_finite(step), "relu_l1: step is ", step, ", it must be at least 1: it multiplies");
+  }
   template <class Info, class Row>
   POLYMOE_HD void partial(const Info& r, Row* acc) const {
     using S = typename Info::scalar;

@@ -47,6 +47,7 @@ struct fallback {
 /// priority order.
 template <int Rounds = 4>
 struct reroute {
+  static_assert(Rounds >= 1, "polymoe: overflow::reroute<R> makes R rounds, at least one; overflow::drop makes none");
   static constexpr kind value = kind::reroute;
   static constexpr int rounds = Rounds;
   static constexpr const char* name = "reroute";

@@ -22,7 +22,7 @@ struct layer_config {
   index unit_rows = 1;   ///< rows of a unit when the unit is a block (tokens of an image, pixels of a feature map)
   index map_height = 0;  ///< rows of pixels of a feature map, for convolution experts; 0: the map is square
   index group_size = 0;  ///< units that compete for slots together; 0: all of a call
-  bool padded = false;   ///< padded plan layout (bounded capacity only)
+  bool padded = false;   ///< padded plan layout; E n slots a group of n where capacity is unlimited
   double expert_dropout = 0;  ///< share of an expert's hidden numbers that are 0 in training (V-MoE 0.2, paper B 0.1)
   bool equal_experts = false;  ///< all experts start with the values of the first; else each draws its own
   typename Spec::router router{};

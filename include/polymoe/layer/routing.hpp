@@ -262,6 +262,7 @@ class routing : public routing_traits<Spec> {
     require(shares.dropout >= 0 && shares.dropout < 1, "routing: the router's input_dropout is ", shares.dropout,
             ", it must be in [0, 1)");
     if constexpr (requires { c.capacity.validate(); }) c.capacity.validate();
+    c.balance.validate(c.experts);
     if constexpr (requires { c.router.validate(); }) c.router.validate();
     if constexpr (requires { c.router.validate_experts(c.experts); }) c.router.validate_experts(c.experts);
     return c;

@@ -24,7 +24,7 @@ struct routing_config {
   typename Spec::capacity capacity{};
   typename Spec::combine combine{};
   balance::as_sum<typename Spec::balance> balance{};
-  bool padded = false;   ///< padded plan layout instead of packed (bounded capacity only)
+  bool padded = false;   ///< padded plan layout instead of packed; E n slots a group of n where capacity is unlimited
 };
 
 /// What a spec's policies mean for its router, known when the code is compiled.
