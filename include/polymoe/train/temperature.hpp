@@ -54,6 +54,14 @@ struct temperature_schedule {
     require(entropy_lag >= 1 && entropy_lag <= 65536, "temperature: entropy_lag is ", entropy_lag,
             ", it must lie in [1, 65536]");
   }
+  /// In words, for what has to be equal between a run and its checkpoint.
+  std::string text() const {
+    std::ostringstream text;
+    text.precision(17);
+    text << "temperature " << static_cast<int>(how) << " from " << start << " to " << least << " in " << total
+         << " steps, steepness " << steepness << ", entropy floor " << entropy_floor << ", lag " << entropy_lag;
+    return text.str();
+  }
 };
 
 /// A schedule that stops falling once the routing has become decided enough.
@@ -131,15 +139,6 @@ class temperature_control {
             v[1]);
     annealing_.restore(v[0], static_cast<index>(v[1]));
     entropy_.assign(v.begin() + 2, v.end());
-  }
-  /// The schedule in words, for what has to be equal between a run and its checkpoint.
-  std::string text() const {
-    const temperature_schedule& s = annealing_.schedule();
-    std::ostringstream text;
-    text.precision(17);
-    text << "temperature " << static_cast<int>(s.how) << " from " << s.start << " to " << s.least << " in " << s.total
-         << " steps, steepness " << s.steepness << ", entropy floor " << s.entropy_floor << ", lag " << s.entropy_lag;
-    return text.str();
   }
 
  private:

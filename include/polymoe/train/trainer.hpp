@@ -20,59 +20,11 @@
 #include "../core/workspace.hpp"
 #include "../nn/cross_entropy.hpp"
 #include "running_sums.hpp"
-#include "schedule.hpp"
-#include "temperature.hpp"
+#include "train_options.hpp"
+#include "train_summary.hpp"
 #include "training.hpp"
 
 namespace polymoe::inline v0 {
-
-struct train_options {
-  index batch = 128;
-  index epochs = 6;
-  index steps = 0;  ///< of the whole run, in the place of `epochs`; the last epoch may be a short one; 0: whole epochs
-  double learning_rate = 2e-3;
-  learning_rate_schedule::shape schedule = learning_rate_schedule::shape::cosine;
-  std::vector<double> milestones{};  ///< schedule `steps`: epochs at whose start the rate is multiplied by gamma
-  double gamma = 0.1;
-  double weight_decay = 0.05;
-  bool decay_all = false;  ///< norms, biases, positions and routers decay too, as with PyTorch's plain SGD
-  double warmup_epochs = 0.5;
-  double clip_norm = 1.0;  ///< 0: no clipping
-  double smoothing = 0.0;  ///< label smoothing
-  double noise = 1.0;      ///< multiplies router noise
-  /// For each class the expert its images are meant for, or -1: context::targets of every call, training and evaluation.
-  /// balance::supervised learns them; a router told by a table (fixed) reads them at trainer::targets().
-  std::vector<int> expert_of_class{};
-  index units_per_image = 1;  ///< targets of an image: 1 where whole images are routed, its tokens where tokens are
-  /// Of the routers, step by step; empty: step_state::temperature stays what the caller made it.  Evaluation uses that of
-  /// the last step.
-  std::optional<temperature_schedule> temperature{};
-  index accumulate = 1;    ///< micro-batches per step; their gradients are averaged
-  double ema = 0.0;        ///< decay of the averaged weights for evaluate_average; 0: none are kept
-  augment_options augment{};
-  std::uint64_t seed = 1;
-  int threads = 1;
-  bool graph = true;               ///< CUDA: from the second step on the step is one graph that is replayed
-  std::size_t resident_bytes = 0;  ///< as in loader_options
-};
-
-/// What one step did.
-struct train_step {
-  double loss = 0, balance_loss = 0, accuracy = 0, learning_rate = 0, grad_norm = 0;
-  double drop_rate = 0, max_over_mean = 0, load_cv = 0;
-  double entropy = 0, temperature = 1;  ///< mean over layers of the routers' entropy, in nats; the routers' temperature
-  index images = 0;
-  bool has_experts = false;
-};
-
-/// What one epoch of training or one evaluation gave; sums over images, not means of batch means.
-struct train_summary {
-  double loss = 0, accuracy = 0, seconds = 0, images_per_second = 0;
-  index images = 0;
-  model_telemetry experts;
-  std::vector<index> confusion;                   ///< [classes, classes] true x predicted (evaluation only)
-  std::vector<std::vector<double>> class_expert;  ///< per layer [classes, E] (evaluation only)
-};
 
 /// Calls f(layer, saved) for every Mixture-of-Experts layer of a model, in order.
 template <class Model, class F>
@@ -103,7 +55,7 @@ class trainer {
   /// values of parameters, as in workspace.
   trainer(Model model, train_options o, const train_test& data, Rule rule = {},
           typename workspace<Model>::initialiser first = nullptr)
-      : options_(checked(o, data)),
+      : options_(o.checked(data)),
         work_(std::move(model), {.max_rows = o.batch, .threads = o.threads, .seed = o.seed}, first),
         loss_({.classes = data.train.classes(), .smoothing = o.smoothing}),
         train_(work_.ctx(), data.train, loading(o, true), o.accumulate),
@@ -113,6 +65,7 @@ class trainer {
         optimiser_(work_.ctx(), entries_, work_.values(), o.ema > 0),
         runner_(o.graph),
         records_(o.batch, o.accumulate),
+        rates_(o.rates(steps_per_epoch())),
         classes_(data.train.classes()) {
     require(work_.module().in_cols() == data.train.features() && work_.module().out_cols() == classes_,
             "trainer: the model maps ", work_.module().in_cols(), " values to ", work_.module().out_cols(),
@@ -152,7 +105,7 @@ class trainer {
 
   const train_options& options() const { return options_; }
   index steps_per_epoch() const { return train_.batches() / options_.accumulate; }
-  index total_steps() const { return options_.steps > 0 ? options_.steps : steps_per_epoch() * options_.epochs; }
+  index total_steps() const { return rates_.total; }
   index total_epochs() const { return ceil_div(total_steps(), steps_per_epoch()); }
   index step_count() const { return step_; }
   /// Epochs that are over: the last one, which may be short, is when the run is.
@@ -315,25 +268,9 @@ class trainer {
     work_.refresh();
     return meta;
   }
-  /// What has to be equal for a checkpoint to fit: number type, data, batch, epochs, seed and the recipe.
+  /// What has to be equal for a checkpoint to fit.
   std::string identity() const {
-    std::ostringstream s;
-    s.precision(17);
-    const augment_options& a = options_.augment;
-    s << dtype_name(tensor_dtype_of<T>) << ", images " << train_.data().size() << ", batch " << options_.batch
-      << ", epochs " << options_.epochs << ", seed " << options_.seed << ", lr " << options_.learning_rate << ", decay "
-      << options_.weight_decay << ", warm-up " << options_.warmup_epochs << ", clip " << options_.clip_norm
-      << ", smoothing " << options_.smoothing << ", noise " << options_.noise
-      << ", schedule " << static_cast<int>(options_.schedule) << ' ' << options_.gamma;
-    for (const double epoch : options_.milestones) s << ' ' << epoch;
-    for (const int e : options_.expert_of_class) s << " >" << e;
-    if (options_.steps > 0) s << ", steps " << options_.steps;
-    s << (options_.decay_all ? ", all decay" : "") << ", accumulate " << options_.accumulate << ", ema " << options_.ema << ", pad " << a.pad << ", border "
-      << static_cast<int>(a.outside) << ", flip " << static_cast<int>(a.mirror) << ", cutout " << a.cutout;
-    if (a.rand_operations > 0) s << ", rand augment " << a.rand_operations << ' ' << a.rand_strength;
-    if (a.mixes()) s << ", mixup " << a.mixup << ", cutmix " << a.cutmix;
-    if (temperature_) s << ", " << temperature_->text();
-    return s.str();
+    return options_.identity(dtype_name(tensor_dtype_of<T>), train_.data().size());
   }
   view<const T> images() const { return x_; }
   /// Of the last call's images, in the backend's memory: for the visitors of an evaluation.
@@ -343,27 +280,6 @@ class trainer {
   const int* targets() const { return static_cast<const int*>(targets_.data()); }
 
  private:
-  static const train_options& checked(const train_options& o, const train_test& data) {
-    require(o.batch >= 1, "trainer: batch is ", o.batch, ", it must be at least 1");
-    require(o.epochs >= 1, "trainer: epochs is ", o.epochs, ", it must be at least 1");
-    require(o.steps >= 0, "trainer: steps is ", o.steps, ", it must not be negative (0: whole epochs)");
-    require(o.threads >= 1, "trainer: threads is ", o.threads, ", it must be at least 1");
-    require(o.accumulate >= 1, "trainer: accumulate is ", o.accumulate, ", it must be at least 1");
-    require(o.ema >= 0 && o.ema < 1, "trainer: ema is ", o.ema, ", it must lie in [0, 1)");
-    require(data.train.size() >= o.batch, "trainer: ", data.train.size(),
-            " training images are less than one batch of ", o.batch);
-    require(data.train.size() / o.batch >= o.accumulate, "trainer: an epoch has ", data.train.size() / o.batch,
-            " batches, one step accumulates ", o.accumulate);
-    require(o.expert_of_class.empty() || static_cast<index>(o.expert_of_class.size()) == data.train.classes(),
-            "trainer: expert_of_class has ", o.expert_of_class.size(), " entries, the data set ", data.train.classes(), " classes");
-    require(o.expert_of_class.empty() || !o.augment.mixes(), "trainer: expert_of_class names one expert for an image, mixup ",
-            o.augment.mixup, " and cutmix ", o.augment.cutmix, " give it two classes");
-    require(o.units_per_image >= 1, "trainer: units_per_image is ", o.units_per_image, ", it must be at least 1");
-    require(data.test.features() == data.train.features() && data.test.classes() == data.train.classes(),
-            "trainer: test images have ", data.test.features(), " values and ", data.test.classes(),
-            " classes, training images ", data.train.features(), " and ", data.train.classes());
-    return o;
-  }
   template <class Visit>
   train_summary evaluate(source& from, Visit visit) {
     work_.ctx().mode = run_mode::eval;
@@ -423,15 +339,6 @@ class trainer {
   }
   void set_temperature(double tau) { work_.step().temperature = static_cast<float>(tau); }
   std::vector<double> temperature_numbers() const { return temperature_ ? temperature_->packed() : std::vector<double>{}; }
-  double rate(index step) const {
-    learning_rate_schedule schedule;
-    schedule.how = options_.schedule, schedule.gamma = options_.gamma;
-    schedule.peak = options_.learning_rate, schedule.total = total_steps();
-    const auto steps = [&](double epochs) { return static_cast<index>(epochs * static_cast<double>(steps_per_epoch())); };
-    schedule.warmup = steps(options_.warmup_epochs);
-    for (const double epoch : options_.milestones) schedule.milestones.push_back(steps(epoch));
-    return schedule(step);
-  }
   void aim(const source& from, index n) {
     if (options_.expert_of_class.empty()) return;
     look_up_labels(work_.ctx(), from.labels(n), static_cast<const int*>(class_table_.data()), options_.units_per_image,
@@ -465,7 +372,7 @@ class trainer {
     train_.begin_step(work_.ctx(), step);
     step_state& s = work_.step();
     s.step = step, s.micro = 0;
-    s.learning_rate = static_cast<float>(rate(step));
+    s.learning_rate = static_cast<float>(rates_(step));
     s.balance = static_cast<float>(1.0 / static_cast<double>(options_.accumulate));
     if (temperature_) s.temperature = static_cast<float>((*temperature_)(step));
     runner_.push(work_.ctx(), work_.step_of_backend(), s);
@@ -505,7 +412,7 @@ class trainer {
     const auto images = static_cast<double>(x.images);
     r.images = x.images;
     r.loss = x.loss / images, r.accuracy = static_cast<double>(x.correct) / images;
-    r.learning_rate = static_cast<float>(rate(step_));
+    r.learning_rate = static_cast<float>(rates_(step_));
     r.has_experts = x.layer_calls > 0;
     r.balance_loss = x.balance_loss;
     if (r.has_experts) r.load_cv = x.load_cv / static_cast<double>(x.layer_calls);
@@ -581,6 +488,7 @@ class trainer {
   backend::step_runner<B> runner_;
   records records_;
   std::optional<temperature_control> temperature_;
+  learning_rate_schedule rates_;
   index classes_ = 0, step_ = 0;
   block memory_, scratch_, class_table_, targets_;
   view<T> x_, logits_, d_logits_;
