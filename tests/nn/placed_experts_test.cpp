@@ -177,8 +177,9 @@ TEST_CASE("resnet: experts in place of the second convolution of a block") {
 
 constexpr nn::small_cnn_sizes tiny_cnn{
     .channels = 2, .height = 8, .width = 12, .base = 8, .blocks = 3, .hidden = 8, .classes = 3};
-typename conv_moe::config cnn_experts(index experts) {
-  typename conv_moe::config c;
+template <class Moe>
+typename Moe::config cnn_experts(index experts) {
+  typename Moe::config c;
   c.dim = tiny_cnn.body(), c.hidden = tiny_cnn.hidden, c.experts = experts, c.unit_rows = tiny_cnn.pixels();
   c.map_height = tiny_cnn.map_height();
   return c;
@@ -217,27 +218,39 @@ void check_same(const typename Path::config& path, const typename Moe::config& o
 }
 
 TEST_CASE("small_cnn: a dense block computes what the expert made of it does") {
-  check_same<nn::conv_path<T>, conv_moe>(nn::conv_path_config<T>(tiny_cnn), cnn_experts(1));
-  depthwise_moe::config c;
-  c.dim = tiny_cnn.body(), c.hidden = tiny_cnn.hidden, c.experts = 1, c.unit_rows = tiny_cnn.pixels();
-  c.map_height = tiny_cnn.map_height();
-  check_same<nn::depthwise_path<T>, depthwise_moe>(nn::depthwise_path_config<T>(tiny_cnn), c);
+  check_same<nn::conv_path<T>, conv_moe>(nn::conv_path_config<T>(tiny_cnn), cnn_experts<conv_moe>(1));
+  check_same<nn::depthwise_path<T>, depthwise_moe>(nn::depthwise_path_config<T>(tiny_cnn),
+                                                   cnn_experts<depthwise_moe>(1));
 }
 
-TEST_CASE("small_cnn: experts in some blocks, with their gradients") {
+/// The whole network, dense and with experts in two of its three blocks; `kernel` is a tensor of every dense block.
+template <class Path, class Moe>
+void check_network(const typename Path::config& path, const std::string& kernel) {
+  using mlp = nn::named<"mlp", Path>;
+  using model = nn::mixed_small_cnn<mlp, Moe>;
+  for (const bool experts : {false, true}) {
+    CAPTURE(experts);
+    const auto c = nn::mixed_small_cnn_config<mlp, Moe>(
+        tiny_cnn, path, cnn_experts<Moe>(3), experts ? placement::named("0+2", tiny_cnn.blocks) : placement());
+    const auto names = names_of<model>(c);
+    CHECK(with_part(names, ".moe.router") == (experts ? places{"body.0", "body.2"} : places{}));
+    CHECK(with_part(names, ".mlp." + kernel) ==
+          (experts ? places{"body.1"} : places{"body.0", "body.1", "body.2"}));
+    check_gradients<model>(c, 5, true);
+  }
+}
+
+TEST_CASE("small_cnn: a network of standard convolutions, dense and with experts, with its gradients") {
+  check_network<nn::conv_path<T>, conv_moe>(nn::conv_path_config<T>(tiny_cnn), "conv1.weight");
   using mlp = nn::named<"mlp", nn::conv_path<T>>;
-  using model = nn::mixed_small_cnn<mlp, conv_moe>;
-  const auto c = nn::mixed_small_cnn_config<mlp, conv_moe>(tiny_cnn, nn::conv_path_config<T>(tiny_cnn), cnn_experts(3),
-                                                           placement::named("0+2", tiny_cnn.blocks));
-  const auto names = names_of<model>(c);
-  CHECK(with_part(names, ".moe.router") == places{"body.0", "body.2"});
-  CHECK(with_part(names, ".mlp.conv1.weight") == places{"body.1"});
-  check_gradients<model>(c, 5, true);
   nn::small_cnn_sizes odd = tiny_cnn;
   odd.width = 10;
   CHECK_THROWS_WITH_AS(
-      (nn::mixed_small_cnn_config<mlp, conv_moe>(odd, nn::conv_path_config<T>(odd), cnn_experts(3), {})),
+      (nn::mixed_small_cnn_config<mlp, conv_moe>(odd, nn::conv_path_config<T>(odd), cnn_experts<conv_moe>(3), {})),
       "small_cnn: images of 8 x 10 cannot be halved twice", error);
+}
+TEST_CASE("small_cnn: a depthwise network, dense and with experts, with its gradients") {
+  check_network<nn::depthwise_path<T>, depthwise_moe>(nn::depthwise_path_config<T>(tiny_cnn), "dwconv.weight");
 }
 
 // The dense network of the recorded run of experiment A (docs/results/paper_a.md) and its hidden width, by hand: stages
