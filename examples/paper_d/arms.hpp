@@ -37,21 +37,6 @@ double router_accuracy(Trainer& t) {
   return static_cast<double>(right) / static_cast<double>(std::max<index>(all, 1));
 }
 
-/// f(K) with k as a constant; layers are compiled for few of them.
-template <class F>
-auto with_choices(int k, F f) {
-  if (k == 1) return f(std::integral_constant<int, 1>());
-  if (k == 2) return f(std::integral_constant<int, 2>());
-  polymoe::require(k == 4, "--k ", k, ": layers are there for 1, 2 and 4");
-  return f(std::integral_constant<int, 4>());
-}
-template <class T, class B, class Seen>
-typename layer<T, B>::config image_blocks(routing how, const layer_sizes& z, const options& o) {
-  return with_choices(o.k, [&]<int K>(std::integral_constant<int, K>) {
-    return how == routing::learned_image ? learned_blocks<T, B, K, Seen>(z) : told_blocks<T, B, K, Seen>(z, o.lambda);
-  });
-}
-
 template <class Model>
 result train(const std::string& name, const typename Model::config& config, const polymoe::train_options& t,
              const settings& s, std::uint64_t seed, const images& data, const result& extra, bool oracle = false) {
@@ -87,9 +72,7 @@ result run_arm(routing how, const std::string& name, const settings& s, const op
     using moe_type = experiment::moe<T, B>;
     const auto where = nn::placement::last(o.moe_blocks, z.depth);
     const typename layer<T, B>::config blocks =
-        how == routing::dense_twin
-            ? wide_layer<T, B>(sizes, o.k)
-            : with_choices(o.k, [&]<int K>(std::integral_constant<int, K>) { return token_layer<T, B, K>(sizes); });
+        how == routing::dense_twin ? wide_layer<T, B>(sizes, o.k) : token_layer<T, B>(sizes, o.k);
     const auto config = nn::mixed_vit_config<mlp_type, moe_type>(z, blocks, where);
     return train<nn::mixed_vit<mlp_type, moe_type>>(name, config, t, s, seed, data, {});
   }
@@ -102,9 +85,10 @@ result run_arm(routing how, const std::string& name, const settings& s, const op
   typename dense_blocks<T, B>::config front;
   front.block = nn::vit_block_config<mlp_type>(z), front.count = sizes.first;
   using polymoe::unit::class_token, polymoe::unit::mean;
-  const typename layer<T, B>::config back = oracle            ? oracle_blocks<T, B>(sizes)
-                                            : o.class_token() ? image_blocks<T, B, class_token>(how, sizes, o)
-                                                              : image_blocks<T, B, mean>(how, sizes, o);
+  const typename layer<T, B>::config back = oracle ? oracle_blocks<T, B>(sizes)
+                                            : o.class_token()
+                                                ? image_blocks<T, B, class_token>(how, sizes, o.k, o.lambda)
+                                                : image_blocks<T, B, mean>(how, sizes, o.k, o.lambda);
   const typename blocks<T, B>::config all{{front, back}};
   return train<nn::vit_of<blocks<T, B>, T, B>>(name, nn::vit_of_config<blocks<T, B>, T, B>(z, all), t, s, seed, data, extra,
                                                oracle);

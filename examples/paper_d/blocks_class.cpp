@@ -1,15 +1,7 @@
-// Blocks of paper D on the CPU whose router sees the class token of an image.
+// Blocks of paper D on the CPU whose router sees the class token of an image.  It is six layers: a file of its own
+// beside blocks_mean.cpp, to be compiled side by side.
 #include "layers.hpp"
 
-namespace paper_d {
-
-using polymoe::cpu, polymoe::unit::class_token;
-
-template layer<float, cpu>::config learned_blocks<float, cpu, 1, class_token>(const layer_sizes&);
-template layer<float, cpu>::config learned_blocks<float, cpu, 2, class_token>(const layer_sizes&);
-template layer<float, cpu>::config learned_blocks<float, cpu, 4, class_token>(const layer_sizes&);
-template layer<float, cpu>::config told_blocks<float, cpu, 1, class_token>(const layer_sizes&, double lambda);
-template layer<float, cpu>::config told_blocks<float, cpu, 2, class_token>(const layer_sizes&, double lambda);
-template layer<float, cpu>::config told_blocks<float, cpu, 4, class_token>(const layer_sizes&, double lambda);
-
-}  // namespace paper_d
+template paper_d::layer<float, polymoe::cpu>::config
+paper_d::image_blocks<float, polymoe::cpu, polymoe::unit::class_token>(routing, const layer_sizes&, int k,
+                                                                       double lambda);

@@ -1,15 +1,6 @@
-// Blocks of paper D on the CPU whose router sees the mean over the tokens of an image.
+// Blocks of paper D on the CPU whose router sees the mean over the tokens of an image.  It is six layers: a file of its
+// own beside blocks_class.cpp, to be compiled side by side.
 #include "layers.hpp"
 
-namespace paper_d {
-
-using polymoe::cpu, polymoe::unit::mean;
-
-template layer<float, cpu>::config learned_blocks<float, cpu, 1, mean>(const layer_sizes&);
-template layer<float, cpu>::config learned_blocks<float, cpu, 2, mean>(const layer_sizes&);
-template layer<float, cpu>::config learned_blocks<float, cpu, 4, mean>(const layer_sizes&);
-template layer<float, cpu>::config told_blocks<float, cpu, 1, mean>(const layer_sizes&, double lambda);
-template layer<float, cpu>::config told_blocks<float, cpu, 2, mean>(const layer_sizes&, double lambda);
-template layer<float, cpu>::config told_blocks<float, cpu, 4, mean>(const layer_sizes&, double lambda);
-
-}  // namespace paper_d
+template paper_d::layer<float, polymoe::cpu>::config paper_d::image_blocks<float, polymoe::cpu, polymoe::unit::mean>(
+    routing, const layer_sizes&, int k, double lambda);

@@ -5,9 +5,7 @@ namespace paper_d {
 
 using polymoe::cpu;
 
-template layer<float, cpu>::config token_layer<float, cpu, 1>(const layer_sizes&);
-template layer<float, cpu>::config token_layer<float, cpu, 2>(const layer_sizes&);
-template layer<float, cpu>::config token_layer<float, cpu, 4>(const layer_sizes&);
+template layer<float, cpu>::config token_layer<float, cpu>(const layer_sizes&, int k);
 template layer<float, cpu>::config wide_layer<float, cpu>(const layer_sizes&, int k);
 template layer<float, cpu>::config oracle_blocks<float, cpu>(const layer_sizes&);
 template void set_experts<float, cpu>(layer<float, cpu>&, const int*);

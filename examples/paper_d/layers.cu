@@ -7,7 +7,7 @@ namespace paper_d {
 
 using polymoe::bf16, polymoe::cuda, polymoe::unit::mean;
 
-template layer<bf16, cuda>::config token_layer<bf16, cuda, 1>(const layer_sizes&);
+template layer<bf16, cuda>::config token_layer_of<bf16, cuda, 1>(const layer_sizes&);
 template layer<bf16, cuda>::config wide_layer<bf16, cuda>(const layer_sizes&, int k);
 template layer<bf16, cuda>::config oracle_blocks<bf16, cuda>(const layer_sizes&);
 template void set_experts<bf16, cuda>(layer<bf16, cuda>&, const int*);

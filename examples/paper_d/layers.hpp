@@ -59,15 +59,21 @@ typename layer<typename Spec::scalar, B>::config images_by(const layer_sizes& z,
   return layer<typename Spec::scalar, B>::template of<own>(c);
 }
 
+/// f(K) with k as a constant; layers are compiled for few of them.
+template <class F>
+auto with_choices(int k, F f) {
+  if (k == 1) return f(std::integral_constant<int, 1>());
+  if (k == 2) return f(std::integral_constant<int, 2>());
+  polymoe::require(k == 4, "--k ", k, ": layers are there for 1, 2 and 4");
+  return f(std::integral_constant<int, 4>());
+}
+
 }  // namespace
 
+// For one K each, so that ./check can compile one of every kind with nvcc (layers.cu) and not all.
 template <class T, class B, int K>
-typename layer<T, B>::config token_layer(const layer_sizes& z) {
+typename layer<T, B>::config token_layer_of(const layer_sizes& z) {
   return tokens_by<token_spec<T, K>, B>(z, z.experts, z.hidden);
-}
-template <class T, class B>
-typename layer<T, B>::config wide_layer(const layer_sizes& z, int k) {
-  return tokens_by<token_spec<T, 1>, B>(z, 1, z.hidden * k);  // the softmax of one number is 1, and its losses are 0
 }
 template <class T, class B, int K, class Seen>
 typename layer<T, B>::config learned_blocks(const layer_sizes& z) {
@@ -77,6 +83,21 @@ template <class T, class B, int K, class Seen>
 typename layer<T, B>::config told_blocks(const layer_sizes& z, double lambda) {
   return images_by<told_spec<T, K, Seen>, B>(z, [lambda](auto& moe) {
     moe.balance.template get<polymoe::balance::supervised>().weight = static_cast<float>(lambda);
+  });
+}
+
+template <class T, class B>
+typename layer<T, B>::config token_layer(const layer_sizes& z, int k) {
+  return with_choices(k, [&]<int K>(std::integral_constant<int, K>) { return token_layer_of<T, B, K>(z); });
+}
+template <class T, class B>
+typename layer<T, B>::config wide_layer(const layer_sizes& z, int k) {
+  return tokens_by<token_spec<T, 1>, B>(z, 1, z.hidden * k);  // the softmax of one number is 1, and its losses are 0
+}
+template <class T, class B, class Seen>
+typename layer<T, B>::config image_blocks(routing how, const layer_sizes& z, int k, double lambda) {
+  return with_choices(k, [&]<int K>(std::integral_constant<int, K>) {
+    return how == routing::learned_image ? learned_blocks<T, B, K, Seen>(z) : told_blocks<T, B, K, Seen>(z, lambda);
   });
 }
 template <class T, class B>

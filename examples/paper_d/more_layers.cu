@@ -7,11 +7,12 @@ namespace paper_d {
 
 using polymoe::bf16, polymoe::cuda, polymoe::unit::mean;
 
-template layer<bf16, cuda>::config token_layer<bf16, cuda, 2>(const layer_sizes&);
-template layer<bf16, cuda>::config token_layer<bf16, cuda, 4>(const layer_sizes&);
-template layer<bf16, cuda>::config learned_blocks<bf16, cuda, 1, mean>(const layer_sizes&);
-template layer<bf16, cuda>::config learned_blocks<bf16, cuda, 4, mean>(const layer_sizes&);
-template layer<bf16, cuda>::config told_blocks<bf16, cuda, 2, mean>(const layer_sizes&, double lambda);
-template layer<bf16, cuda>::config told_blocks<bf16, cuda, 4, mean>(const layer_sizes&, double lambda);
+// These are in layers.cu.
+extern template layer<bf16, cuda>::config token_layer_of<bf16, cuda, 1>(const layer_sizes&);
+extern template layer<bf16, cuda>::config learned_blocks<bf16, cuda, 2, mean>(const layer_sizes&);
+extern template layer<bf16, cuda>::config told_blocks<bf16, cuda, 1, mean>(const layer_sizes&, double lambda);
+
+template layer<bf16, cuda>::config token_layer<bf16, cuda>(const layer_sizes&, int k);
+template layer<bf16, cuda>::config image_blocks<bf16, cuda, mean>(routing, const layer_sizes&, int k, double lambda);
 
 }  // namespace paper_d

@@ -49,18 +49,16 @@ struct layer_sizes {
   index experts = 0;
   index blocks = 0, first = 0;           ///< L, and the number of the first of them
 };
-/// A layer that routes tokens to K experts.  K is 1, 2 or 4 in all of these, see layers.cpp and blocks_*.cpp.
-template <class T, class B, int K>
-typename layer<T, B>::config token_layer(const layer_sizes&);
+/// A layer that routes tokens to k experts, which is 1, 2 or 4 here and below.
+template <class T, class B>
+typename layer<T, B>::config token_layer(const layer_sizes&, int k);
 /// A layer of one expert that is as wide as k of them: no choice is left.
 template <class T, class B>
 typename layer<T, B>::config wide_layer(const layer_sizes&, int k);
-/// L blocks that route whole images by one router: end to end, told super-classes, or by a table.  `Seen` is what the
-/// router sees of an image, unit::mean or unit::class_token.
-template <class T, class B, int K, class Seen>
-typename layer<T, B>::config learned_blocks(const layer_sizes&);
-template <class T, class B, int K, class Seen>
-typename layer<T, B>::config told_blocks(const layer_sizes&, double lambda);
+/// L blocks that route whole images by one router: end to end (learned_image), told super-classes (all others), or by a
+/// table.  `Seen` is what the router sees of an image, unit::mean or unit::class_token.
+template <class T, class B, class Seen>
+typename layer<T, B>::config image_blocks(routing, const layer_sizes&, int k, double lambda);
 template <class T, class B>
 typename layer<T, B>::config oracle_blocks(const layer_sizes&);
 /// The table of oracle_blocks, in the backend's memory: the expert of every image of a call.
