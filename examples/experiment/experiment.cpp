@@ -129,12 +129,15 @@ void print_plan(const settings& s, const images& data, const std::vector<result>
   const auto seeds = static_cast<double>(s.seeds.size()), epochs = static_cast<double>(s.epochs);
   const double trained = static_cast<double>(data.fit.train.size() / s.batch * s.batch),
                validated = static_cast<double>(data.fit.test.size()), tested = static_cast<double>(data.test.size());
-  std::printf("\n%-24s %18s %20s %12s\n", "arm", "images/s, training", "images/s, evaluation", "time");
+  std::size_t longest = 24;
+  for (const result& r : measured) longest = std::max(longest, r.arm.size());
+  const int width = static_cast<int>(longest);
+  std::printf("\n%-*s %18s %20s %12s\n", width, "arm", "images/s, training", "images/s, evaluation", "time");
   double all = 0;
   for (const result& r : measured) {
     const double train = r.figures.at("plan_train"), evaluate = r.figures.at("plan_evaluate");
     const double seconds = seeds * (epochs * (trained / train + validated / evaluate) + tested / evaluate);
-    std::printf("%-24s %18.1f %20.1f %12s\n", r.arm.c_str(), train, evaluate, duration(seconds).c_str());
+    std::printf("%-*s %18.1f %20.1f %12s\n", width, r.arm.c_str(), train, evaluate, duration(seconds).c_str());
     all += seconds;
   }
   std::printf(
