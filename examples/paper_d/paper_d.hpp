@@ -10,12 +10,14 @@ using experiment::images, experiment::index, experiment::result, experiment::set
 template <class T, class B>
 using layer = experiment::any_layer<T, B>;
 
-/// Values that are swept; every combination is a set of arms.
+/// Values that are swept.
 struct swept {
   std::vector<index> experts{10};
   std::vector<std::string> placement{"last-2"};
   std::vector<int> k{1};
   std::vector<std::string> clustering{"spectral"};
+  std::string how = "all";  ///< combinations; or one-by-one: one of these at a time, the others at their first value
+  bool one_by_one() const { return how == "one-by-one"; }
 };
 /// Of one arm, but for `sweep`.
 struct options : experiment::vit_options {
