@@ -136,7 +136,7 @@ int run(int argc, char** argv) {
   CLI::App app("Trains a small CNN whose middle stage is a layer of convolution experts.");
   app.add_option("--data", o.data, "folder with CIFAR-10's binary files, or 'patterns'; default: Fashion-MNIST");
   app.add_option("--epochs", o.epochs, "passes over the training images")->check(CLI::PositiveNumber);
-  app.add_option("--images", o.images, "training images to use; default: all");
+  app.add_option("--images", o.images, "training images to use; 0: all")->check(CLI::NonNegativeNumber);
   app.add_option("--batch", o.batch, "images of a step")->check(CLI::PositiveNumber);
   app.add_option("--width", o.narrow, "channels of the first stage, a multiple of 8")->check(CLI::PositiveNumber);
   app.add_option("--experts", o.experts, "experts of the middle stage")->check(CLI::PositiveNumber);
