@@ -161,6 +161,10 @@ TEST_CASE("folders of classes: sorted, any number of threads, one bad picture na
     CHECK(has(some.skipped[1].why, "eel/images/e.jpeg"));
     CHECK(std::equal(some.data.image(1).begin(), some.data.image(1).end(), one.data.image(2).begin()));
   }
+  // A picture that has gone since the folder was listed.
+  fs::remove(list.paths[1]);
+  o.skip_bad = false;
+  CHECK_THROWS_WITH_AS((void)read_images(list, o), doctest::Contains("dog/a.jpg: cannot open: No such file"), error);
   fs::create_directories(folder.path + "/empty");
   CHECK_THROWS_AS(list_image_folder(folder.path), error);
   CHECK_THROWS_AS(list_image_folder(folder.path + "/none"), error);

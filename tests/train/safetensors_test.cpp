@@ -273,6 +273,9 @@ TEST_CASE("safetensors: a write that fails leaves the old file, and nothing besi
   CHECK(t.get("a.st") == before);
   CHECK(t.count() == 1);
   CHECK(has(message_of<error>([&] { write_safetensors(t.file("no/a.st"), tensors); }), "No such file or directory"));
+  // A folder in which nobody may make a file.
+  CHECK(has(message_of<error>([&] { write_safetensors("/proc/self/a.st", tensors); }),
+            "/proc/self/a.st: cannot create a file in its folder: "));
   CHECK(has(message_of<error>([&] { write_safetensors("/dev/full", tensors); }), "refusing to replace a device"));
   CHECK(has(message_of<error>([&] { write_safetensors(t.path, tensors); }), "refusing to replace a folder"));
   CHECK_THROWS_AS(write_safetensors("", tensors), error);
