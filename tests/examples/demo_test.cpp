@@ -103,10 +103,26 @@ TEST_CASE("demo: every file is there, and threads and Ctrl-C do not change a bit
   CAPTURE(whole.err);
   REQUIRE(whole.status == 0);
   const auto all = summary(t.file("whole/summary.json"));
-  for (const char* key : {"\"moe\".test_accuracy", "\"dense\".test_accuracy", "\"moe\".drop_rate", "\"moe\".rho_active",
-                          "\"moe\".train_drop_rate", "\"dense\".parameters", "config", "device", "schema"})
-    CHECK_MESSAGE(all.count(key) == 1, key);
-  CHECK(all.count("\"dense\".drop_rate") == 0);
+  for (const char* key : {"config", "device", "schema"}) CHECK_MESSAGE(all.count(key) == 1, key);
+  // Every column of the table, in summary.json as well.
+  for (const auto& [row, key, dense] : {std::tuple{"test accuracy", "test_accuracy", true},
+                                        {"parameters, total", "parameters", true},
+                                        {"parameters, active per token", "active_parameters", true},
+                                        {"MFLOPs per image", "flops_per_image", true},
+                                        {"images/s, training", "train_images_per_second", true},
+                                        {"images/s, inference", "test_images_per_second", true},
+                                        {"rho_static", "rho_static", false},
+                                        {"rho_active", "rho_active", false},
+                                        {"rho_capacity", "rho_capacity", false},
+                                        {"drop rate, last training epoch", "train_drop_rate", false},
+                                        {"drop rate, test", "drop_rate", false},
+                                        {"load CV", "load_cv", false},
+                                        {"router entropy", "router_entropy", false}}) {
+    CAPTURE(key);
+    CHECK(has(whole.out, "\n" + std::string(row)));
+    CHECK(all.count(std::string("\"moe\".") + key) == 1);
+    CHECK(all.count(std::string("\"dense\".") + key) == (dense ? 1 : 0));
+  }
   CHECK(all.at("\"moe\".epochs") == "2");
   for (const char* arm : {"\"moe\".", "\"dense\"."}) {
     const double accuracy = std::stod(all.at(std::string(arm) + "test_accuracy"));
@@ -120,7 +136,10 @@ TEST_CASE("demo: every file is there, and threads and Ctrl-C do not change a bit
     CHECK(lines_in(t.file(std::string("whole/") + arm + "/steps.jsonl")) == 24);
   }
   std::string page = t.get("whole/report.html");
-  CHECK(has(page, "</html>"));
+  for (const char* part : {"<h3>Accuracy</h3>", "<h3>Loss</h3>", "Load of each expert in training, last block",
+                           "Who serves which class, block 1", "First choice of every patch", "Confusion of moe, test images",
+                           "Confusion of dense, test images", "</html>"})
+    CHECK_MESSAGE(has(page, part), part);
   for (const char* mark : {"xmlns=\"http://", "xmlns='http://"})
     for (std::size_t at = 0; (at = page.find(mark, at)) != page.npos;) page.erase(at, std::strlen(mark));
   CHECK_FALSE(has(page, "http://"));
@@ -184,6 +203,7 @@ TEST_CASE("demo: wrong arguments are refused in one line that names the value") 
   refused({"--device", "gpu"}, "--device", "gpu");
   refused({"--precision", "f8"}, "--precision", "f8");
   refused({"--images", "100"}, "--images", "100");
+  refused({"--test-images", "-1"}, "--test-images", "-1");
   refused({"--unknown"}, "--unknown", "--unknown");
   refused({"--data", "/nonexistent"}, "/nonexistent", "not found");
   // Without a GPU, or in a build without its arms, one sentence says so; with both the next mistake is found.
