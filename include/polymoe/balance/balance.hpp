@@ -52,40 +52,22 @@ namespace balance {
 
 namespace detail {
 template <class L>
-inline constexpr bool needs_noise = [] {
-  if constexpr (requires { L::needs_noise; }) return bool(L::needs_noise);
-  else return false;
-}();
+inline constexpr bool needs_noise = requires { requires bool(L::needs_noise); };
 template <class L>
-inline constexpr bool needs_threshold = [] {
-  if constexpr (requires { L::needs_threshold; }) return bool(L::needs_threshold);
-  else return false;
-}();
+inline constexpr bool needs_threshold = requires { requires bool(L::needs_threshold); };
 template <class L>
 inline constexpr bool needs_choice = [] {
   if constexpr (requires { L::needs_choice; }) return bool(L::needs_choice);
   else return needs_threshold<L>;
 }();
 template <class L>
-inline constexpr bool needs_clean_scores = [] {
-  if constexpr (requires { L::needs_clean_scores; }) return bool(L::needs_clean_scores);
-  else return false;
-}();
+inline constexpr bool needs_clean_scores = requires { requires bool(L::needs_clean_scores); };
 template <class L>
-inline constexpr bool needs_target = [] {
-  if constexpr (requires { L::needs_target; }) return bool(L::needs_target);
-  else return false;
-}();
+inline constexpr bool needs_target = requires { requires bool(L::needs_target); };
 template <class L>
-inline constexpr bool adapts = [] {
-  if constexpr (requires { L::adapts; }) return bool(L::adapts);
-  else return false;
-}();
+inline constexpr bool adapts = requires { requires bool(L::adapts); };
 template <class L>
-inline constexpr bool has_bias = [] {
-  if constexpr (requires { L::has_bias; }) return bool(L::has_bias);
-  else return false;
-}();
+inline constexpr bool has_bias = requires { requires bool(L::has_bias); };
 
 /// Squared coefficient of variation, variance (population) over squared mean.  Never through a square root: its
 /// gradient at perfect balance would be NaN.  0 when the mean is 0.

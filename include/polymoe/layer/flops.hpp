@@ -8,7 +8,7 @@
 // All in multiply-accumulates.  Of a composed model they come from what it costs:
 //
 //   constexpr compute_share s = share_of(Sparse::count(config, images), Dense::count(dense_config, images));
-//   static_assert(s.rho_active() < 0.3);
+//   static_assert(s.rho_active() < 0.3, "experts take less than a third of the step");
 #pragma once
 
 #include "../core/cost.hpp"

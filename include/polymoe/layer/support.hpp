@@ -130,10 +130,7 @@ consteval bool expert_has_module() {
 }
 /// Whether an expert convolves the rows of its units.
 template <class Expert>
-consteval bool expert_convolves() {
-  if constexpr (requires { { Expert::convolves } -> std::convertible_to<bool>; }) return Expert::convolves;
-  return false;
-}
+inline constexpr bool expert_convolves = requires { requires bool(Expert::convolves); };
 }  // namespace detail
 
 namespace detail {
@@ -142,49 +139,28 @@ template <class R>
 inline constexpr bool in_columns = R::k == picked_by_experts || plans_groups<R>;
 /// Scores whose plan gives every unit one expert.
 template <class R>
-inline constexpr bool assigns_one = [] {
-  if constexpr (requires { { R::assigns_one } -> std::convertible_to<bool>; }) return bool(R::assigns_one);
-  else return false;
-}();
+inline constexpr bool assigns_one = requires { requires bool(R::assigns_one); };
 /// The same in routers that ask for another number.
 template <class R>
 inline constexpr bool assigns_another_number = assigns_one<R> && R::k != 1;
 template <class Backend>
-inline constexpr bool has_column_routers = [] {
-  if constexpr (requires { Backend::column_routers; }) return bool(Backend::column_routers);
-  else return false;
-}();
+inline constexpr bool has_column_routers = requires { requires bool(Backend::column_routers); };
 template <class Backend>
-inline constexpr bool has_slot_routers = [] {
-  if constexpr (requires { Backend::slot_routers; }) return bool(Backend::slot_routers);
-  else return false;
-}();
+inline constexpr bool has_slot_routers = requires { requires bool(Backend::slot_routers); };
 
 template <class Backend>
-inline constexpr bool has_balanced_routers = [] {
-  if constexpr (requires { Backend::balanced_routers; }) return bool(Backend::balanced_routers);
-  else return false;
-}();
+inline constexpr bool has_balanced_routers = requires { requires bool(Backend::balanced_routers); };
 
 /// Whether a backend keeps the prices that group plans begin with.
 template <class Backend>
-inline constexpr bool has_prices = [] {
-  if constexpr (requires { Backend::carries_prices; }) return bool(Backend::carries_prices);
-  else return false;
-}();
+inline constexpr bool has_prices = requires { requires bool(Backend::carries_prices); };
 /// False for a router whose gates are made of a plan without a gradient.
 template <class R>
-inline constexpr bool plan_has_gradient = [] {
-  if constexpr (requires { R::plan_has_gradient; }) return !weighs_plan<R> || bool(R::plan_has_gradient);
-  else return true;
-}();
+inline constexpr bool plan_has_gradient = !requires { requires weighs_plan<R> && !bool(R::plan_has_gradient); };
 
 /// False for a router whose plan is made of the row scores, so that those cannot be the clean ones.
 template <class R>
-inline constexpr bool plan_has_clean_scores = [] {
-  if constexpr (requires { R::plan_reads_logits; }) return !weighs_clean_scores<R> || bool(R::plan_reads_logits);
-  else return true;
-}();
+inline constexpr bool plan_has_clean_scores = !requires { requires weighs_clean_scores<R> && !bool(R::plan_reads_logits); };
 
 /// The verdict on a layer of slots (Soft MoE): the plan is fixed, so most axes are.
 template <class Spec, class Backend>
@@ -218,7 +194,7 @@ consteval verdict support() {
   if (!detail::known_scalar<typename Spec::scalar>) return verdict::M015_scalar;
   if (!Backend::template computes<typename Spec::scalar>) return verdict::M021_scalar_of_backend;
   if (!std::is_same_v<typename Spec::exchange, exchange::none>) return verdict::M040_exchange;
-  if (detail::expert_convolves<typename Spec::expert>()) {
+  if (detail::expert_convolves<typename Spec::expert>) {
     if (!backend::has_convolutions<Backend>()) return verdict::M028_convolution_of_backend;
     if (!Spec::unit::block) return verdict::M029_convolution_needs_maps;
   }

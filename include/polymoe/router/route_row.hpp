@@ -31,10 +31,7 @@ inline constexpr int projections = [] {
 }();
 /// True when the router's matrices have biases (with_bias.hpp).
 template <class Router>
-inline constexpr bool has_projection_bias = [] {
-  if constexpr (requires { Router::projection_bias; }) return bool(Router::projection_bias);
-  else return false;
-}();
+inline constexpr bool has_projection_bias = requires { requires bool(Router::projection_bias); };
 /// Choices held per unit: K, or 1 for routers that do not choose K experts per unit (unused there).
 template <class Router>
 inline constexpr int choices_of = Router::k >= 1 ? Router::k : 1;

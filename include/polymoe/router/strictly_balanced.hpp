@@ -24,10 +24,7 @@ namespace polymoe::inline v0 {
 
 /// A router whose experts pick by rank in training and by learned thresholds in evaluation.
 template <class Router>
-inline constexpr bool learns_thresholds = [] {
-  if constexpr (requires { Router::thresholds; }) return bool(Router::thresholds);
-  else return false;
-}();
+inline constexpr bool learns_thresholds = requires { requires bool(Router::thresholds); };
 
 template <class Score = score::softmax>
 struct strictly_balanced : detail::scored<picked_by_experts, Score> {

@@ -31,24 +31,13 @@ inline constexpr bool weighs_plan = [] {
 }();
 /// ... or of the scores of the clean logits: noise and dropout move the choice alone.
 template <class Router>
-inline constexpr bool weighs_clean_scores = [] {
-  if constexpr (requires { Router::weighs_clean_scores; })
-    return plans_groups<Router> && bool(Router::weighs_clean_scores);
-  else
-    return false;
-}();
+inline constexpr bool weighs_clean_scores = requires { requires plans_groups<Router> && bool(Router::weighs_clean_scores); };
 /// ... and begins with what the last step found, one price for each expert: state of the routing.
 template <class Router>
-inline constexpr bool carries_prices = [] {
-  if constexpr (requires { Router::carries_prices; }) return plans_groups<Router> && bool(Router::carries_prices);
-  else return false;
-}();
+inline constexpr bool carries_prices = requires { requires plans_groups<Router> && bool(Router::carries_prices); };
 /// A router whose experts pick, and pick only units with a score above zero (positive.hpp).
 template <class Router>
-inline constexpr bool picks_positive = [] {
-  if constexpr (requires { Router::positive_only; }) return bool(Router::positive_only);
-  else return false;
-}();
+inline constexpr bool picks_positive = requires { requires bool(Router::positive_only); };
 /// True when a unit's experts follow from its own row: K of them are chosen there.
 template <class Router>
 inline constexpr bool chooses_in_rows = Router::k >= 1 && !plans_groups<Router>;

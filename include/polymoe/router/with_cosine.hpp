@@ -28,20 +28,10 @@ namespace polymoe::inline v0 {
 
 /// True when the router's logits are cosines.
 template <class Router>
-inline constexpr bool has_cosine_logits = [] {
-  if constexpr (requires { Router::cosine_logits; })
-    return bool(Router::cosine_logits);
-  else
-    return false;
-}();
+inline constexpr bool has_cosine_logits = requires { requires bool(Router::cosine_logits); };
 /// ... of a projection of the unit.
 template <class Router>
-inline constexpr bool has_cosine_projection = [] {
-  if constexpr (requires { Router::cosine_projection; })
-    return has_cosine_logits<Router> && bool(Router::cosine_projection);
-  else
-    return false;
-}();
+inline constexpr bool has_cosine_projection = requires { requires has_cosine_logits<Router> && bool(Router::cosine_projection); };
 
 namespace detail {
 /// "cosine, " before the name of a router.
