@@ -1,12 +1,10 @@
 // The axes of a composition and their values: what the support matrix lists and what the tests of compositions combine.
 //
 // One line adds a value to an axis.  `both`: docs/support.md lists it and compositions are tested with it; `page`: it
-// is listed only; `tests`: it is tested only.  After a change, write the page and the list of tested compositions
-// again, in the project's folder:
+// is listed only; `tests`: it is tested only.  After a change, write the page and the tests of compositions
+// (compositions_<n>_test.cpp, cuda_compositions_<n>_test.cpp) again, in the project's folder:
 //
 //   build/check/tests/support_matrix write
-//
-// which writes tests/matrix/compositions.hpp (CPU) and tests/matrix/cuda_compositions.hpp.
 //
 // A value that works only together with a value that is nobody's default needs an alternative in `completion` below.
 #pragma once

@@ -1,6 +1,105 @@
-// Part 0 of the tested compositions (compositions.hpp, part.hpp).
+// 753 compositions that meet all 552 supported triples of router, capacity and unit in double and all
+// 2962 supported pairs of values of any two axes; 94 of them.
+// Written by `support_matrix write`; the test matrix/cover checks it.
 // timeout: 600
 // with: first
-#include "part.hpp"
+#include "examine.hpp"
 
-TEST_CASE("compositions, part 0") { matrix::examine_part<0>(); }
+#define MATRIX_COMPOSITIONS(X) \
+  X(top_1, unlimited, position, token, mlp, affinity, none, f64, everything) \
+  X(top_1, reroute, gate, class_token, identity, over_chosen, none, f64, nothing_without_output) \
+  X(top_1, unlimited, position, image_mean, gated_mlp, sum, importance, f64, pre_activation) \
+  X(top_1, unlimited, position, class_token, head, over_chosen, importance_of_scores, f64, input) \
+  X(top_1, reroute, probability, image_mean, gated_mlp, affinity, importance_of_scores, f64, nothing) \
+  X(top_1, drop, gate, token, identity, over_kept, z_loss, f64, nothing) \
+  X(top_1, fallback, random, image_mean, head, affinity, z_loss, f64, nothing_without_output) \
+  X(top_1, drop, probability, image_mean, conv_block, over_chosen, kl_from_uniform, f64, everything) \
+  X(top_1, fallback, position, class_token, identity, over_kept, kl_from_uniform, f64, pre_activation) \
+  X(top_1, reroute, random, token, mlp, sum, kl_from_uniform, f64, input) \
+  X(top_1, drop, random, class_token, gated_mlp, affinity, kl_as_coded, f64, without_output) \
+  X(top_1, drop_to_zero, probability, token, head, sum, kl_to_uniform, f64, nothing_without_output) \
+  X(top_1, drop_to_zero, random, image_mean, conv_block_residual, over_kept, supervised, f64, everything) \
+  X(top_1, fallback, gate, token, gated_mlp, over_chosen, supervised, f64, without_output) \
+  X(top_1, drop_to_zero, gate, class_token, depthwise_block, sum, switch_loss, f64, everything) \
+  X(top_1, identity, random, token, mlp, over_chosen, gshard, f64, pre_activation) \
+  X(top_1, identity, gate, image_mean, identity, affinity, loss_free_bias, f64, input) \
+  X(top_1, identity, probability, class_token, mlp, over_kept, of_scores, f64, nothing) \
+  X(top_1, identity, random, image_mean, conv_block_residual, over_kept, switch_loss, f32, everything) \
+  X(top_1, fallback, gate, token, head, sum, gshard, b16, without_output) \
+  X(top_1, reroute, probability, class_token, depthwise_block, over_chosen, loss_free_bias, dual_f64, everything) \
+  X(top_1, identity, random, token, identity, over_kept, switch_loss, dual_f32, nothing_without_output) \
+  X(top_2, identity, position, image_mean, gated_mlp, over_kept, none, f64, without_output) \
+  X(top_2, drop, random, image_mean, depthwise_block, over_chosen, importance, f64, everything) \
+  X(top_2, reroute, gate, token, mlp, over_kept, importance, f64, without_output) \
+  X(top_2, identity, random, token, identity, sum, importance_of_scores, f64, everything) \
+  X(top_2, drop_to_zero, probability, class_token, mlp, sum, z_loss, f64, without_output) \
+  X(top_2, unlimited, position, image_mean, mlp, over_kept, kl_as_coded, f64, nothing_without_output) \
+  X(top_2, fallback, probability, token, head, sum, kl_as_coded, f64, nothing) \
+  X(top_2, unlimited, position, class_token, conv_block, affinity, kl_to_uniform, f64, everything) \
+  X(top_2, fallback, gate, image_mean, mlp, over_chosen, kl_to_uniform, f64, input) \
+  X(top_2, identity, probability, class_token, identity, affinity, supervised, f64, pre_activation) \
+  X(top_2, drop, probability, token, gated_mlp, over_kept, switch_loss, f64, input) \
+  X(top_2, reroute, position, image_mean, conv_block_residual, affinity, switch_loss, f64, everything) \
+  X(top_2, drop, gate, class_token, conv_block_residual, sum, gshard, f64, everything) \
+  X(top_2, reroute, probability, class_token, depthwise_block, affinity, gshard, f64, everything) \
+  X(top_2, drop_to_zero, position, token, head, over_chosen, loss_free_bias, f64, nothing) \
+  X(top_2, fallback, random, class_token, conv_block, over_kept, loss_free_bias, f64, everything) \
+  X(top_2, unlimited, position, token, identity, sum, of_scores, f64, without_output) \
+  X(top_2, drop_to_zero, gate, image_mean, head, affinity, of_scores, f64, pre_activation) \
+  X(top_2, fallback, gate, class_token, mlp, sum, kl_from_uniform, f32, without_output) \
+  X(top_2, reroute, probability, image_mean, conv_block, over_chosen, loss_free_bias, b16, everything) \
+  X(top_2, identity, random, token, gated_mlp, over_kept, gshard, dual_f64, nothing_without_output) \
+  X(top_2, fallback, gate, image_mean, head, sum, gshard, dual_f32, nothing) \
+  X(top_2_group_limited, drop_to_zero, random, token, gated_mlp, sum, none, f64, input) \
+  X(top_2_group_limited, fallback, random, image_mean, head, over_chosen, none, f64, nothing) \
+  X(top_2_group_limited, drop_to_zero, probability, class_token, identity, affinity, importance, f64, input) \
+  X(top_2_group_limited, fallback, gate, class_token, head, over_chosen, importance, f64, nothing) \
+  X(top_2_group_limited, drop, gate, image_mean, mlp, over_kept, importance_of_scores, f64, nothing_without_output) \
+  X(top_2_group_limited, unlimited, position, token, gated_mlp, over_chosen, z_loss, f64, everything) \
+  X(top_2_group_limited, reroute, gate, class_token, conv_block, sum, z_loss, f64, everything) \
+  X(top_2_group_limited, identity, gate, token, gated_mlp, affinity, kl_from_uniform, f64, nothing_without_output) \
+  X(top_2_group_limited, drop_to_zero, gate, image_mean, conv_block, sum, kl_as_coded, f64, everything) \
+  X(top_2_group_limited, drop, random, token, identity, affinity, kl_to_uniform, f64, pre_activation) \
+  X(top_2_group_limited, identity, position, class_token, depthwise_block, over_kept, kl_to_uniform, f64, everything) \
+  X(top_2_group_limited, unlimited, position, class_token, mlp, sum, supervised, f64, nothing_without_output) \
+  X(top_2_group_limited, identity, random, image_mean, identity, over_chosen, switch_loss, f64, without_output) \
+  X(top_2_group_limited, unlimited, position, image_mean, head, over_kept, gshard, f64, nothing) \
+  X(top_2_group_limited, fallback, probability, token, gated_mlp, sum, loss_free_bias, f64, pre_activation) \
+  X(top_2_group_limited, reroute, probability, token, mlp, over_kept, loss_free_bias, f64, pre_activation) \
+  X(top_2_group_limited, drop, probability, class_token, conv_block_residual, over_chosen, of_scores, f64, everything) \
+  X(top_2_group_limited, reroute, random, image_mean, gated_mlp, affinity, of_scores, f64, input) \
+  X(top_2_group_limited, reroute, probability, token, identity, over_chosen, loss_free_bias, f32, nothing_without_output) \
+  X(top_2_group_limited, identity, random, class_token, mlp, over_kept, switch_loss, b16, pre_activation) \
+  X(top_2_group_limited, fallback, gate, image_mean, head, sum, switch_loss, dual_f64, without_output) \
+  X(top_2_group_limited, reroute, probability, class_token, gated_mlp, over_chosen, loss_free_bias, dual_f32, input) \
+  X(top_2_sigmoid, drop, probability, token, identity, sum, none, f64, pre_activation) \
+  X(top_2_sigmoid, identity, random, image_mean, conv_block, affinity, importance, f64, everything) \
+  X(top_2_sigmoid, drop_to_zero, probability, token, head, affinity, importance_of_scores, f64, without_output) \
+  X(top_2_sigmoid, fallback, position, class_token, conv_block_residual, affinity, importance_of_scores, f64, everything) \
+  X(top_2_sigmoid, identity, probability, token, mlp, over_kept, z_loss, f64, pre_activation) \
+  X(top_2_sigmoid, unlimited, position, token, head, over_chosen, kl_from_uniform, f64, without_output) \
+  X(top_2_sigmoid, drop_to_zero, gate, class_token, depthwise_block, over_chosen, kl_as_coded, f64, everything) \
+  X(top_2_sigmoid, identity, gate, class_token, identity, sum, kl_as_coded, f64, input) \
+  X(top_2_sigmoid, reroute, random, class_token, conv_block_residual, over_kept, kl_as_coded, f64, everything) \
+  X(top_2_sigmoid, drop, gate, class_token, gated_mlp, over_kept, kl_to_uniform, f64, nothing) \
+  X(top_2_sigmoid, reroute, gate, token, mlp, sum, kl_to_uniform, f64, without_output) \
+  X(top_2_sigmoid, drop, random, image_mean, gated_mlp, over_chosen, supervised, f64, input) \
+  X(top_2_sigmoid, reroute, probability, image_mean, conv_block, over_chosen, supervised, f64, everything) \
+  X(top_2_sigmoid, unlimited, position, image_mean, mlp, over_kept, switch_loss, f64, nothing_without_output) \
+  X(top_2_sigmoid, fallback, probability, token, head, over_chosen, switch_loss, f64, nothing) \
+  X(top_2_sigmoid, drop_to_zero, random, image_mean, identity, sum, gshard, f64, nothing_without_output) \
+  X(top_2_sigmoid, unlimited, position, class_token, conv_block_residual, affinity, loss_free_bias, f64, everything) \
+  X(top_2_sigmoid, fallback, random, image_mean, depthwise_block, over_kept, of_scores, f64, everything) \
+  X(top_2_sigmoid, drop, position, token, gated_mlp, affinity, gshard, f32, nothing) \
+  X(top_2_sigmoid, drop_to_zero, position, image_mean, identity, affinity, kl_as_coded, b16, nothing_without_output) \
+  X(top_2_sigmoid, drop, position, class_token, mlp, affinity, kl_to_uniform, dual_f64, pre_activation) \
+  X(top_2_sigmoid, drop_to_zero, position, image_mean, conv_block_residual, affinity, supervised, dual_f32, everything) \
+  X(top_2_relu, drop, random, class_token, conv_block, sum, none, f64, everything) \
+  X(top_2_relu, fallback, probability, class_token, depthwise_block, over_chosen, none, f64, everything) \
+  X(top_2_relu, drop_to_zero, gate, token, head, over_chosen, importance, f64, without_output) \
+  X(top_2_relu, reroute, position, image_mean, identity, affinity, importance, f64, nothing_without_output) \
+  X(top_2_relu, drop, probability, image_mean, mlp, affinity, importance_of_scores, f64, pre_activation) \
+  X(top_2_relu, reroute, gate, class_token, depthwise_block, sum, importance_of_scores, f64, everything)
+
+TEST_CASE("compositions, part 0") { matrix::examine_all<std::tuple<MATRIX_COMPOSITIONS(MATRIX_SPEC) void>>(); }
+#undef MATRIX_COMPOSITIONS

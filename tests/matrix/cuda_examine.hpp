@@ -294,15 +294,13 @@ void examine_one_on_cuda() {
 
 }  // namespace detail
 
-/// The committed list in parts, one source each; neighbours in the list, which share code, are in different ones.
-inline constexpr std::size_t cuda_parts = 4;
-template <class List, std::size_t Part>
-void examine_part_on_cuda() {
-  constexpr std::size_t n = std::tuple_size_v<List> - 1;
+/// Examines the elements of a tuple of specs (the last element, void, is no spec).
+template <class List>
+void cuda_examine_all() {
   [&]<std::size_t... I>(std::index_sequence<I...>) {
-    (detail::examine_one_on_cuda<std::tuple_element_t<cuda_parts * I + Part, List>>(), ...);
+    (detail::examine_one_on_cuda<std::tuple_element_t<I, List>>(), ...);
   }
-  (std::make_index_sequence<(n - Part + cuda_parts - 1) / cuda_parts>{});
+  (std::make_index_sequence<std::tuple_size_v<List> - 1>{});
 }
 
 }  // namespace matrix

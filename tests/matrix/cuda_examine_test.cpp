@@ -2,7 +2,6 @@
 // timeout: 300
 // with: cuda
 #include "cuda_examine.hpp"
-#include "cuda_compositions.hpp"
 
 namespace matrix {
 namespace {
@@ -139,16 +138,9 @@ void examine_on_cuda(on_cpu& reference, on_cuda& d) {
 
 namespace {
 
-/// The first composition of the list that computes in double.
-using all_on_cuda = std::tuple<MATRIX_CUDA_COMPOSITIONS(MATRIX_SPEC) void>;
-template <std::size_t I = 0>
-constexpr std::size_t first_in_double() {
-  if constexpr (std::is_same_v<typename std::tuple_element_t<I, all_on_cuda>::scalar, double>)
-    return I;
-  else
-    return first_in_double<I + 1>();
-}
-using sound_on_cuda = std::tuple_element_t<first_in_double(), all_on_cuda>;
+using sound_on_cuda = composed<router_values::top_2, capacity_values::drop, priority_values::gate, unit_values::image_mean,
+                               expert_values::mlp, combine_values::over_kept, balance_values::of_scores,
+                               scalar_values::f64, save_values::input>;
 
 /// A layer with a fault in what it leaves behind.
 class faulty_on_cuda final : public on_cuda {

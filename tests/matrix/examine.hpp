@@ -255,13 +255,11 @@ void examine_one() {
                    matrix::unit_values::u, matrix::expert_values::e, matrix::combine_values::c,        \
                    matrix::balance_values::b, matrix::scalar_values::s, matrix::save_values::v>,
 
-/// Examines the elements [First, End) of a tuple of specs (the last element, void, is no spec).
-template <class List, std::size_t First = 0, std::size_t End = std::tuple_size_v<List> - 1>
+/// Examines the elements of a tuple of specs (the last element, void, is no spec).
+template <class List>
 void examine_all() {
-  [&]<std::size_t... I>(std::index_sequence<I...>) {
-    (detail::examine_one<std::tuple_element_t<First + I, List>>(), ...);
-  }
-  (std::make_index_sequence<End - First>{});
+  [&]<std::size_t... I>(std::index_sequence<I...>) { (detail::examine_one<std::tuple_element_t<I, List>>(), ...); }
+  (std::make_index_sequence<std::tuple_size_v<List> - 1>{});
 }
 
 }  // namespace matrix

@@ -68,7 +68,7 @@ std::string support_page() {
   const coverage cuda_pairs = cuda_coverage(on_cuda);
   out << "# Support matrix\n\n"
          "Which policies go together, as `support<Spec, Backend>()` says when it is compiled. This page is written by\n"
-         "`support_matrix page` from the axes in `tests/matrix/axes.hpp`; the test `matrix/support` fails when it is "
+         "`support_matrix write` from the axes in `tests/matrix/axes.hpp`; the test `matrix/support` fails when it is "
          "out of date.\n\n"
          "A cell is `yes`, or the code of the sentence with which the compiler refuses the two values "
          "([legend](#legend)),\n"

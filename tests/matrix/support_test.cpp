@@ -11,7 +11,7 @@ TEST_CASE("docs/support.md is the support matrix of this code") {
   while (same < written.size() && same < now.size() && written[same] == now[same]) ++same;
   const std::size_t line = same ? now.rfind('\n', same - 1) : std::string::npos;
   CHECK_MESSAGE(written == now,
-                "write it again: build/check/tests/support_matrix page > docs/support.md; it differs from:\n",
+                "write it again: build/check/tests/support_matrix write; it differs from:\n",
                 now.substr(line == std::string::npos ? 0 : line + 1, 300));
 }
 

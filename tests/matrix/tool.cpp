@@ -1,9 +1,7 @@
 // support_matrix: writes what is made from the axes.
 //
-//   support_matrix write                       the three files below, in the project's folder
-//   support_matrix page                        docs/support.md
-//   support_matrix compositions                tests/matrix/compositions.hpp
-//   support_matrix cuda_compositions           tests/matrix/cuda_compositions.hpp
+//   support_matrix write                       docs/support.md and the tests of compositions, compositions_<n>_test.cpp and
+//                                              cuda_compositions_<n>_test.cpp, in the project's folder
 //   support_matrix sample N SEED FOLDER SIZE   sources with N random supported compositions, as many of every router
 //                                              (all: N < 0), SIZE a source
 #include <filesystem>
@@ -16,41 +14,61 @@
 
 namespace {
 
-void print_compositions(std::ostream& out, const std::vector<matrix::point>& list) {
-  for (std::size_t i = 0; i < list.size(); ++i)
-    out << "  X(" << matrix::text_of(list[i]) << ")" << (i + 1 < list.size() ? " \\" : "") << "\n";
+void write_file(const std::string& name, const std::string& text) {
+  std::ofstream out(name);
+  out << text;
+  matrix::require(out.good(), "support_matrix: cannot write ", name);
 }
 
-void print_cover(std::ostream& out) {
-  const auto list = matrix::covering_compositions();
+/// A list of compositions as tests.
+struct list_of_tests {
+  const char* file;     ///< "<file>_<n>_test.cpp", in tests/matrix
+  const char* title;    ///< of the test cases
+  const char* examine;  ///< the header with the test body, and its function
+  int timeout;
+  std::vector<const char*> joined;  ///< a name for each source, those of equal names are compiled as one
+  bool neighbours;                  ///< of the list, which share code, are in one source
+};
+
+void write_tests(const list_of_tests& tests, const std::vector<matrix::point>& list, const std::string& met) {
+  const std::size_t parts = tests.joined.size(), n = list.size();
+  for (std::size_t part = 0; part < parts; ++part) {
+    std::vector<std::string> lines;
+    if (tests.neighbours)
+      for (std::size_t i = part * n / parts; i < (part + 1) * n / parts; ++i) lines.push_back(matrix::text_of(list[i]));
+    else
+      for (std::size_t i = part; i < n; i += parts) lines.push_back(matrix::text_of(list[i]));
+    std::ostringstream out;
+    out << "// " << n << " compositions " << met << "; " << lines.size() << " of them.\n"
+        << "// Written by `support_matrix write`; the test matrix/cover checks it.\n"
+        << "// timeout: " << tests.timeout << "\n// with: " << tests.joined[part] << "\n#include \"" << tests.examine
+        << ".hpp\"\n\n#define MATRIX_COMPOSITIONS(X) \\\n";
+    for (std::size_t i = 0; i < lines.size(); ++i)
+      out << "  X(" << lines[i] << ")" << (i + 1 < lines.size() ? " \\" : "") << "\n";
+    out << "\nTEST_CASE(\"" << tests.title << ", part " << part << "\") { matrix::" << tests.examine
+        << "_all<std::tuple<MATRIX_COMPOSITIONS(MATRIX_SPEC) void>>(); }\n#undef MATRIX_COMPOSITIONS\n";
+    write_file(std::string("tests/matrix/") + tests.file + "_" + std::to_string(part) + "_test.cpp", out.str());
+  }
+}
+
+void write_all() {
+  write_file("docs/support.md", matrix::support_page());
   std::size_t pairs = 0, all = 0;
   for (const matrix::demand& d : matrix::demands()) pairs += d.values.size() == 2, ++all;
-  out << "// " << list.size() << " compositions that meet all " << all - pairs
-      << " supported triples of router, capacity and unit in double and all\n// " << pairs
-      << " supported pairs of values of any two axes.\n// Written by `support_matrix compositions`; the test "
-         "matrix/cover "
-         "checks it.\n#pragma once\n\n#define MATRIX_COMPOSITIONS(X) \\\n";
-  print_compositions(out, list);
-}
-
-void print_cuda_list(std::ostream& out) {
-  const auto list = matrix::cuda_compositions();
-  const matrix::coverage c = matrix::cuda_coverage(list);
-  out << "// " << list.size() << " compositions on CUDA that meet every value of every axis and " << c.met << " of the "
-      << c.all << " supported pairs of\n// values of any two axes, " << c.percent()
-      << " %.  Written by `support_matrix cuda_compositions`; the test matrix/cover checks it.\n#pragma once\n\n"
-         "#define MATRIX_CUDA_COMPOSITIONS(X) \\\n";
-  print_compositions(out, list);
-}
-
-/// One file of the project, in whose folder this runs.
-template <class F>
-void write_file(const std::string& name, F print) {
-  std::ostringstream text;
-  print(text);
-  std::ofstream out(name);
-  out << text.str();
-  matrix::require(out.good(), "support_matrix: cannot write ", name);
+  std::ostringstream met;
+  met << "that meet all " << all - pairs << " supported triples of router, capacity and unit in double and all\n// " << pairs
+      << " supported pairs of values of any two axes";
+  write_tests({"compositions", "compositions", "examine", 600,
+               {"first", "first", "second", "second", "third", "third", "fourth", "fourth"}, true},
+              matrix::covering_compositions(), met.str());
+  const auto on_cuda = matrix::cuda_compositions();
+  const matrix::coverage c = matrix::cuda_coverage(on_cuda);
+  std::ostringstream met_on_cuda;
+  met_on_cuda << "on CUDA that meet every value of every axis and " << c.met << " of the " << c.all
+              << " supported pairs of\n// values of any two axes, " << c.percent() << " %";
+  write_tests({"cuda_compositions", "compositions on CUDA", "cuda_examine", 900,
+               {"cuda", "cuda", "cuda_rest", "cuda_rest"}, false},
+              on_cuda, met_on_cuda.str());
 }
 
 int sample(long long n, std::uint64_t seed, const std::filesystem::path& folder, std::size_t size) {
@@ -77,19 +95,11 @@ int main(int n, char** argument) {
   try {
     const std::string what = n > 1 ? argument[1] : "";
     if (what == "write" && n == 2) {
-      write_file("docs/support.md", [](std::ostream& out) { out << matrix::support_page(); });
-      write_file("tests/matrix/compositions.hpp", print_cover);
-      write_file("tests/matrix/cuda_compositions.hpp", print_cuda_list);
-    } else if (what == "page" && n == 2) {
-      std::cout << matrix::support_page();
-    } else if (what == "compositions" && n == 2) {
-      print_cover(std::cout);
-    } else if (what == "cuda_compositions" && n == 2) {
-      print_cuda_list(std::cout);
+      write_all();
     } else if (what == "sample" && n == 6) {
       return sample(std::stoll(argument[2]), std::stoull(argument[3]), argument[4], std::stoull(argument[5]));
     } else {
-      std::cerr << "support_matrix: write | page | compositions | cuda_compositions | sample N SEED FOLDER SIZE\n";
+      std::cerr << "support_matrix: write | sample N SEED FOLDER SIZE\n";
       return 2;
     }
   } catch (const std::exception& e) {
