@@ -143,10 +143,29 @@ TEST_CASE("where no plan has both sums, lines are exact and nothing is worse tha
     CHECK(c.plan.all_finite());
     CHECK(c.steps <= 2 * s.iterations);
   }
-  plan_cells<double> d(newton{}, softmax_rows(random_matrix(7, 3, 2, 5)), 3, false, 1);
-  newton{}.plan_group(scalar_block{}, d.view);
-  CHECK(d.row_error() < 1e-12);
-  CHECK(d.most_in(false) == 1);
+  for (const corner& at : {corner{7, 3, 1}, corner{2, 5, 2}, corner{3, 5, 2}, corner{3, 8, 2}, corner{1, 4, 3}}) {
+    plan_cells<double> d(newton{}, softmax_rows(random_matrix(at.n, at.E, 2, 5)), at.E, false, at.k);
+    newton{}.plan_group(scalar_block{}, d.view);
+    CAPTURE(at.n);
+    CAPTURE(at.E);
+    CHECK(d.row_error() < 1e-12);
+    CHECK(d.most_in(false) <= at.k);
+    CHECK(d.plan.all_finite());
+  }
+}
+
+TEST_CASE("fewer units than experts: as many experts a unit as a plan with both sums takes") {
+  for (const corner& at : {corner{2, 4, 2}, corner{2, 5, 3}, corner{3, 5, 3}, corner{5, 8, 3}, corner{1, 4, 4}})
+    for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+      newton s;
+      plan_cells<double> d(s, softmax_rows(random_matrix(at.n, at.E, 2, seed)), at.E, false, at.k);
+      s.plan_group(scalar_block{}, d.view);
+      CAPTURE(at.n);
+      CAPTURE(at.E);
+      CHECK(d.row_error() < 1e-5);
+      CHECK(d.column_error() < 1e-3);
+      CHECK(d.most_in(false) <= at.k);
+    }
 }
 
 TEST_CASE("without a limit: the optimum, no gap between primal and dual; L-BFGS comes to it, Adam slower") {

@@ -15,15 +15,28 @@
 //   4  Newton steps on these cells at the real gamma, from these prices
 //
 // The cells of step 2 hold a plan with both sums: the parts themselves where E divides n; else one cell more for each
-// expert lets parts be cut inside a unit, which takes k above n / E by one.  So step 4 has a solution.  Where there is
-// none (k E < n; k the next whole number above n / E; k = 1 in rows and E not dividing n) lines are exact, the other
-// sums about as near as they come.  A plan that step 1 already finds sparse enough at the real gamma is the optimum and
-// is kept.
+// expert lets parts be cut inside a unit, which takes k above n / E by one, and in rows as many cells as a unit has
+// experts then (detail::unit_cells).  So step 4 has a solution.  Where there is none (k E < n; k the next whole number
+// above n / E; in rows fewer cells than that) lines are exact, the other sums about as near as they come.  A plan that
+// step 1 already finds sparse enough at the real gamma is the optimum and is kept.
 #pragma once
 
 #include "prices.hpp"
 
-namespace polymoe::inline v0::score::solver {
+namespace polymoe::inline v0::score {
+
+namespace detail {
+/// Units of 1 and experts of n / E laid end to end: the most experts that a unit lies on.
+POLYMOE_HD constexpr index unit_cells(index units, index experts) {
+  const index whole = experts / units, rest = experts % units;
+  return whole + (rest == 0 ? 0 : units % rest == 0 ? 1 : 2);
+}
+static_assert(unit_cells(8, 4) == 1 && unit_cells(7, 4) == 2, "polymoe: a unit of many lies on one expert, or is cut");
+static_assert(unit_cells(2, 4) == 2 && unit_cells(2, 5) == 3 && unit_cells(3, 5) == 3,
+              "polymoe: a unit of few lies on several experts");
+}  // namespace detail
+
+namespace solver {
 
 struct newton {
   static constexpr const char* solver_name = "newton";
@@ -247,7 +260,7 @@ struct newton {
   POLYMOE_HD static bool link(const Lines& l, const Prices& p) {
     using R = typename Lines::R;
     using key = typename Lines::key;
-    if (!l.columns && l.k == 1) return l.present % l.E == 0;
+    if (!l.columns && l.k < detail::unit_cells(l.present, l.E)) return false;
     const auto cut = [&](index e) { return index{l.present} * (e + 1) % l.E != 0; };
     const auto full = [&](index e) { return l.columns && static_cast<index>(p.of_expert(held, e)) >= l.k; };
     bool all = true;
@@ -363,4 +376,5 @@ struct newton {
   }
 };
 
-}  // namespace polymoe::score::solver
+}  // namespace solver
+}  // namespace polymoe::score
