@@ -29,6 +29,7 @@
 #include "router/strictly_balanced.hpp"
 #include "router/with_bias.hpp"
 #include "router/with_cosine.hpp"
+#include "router/with_orthogonal.hpp"
 #include "score/balanced_assignment.hpp"
 #include "score/gate_dropout.hpp"
 #include "score/gate_jitter.hpp"

@@ -36,10 +36,10 @@ void launch_columns(device::stream_handle s, const route_args<bf16>& a, const ro
   using quasi = score::sparse_transport<score::solver::lbfgs, score::by_score, score::start::last_step>;
   route<top_k<2, quasi>, unlimited, none, combine::affinity, 32>(s, a, b);
   using newton = score::sparse_transport<score::solver::newton, score::by_plan>;
-  route<expert_choice<newton>, capacity::bounded<>, none, combine::affinity, 32>(s, f, g);
-  route<mixture<by_plan>, unlimited, none, combine::affinity, 32>(s, f, g);
+  route<expert_choice<newton>, capacity::bounded<>, none, combine::interpolated, 32>(s, f, g);
+  route<mixture<by_plan>, unlimited, none, combine::interpolated, 32>(s, f, g);
   route<strictly_balanced<>, capacity::bounded<>, none, combine::renormalised<combine::over_kept>, 32>(s, f, g);
-  route<top_k<1, score::balanced_assignment<>>, unlimited, none, combine::affinity, 32>(s, f, g);
+  route<top_k<1, score::balanced_assignment<>>, unlimited, none, combine::interpolated, 32>(s, f, g);
 }
 void launch_state(device::stream_handle s, const float* found, float* price, float* sum, const std::int32_t* halted) {
   using namespace backend::kernel;

@@ -14,7 +14,7 @@ struct parameters {
   using scalar = T;
   using backend = B;
   struct saved {};
-  param<T> p[7];
+  param<T> p[9];
 
   static index in_cols() { return 1; }
   static index out_cols() { return 1; }
@@ -30,6 +30,8 @@ struct parameters {
     v.add_stack(
         p[6], 2, [](index i) { return std::to_string(i) + ".equal"; }, {3, 5}, init_rule::normal(1));
     v.equal_stacks(false);
+    v.add(p[7], "wide", {5, 13}, init_rule::orthogonal(0.1));
+    v.add(p[8], "tall", {2, 7, 5}, init_rule::orthogonal(2));
   }
   saved bind(binder<B>&, index) const { return {}; }
   void refresh(context<B>&) {}
@@ -84,6 +86,11 @@ TEST_CASE("first values are the same numbers on every machine") {
   }
   CHECK(normal == 9461956269928160625ull);
   CHECK(uniform == 5607432129850594622ull);
+  std::uint64_t orthogonal = 0xcbf29ce484222325ull;
+  for (const index rows : {24, 60})
+    for (const double x : orthogonal_values({"router.weight", {rows, 37}, 0, rows * 37, init_rule::orthogonal(0.1)}, 5))
+      orthogonal = mixed(orthogonal, bit_cast<std::uint64_t>(x));
+  CHECK(orthogonal == 697569994028311678ull);
 }
 
 TEST_CASE("first values are normal: close to the formula in double, and to what a stream draws") {

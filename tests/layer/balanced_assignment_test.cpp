@@ -17,6 +17,13 @@ struct base_spec : polymoe::spec {
   using router = polymoe::top_k<1, score::balanced_assignment<Inner>>;
   using balance = polymoe::balance::z_loss;
 };
+/// BASE's layer as published.
+struct published_spec : polymoe::spec {
+  using scalar = double;
+  using router = polymoe::with_orthogonal<polymoe::top_k<1, score::balanced_assignment<>>>;
+  using combine = polymoe::combine::interpolated;
+};
+using published_layer = layer<published_spec, cpu>;
 using base_layer = layer<base_spec<>, cpu>;
 using noisy_layer = layer<base_spec<score::noisy_constant<score::softmax>>, cpu>;
 
@@ -254,6 +261,68 @@ TEST_CASE("layers: groups are balanced in training, gates are scores, every grad
   check(static_cast<noisy_layer*>(nullptr));
 }
 
+TEST_CASE("BASE's layer as published: y = a f(x) + (1 - a) x with a = sigmoid(<x, w>), every gradient") {
+  reference r;
+  r.dim = r.out = 5, r.hidden = 3, r.experts = 4;
+  layer_case<published_layer> c({.dim = 5, .hidden = 3, .experts = 4, .group_size = 9}, 23, 8);
+  c.forward();
+  const matrix z = logits_of(c);
+  const named parameters = values_of(c.w);
+  for (index t = 0; t < 23; ++t) {
+    std::vector<double> x;
+    for (index j = 0; j < 5; ++j) x.push_back(c.x.at(t, j));
+    const int e = c.plan().expert_of[t];
+    const double a = 1 / (1 + std::exp(-z[static_cast<std::size_t>(t)][static_cast<std::size_t>(e)]));
+    const auto f = r.run_expert(parameters, e, x.data());
+    for (index j = 0; j < 5; ++j) {
+      const auto i = static_cast<std::size_t>(j);
+      CHECK(std::abs(c.y.at(t, j) - (a * f[i] + (1 - a) * x[i])) < 1e-14);
+    }
+  }
+  const auto g = check_gradients(c);
+  CHECK(g.worst < 1e-6);
+  CHECK(g.flipped < g.checked / 5);
+}
+
+TEST_CASE("a router's rows start orthogonal, of length first_gain; its columns where they are fewer; normal without") {
+  const auto first = [](int experts, index dim, float gain, std::uint64_t seed) {
+    published_layer::config config{.dim = dim, .hidden = 3, .experts = experts};
+    config.router.first_gain = gain;
+    polymoe::workspace<published_layer> w(published_layer(config), {.max_rows = 1, .seed = seed});
+    return values_of(w).at("router.weight");
+  };
+  for (const auto& [E, D] : {std::pair<int, index>{4, 7}, {7, 7}, {9, 5}, {1, 1}, {1, 6}, {64, 96}})
+    for (const float gain : {0.1f, 3.0f}) {
+      const auto w = first(E, D, gain, 5);
+      const index n = std::min<index>(E, D), length = std::max<index>(E, D), step = E <= D ? 1 : D, next = E <= D ? D : 1;
+      double worst = 0;
+      for (index a = 0; a < n; ++a)
+        for (index b = 0; b <= a; ++b) {
+          double dot = 0;
+          for (index i = 0; i < length; ++i)
+            dot += w[static_cast<std::size_t>(a * next + i * step)] * w[static_cast<std::size_t>(b * next + i * step)];
+          worst = std::max(worst, std::abs(dot / (double{gain} * double{gain}) - (a == b ? 1 : 0)));
+        }
+      CHECK(worst < 1e-13);
+      CHECK(first(E, D, gain, 5) == w);
+      if (E > 1) CHECK(first(E, D, gain, 6) != w);
+    }
+  // No direction is preferred: numbers over many seeds have mean 0 and deviation gain / sqrt(D).
+  double sum = 0, square = 0;
+  int count = 0;
+  for (std::uint64_t seed = 0; seed < 400; ++seed)
+    for (const double x : first(3, 4, 1, seed)) sum += x, square += x * x, ++count;
+  CHECK(std::abs(sum / count) < 4 * 0.5 / std::sqrt(count));
+  CHECK(square / count == doctest::Approx(0.25).epsilon(1e-6));
+  // Signs of the first number of each row: as often plus as minus.
+  int plus = 0;
+  for (std::uint64_t seed = 0; seed < 400; ++seed) {
+    const auto w = first(3, 4, 1, seed);
+    plus += (w[0] > 0) + (w[4] > 0) + (w[8] > 0);
+  }
+  CHECK(std::abs(plus - 600) < 4 * std::sqrt(300.0));
+}
+
 TEST_CASE("layers: one expert, one unit, nothing, bad rows, threads") {
   layer_case<base_layer> one({.dim = 5, .hidden = 3, .experts = 1}, 5, 9);
   CHECK(check_gradients(one).worst < 1e-6);
@@ -277,6 +346,13 @@ TEST_CASE("what is refused") {
   CHECK(refuses([&] { base_layer{c}; }, {"balanced_assignment: tolerance is 0"}));
   c.router.tolerance = 0.1f, c.router.rounds = -1;
   CHECK(refuses([&] { base_layer{c}; }, {"balanced_assignment: rounds is -1"}));
+  published_layer::config p{.dim = 5, .hidden = 3, .experts = 4};
+  for (const float gain : {0.0f, -1.0f, static_cast<float>(not_a_number), HUGE_VALF}) {
+    p.router.first_gain = gain;
+    CHECK(refuses([&] { published_layer{p}; }, {"with_orthogonal: first_gain is", "positive and finite"}));
+  }
+  p.router.first_gain = 1, p.router.rounds = -1;
+  CHECK(refuses([&] { published_layer{p}; }, {"balanced_assignment: rounds is -1"}));
 }
 
 }  // namespace moe_test

@@ -24,6 +24,12 @@ template <class Router>
 struct bounded_by : routed_by<Router> {
   using capacity = polymoe::capacity::bounded<>;
 };
+/// Experts that do nothing, interpolated with the unit.
+template <class Router, class Capacity>
+struct nothing_done : routed_by<Router, polymoe::expert::identity> {
+  using capacity = Capacity;
+  using combine = polymoe::combine::interpolated;
+};
 template <class Layer>
 typename Layer::config small(int classes = 0) {
   typename Layer::config c;
@@ -147,6 +153,47 @@ TEST_CASE("Soft MoE of one token a group and one slot an expert, without lengths
   a.w.step().temperature = b.w.step().temperature = 0.7f;
   same_function(a, b, phi);
   CHECK(grads_of(a.w).size() == grads_of(b.w).size());
+}
+
+TEST_CASE("interpolated experts that do nothing are the identity, whoever serves a unit and whatever overflows") {
+  const auto check = [](auto* l) {
+    using Layer = std::remove_pointer_t<decltype(l)>;
+    auto config = small<Layer>();
+    config.group_size = 9;
+    if constexpr (Layer::spec::capacity::limited) config.capacity.factor = 0.25f;
+    layer_case<Layer> c(config, 23, 77);
+    for (index j = 0; j < 5; ++j) c.x.put(4, j, not_a_number);
+    c.forward(), c.backward();
+    for (index t = 0; t < 23; ++t)
+      for (index j = 0; j < 5; ++j) {
+        if (t == 4) {
+          CHECK((std::isnan(c.y.at(t, j)) && c.dx.at(t, j) == 0));
+          continue;
+        }
+        CHECK(std::abs(c.y.at(t, j) - c.x.at(t, j)) < 1e-14);
+        CHECK(std::abs(c.dx.at(t, j) - c.dy.at(t, j)) < 1e-14);
+      }
+    // Experts serve somebody, and leave somebody out.
+    const auto& p = c.plan();
+    double least = 1, most = 0;
+    for (int t = 0; t < 23; ++t)
+      if (t != 4) least = std::min(least, p.skip.get(0, t)), most = std::max(most, p.skip.get(0, t));
+    CHECK(least < 1);
+    if (Layer::spec::capacity::limited && !p.fallback_slot) CHECK(most == 1);
+    for (const auto& [name, g] : grads_of(c.w))
+      for (const double x : g) CHECK_MESSAGE(std::abs(x) < 1e-13, name);
+  };
+  using polymoe::capacity::bounded;
+  using two = polymoe::top_k<2, score::sigmoid>;
+  namespace over = polymoe::overflow;
+  const auto of = []<class Router, class Capacity>(Router*, Capacity*) {
+    return static_cast<layer<nothing_done<Router, Capacity>, cpu>*>(nullptr);
+  };
+  check(of(static_cast<two*>(nullptr), static_cast<bounded<over::drop>*>(nullptr)));
+  check(of(static_cast<two*>(nullptr), static_cast<bounded<over::identity>*>(nullptr)));
+  check(of(static_cast<two*>(nullptr), static_cast<bounded<over::fallback>*>(nullptr)));
+  check(of(static_cast<polymoe::expert_choice<score::sigmoid>*>(nullptr), static_cast<bounded<>*>(nullptr)));
+  check(of(static_cast<polymoe::mixture<score::sigmoid>*>(nullptr), static_cast<polymoe::capacity::unlimited*>(nullptr)));
 }
 
 TEST_CASE("where every unit likes another expert, the balanced assignment is Switch routing") {

@@ -174,6 +174,11 @@ struct bad : polymoe::spec {
   using capacity = polymoe::capacity::bounded<polymoe::overflow::identity>;
 };
 static_assert(support<bad, cpu>() == verdict::M011_identity_with_head);
+struct also : polymoe::spec {
+  using expert = polymoe::expert::head<>;
+  using combine = polymoe::combine::interpolated;
+};
+static_assert(support<also, cpu>() == verdict::M011_identity_with_head);
 }  // namespace m011
 
 namespace m012 {
@@ -387,6 +392,10 @@ struct bad : polymoe::spec {
   using router = polymoe::with_bias<polymoe::soft_slots<>>;
 };
 static_assert(support<bad, cpu>() == verdict::M034_linear_map_needed);
+struct also : polymoe::spec {
+  using router = polymoe::with_orthogonal<polymoe::soft_slots<>>;
+};
+static_assert(support<also, cpu>() == verdict::M034_linear_map_needed);
 }  // namespace m034
 
 namespace m035 {

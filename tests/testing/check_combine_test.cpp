@@ -82,6 +82,7 @@ void refuses_combine(const char* promise) {
 TEST_CASE("check_combine accepts the shipped policies") {
   accepts<combine::affinity>();
   accepts<combine::sum>();
+  accepts<combine::interpolated>();
   accepts<combine::renormalised<combine::over_chosen>>();
   accepts<combine::renormalised<combine::over_kept>>();
   accepts<squares>();

@@ -4,9 +4,12 @@
 //   renormalised<over_chosen>    divided by the sum over the K chosen, kept or not
 //   renormalised<over_kept>      divided by the sum over the choices that got a place
 //   sum                          1 for every kept choice
+//   interpolated                 the score itself, and the unit with what the scores of its kept choices leave of 1:
+//                                y = sum_j s_j f_j(x) + (1 - sum_j s_j) x                   (BASE, Lewis et al. 2021)
 //
 // A combine policy has weigh(c) -> weights and vjp(c, d_weights, d_scores); c holds the scores of at most K choices and
-// whether each was kept.  Weights of choices that were not kept are ignored, their gradient is zero.
+// whether each was kept.  Weights of choices that were not kept are ignored, their gradient is zero.  With
+// `static constexpr bool rest_to_unit = true` the unit itself has the weight that those of its kept choices leave of 1.
 #pragma once
 
 #include "../core/row.hpp"
@@ -20,6 +23,25 @@ struct chosen_scores {
   S score[K];     ///< of the expert that will compute (after rerouting)
   bool kept[K];   ///< got a place
 };
+
+/// True where a unit is part of its own output, with the weight that its choices leave.
+template <class Combine>
+inline constexpr bool rest_to_unit = requires { requires bool(Combine::rest_to_unit); };
+
+/// What the weights of the kept choices leave of 1.
+template <int K, class S>
+POLYMOE_HD S rest_of(const chosen_scores<K, S>& c, const S* weight) {
+  S rest(1);
+  for (int j = 0; j < c.n; ++j)
+    if (c.kept[j]) rest -= weight[j];
+  return rest;
+}
+/// ... and its gradient, added to those of the weights.
+template <int K, class S>
+POLYMOE_HD void rest_vjp(const chosen_scores<K, S>& c, const S& d_rest, S* d_weight) {
+  for (int j = 0; j < c.n; ++j)
+    if (c.kept[j]) d_weight[j] -= d_rest;
+}
 
 namespace combine {
 
@@ -45,6 +67,13 @@ struct sum {
   POLYMOE_HD void vjp(const chosen_scores<K, S>& c, const S*, S* d_score) const {
     for (int j = 0; j < c.n; ++j) d_score[j] = S(0);
   }
+};
+
+/// A unit that no expert serves stays as it is.  Inside a block that adds x again (nn::residual) affinity is what is
+/// wanted: fairseq's experts of BASE add x themselves, so that its blocks are x + s (f(x) - x) with such an f.
+struct interpolated : affinity {
+  static constexpr const char* name = "interpolated";
+  static constexpr bool rest_to_unit = true;
 };
 
 struct over_chosen {};

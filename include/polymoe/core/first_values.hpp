@@ -52,7 +52,8 @@ POLYMOE_HD inline float first_normal(const random_stream& r, std::uint64_t i) {
   return math::sqrt(-2.0f * detail::fused_log(u)) * detail::fused_cos_turns(v);
 }
 
-/// The first value of element i of a tensor: (*this)(i).
+/// The first value of element i of a tensor: (*this)(i).  Of an orthogonal one its normal numbers, of which
+/// orthogonal_values() makes a whole tensor.
 struct first_value {
   init_rule::kind how = init_rule::kind::zeros;
   double scale = 0;
@@ -72,6 +73,8 @@ struct first_value {
         return scale;
       case init_rule::kind::normal:
         return scale * static_cast<double>(first_normal(draw, i));
+      case init_rule::kind::orthogonal:
+        return static_cast<double>(first_normal(draw, i));
       case init_rule::kind::uniform:
         return scale * (2.0 * static_cast<double>(draw.uniform(i)) - 1.0);
       default:
@@ -80,13 +83,61 @@ struct first_value {
   }
 };
 
+namespace detail {
+/// <a, b> in eight interleaved sums, added in order: one order of additions for every compiler.
+inline double fused_dot(const double* a, const double* b, index n) {
+  double lane[8] = {};
+  index i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (int j = 0; j < 8; ++j) lane[j] = std::fma(a[i + j], b[i + j], lane[j]);
+  for (; i < n; ++i) lane[0] = std::fma(a[i], b[i], lane[0]);
+  double sum = 0;
+  for (const double x : lane) sum += x;
+  return sum;
+}
+}  // namespace detail
+
+/// A tensor [product of all dimensions but the last, last] whose rows are orthogonal and of length `scale`; its columns,
+/// where they are fewer.  Each vector is one of normal numbers less its parts along those before it, so that every rotation
+/// is as likely as any other, as with torch.nn.init.orthogonal_   (Saxe et al. 2014).  O(rows cols min(rows, cols)).
+inline std::vector<double> orthogonal_values(const param_entry& e, std::uint64_t seed) {
+  const first_value value(e, seed);
+  const index cols = e.dims.back(), rows = cols > 0 ? e.size / cols : 0;
+  const bool wide = rows <= cols;
+  const index n = wide ? rows : cols, length = wide ? cols : rows;
+  std::vector<double> vectors, out(static_cast<std::size_t>(e.size));
+  for (index i = 0; i < e.size; ++i) vectors.push_back(value(static_cast<std::uint64_t>(i)));
+  for (index v = 0; v < n; ++v) {
+    double* const own = vectors.data() + v * length;
+    // Twice: what rounding left the first time is taken out the second.
+    for (int pass = 0; pass < 2; ++pass) {
+      for (index u = 0; u < v; ++u) {
+        const double* const other = vectors.data() + u * length;
+        const double along = detail::fused_dot(own, other, length);
+        for (index i = 0; i < length; ++i) own[i] = std::fma(-along, other[i], own[i]);
+      }
+      const double size = std::sqrt(detail::fused_dot(own, own, length));
+      for (index i = 0; i < length; ++i) own[i] /= size;
+    }
+  }
+  for (index v = 0; v < n; ++v)
+    for (index i = 0; i < length; ++i)
+      out[static_cast<std::size_t>(wide ? v * cols + i : i * cols + v)] =
+          e.init.scale * vectors[static_cast<std::size_t>(v * length + i)];
+  return out;
+}
+
 /// Fills parameters in the host's memory with their first values.
 template <class M>
 void initialise(const std::vector<param_entry>& entries, view<M> values, std::uint64_t seed) {
   for (const param_entry& e : entries) {
     const first_value value(e, seed);
-    for (index i = 0; i < e.size; ++i)
-      values.set(0, e.offset + i, compute_t<M>(static_cast<real_t<M>>(value(static_cast<std::uint64_t>(i)))));
+    std::vector<double> whole;
+    if (e.init.how == init_rule::kind::orthogonal) whole = orthogonal_values(e, seed);
+    for (index i = 0; i < e.size; ++i) {
+      const double x = whole.empty() ? value(static_cast<std::uint64_t>(i)) : whole[static_cast<std::size_t>(i)];
+      values.set(0, e.offset + i, compute_t<M>(static_cast<real_t<M>>(x)));
+    }
   }
 }
 

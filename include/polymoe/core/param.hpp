@@ -17,14 +17,16 @@ namespace polymoe::inline v0 {
 
 /// How a parameter gets its first value.
 struct init_rule {
-  enum class kind { zeros, constant, normal, uniform };
+  enum class kind { zeros, constant, normal, uniform, orthogonal };
   kind how = kind::zeros;
-  double scale = 0;  ///< constant: the value; normal: standard deviation; uniform: bound of (-scale, scale)
+  double scale = 0;  ///< constant: the value; normal: standard deviation; uniform: bound of (-scale, scale);
+                     ///< orthogonal: length of the rows (of the columns, where they are fewer)
 
   static init_rule zeros() { return {}; }
   static init_rule constant(double x) { return {kind::constant, x}; }
   static init_rule normal(double std) { return {kind::normal, std}; }
   static init_rule uniform(double bound) { return {kind::uniform, bound}; }
+  static init_rule orthogonal(double gain) { return {kind::orthogonal, gain}; }
   /// Xavier/Glorot uniform for a [fan_out, fan_in] weight.
   static init_rule xavier(index fan_in, index fan_out) {
     return uniform(std::sqrt(6.0 / static_cast<double>(fan_in + fan_out)));

@@ -52,7 +52,9 @@ class routing : public routing_traits<Spec> {
   void visit(V& v) {
     const index E = config_.experts, D = config_.dim, P = compared_columns(config_.router, D);
     const auto rows_of = [](index cols) { return init_rule::normal(1.0 / std::sqrt(static_cast<double>(cols))); };
-    v.add(own_.weight, "weight", {E, P}, rows_of(P), decay::no);
+    init_rule first = rows_of(P);
+    if constexpr (starts_orthogonal<Router>) first = init_rule::orthogonal(config_.router.first_gain);
+    v.add(own_.weight, "weight", {E, P}, first, decay::no);
     if constexpr (learned_noise) v.add(own_.noise_weight, "noise_weight", {E, D}, init_rule::zeros(), decay::no);
     if constexpr (traits::biased) v.add(own_.weight_bias, "bias", {E}, init_rule::zeros(), decay::no);
     if constexpr (traits::biased_noise) v.add(own_.noise_bias, "noise_bias", {E}, init_rule::zeros(), decay::no);

@@ -9,6 +9,7 @@
 #include "../router/route_row.hpp"
 #include "../router/strictly_balanced.hpp"
 #include "../router/with_cosine.hpp"
+#include "../router/with_orthogonal.hpp"
 #include "spec.hpp"
 #include "stats.hpp"
 
@@ -52,7 +53,9 @@ struct routing_traits {
       perturbs_logits<Router, probe> || (plans_groups<Router> && prepares_logits<Router, probe>);
   static constexpr auto overflow_kind = Capacity::overflow_policy::value;
   static constexpr bool has_fallback = Capacity::limited && overflow_kind == overflow::kind::fallback && Router::k >= 1;
-  static constexpr bool has_skip = Capacity::limited && overflow_kind == overflow::kind::identity && Router::k >= 1;
+  /// Units are part of their own output.
+  static constexpr bool has_skip = rest_to_unit<typename Spec::combine> ||
+                                   (Capacity::limited && overflow_kind == overflow::kind::identity && Router::k >= 1);
 };
 
 /// The plan that a spec's router makes on a backend.  That of routers of slots has the backend's own form.

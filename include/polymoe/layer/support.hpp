@@ -7,6 +7,7 @@
 #include "../router/route_row.hpp"
 #include "../router/strictly_balanced.hpp"
 #include "../router/with_cosine.hpp"
+#include "../router/with_orthogonal.hpp"
 #include "spec.hpp"
 
 namespace polymoe::inline v0 {
@@ -172,7 +173,7 @@ consteval verdict support_of_slots() {
                   typename R::axis;
                 })
     return verdict::M017_wrong_plan;
-  if (has_projection_bias<R> || has_cosine_logits<R>) return verdict::M034_linear_map_needed;
+  if (has_projection_bias<R> || has_cosine_logits<R> || starts_orthogonal<R>) return verdict::M034_linear_map_needed;
   if (!has_slot_routers<Backend>) return verdict::M022_router_of_backend;
   if (!expert_has_module<Spec, Backend>()) return verdict::M019_expert_module;
   using Save = typename Spec::save;
@@ -240,6 +241,7 @@ consteval verdict support() {
     if (mixture && Bal::needs_choice) return verdict::M014_mixture_load;
     if (mixture && Bal::has_bias) return verdict::M020_bias_with_mixture;
     if (Bal::needs_noise && !has_noise<R, detail::probe_row>) return verdict::M012_noise_needed;
+    if (Spec::expert::head_of_classes && rest_to_unit<typename Spec::combine>) return verdict::M011_identity_with_head;
     if (Spec::expert::head_of_classes && Cap::limited) {
       if (over == overflow::kind::drop || over == overflow::kind::reroute) return verdict::M010_drop_with_head;
       if (over == overflow::kind::identity) return verdict::M011_identity_with_head;
@@ -274,7 +276,7 @@ consteval bool explain() {
   static_assert(v != verdict::M010_drop_with_head,
                 "polymoe M010: overflow::drop (or reroute, which ends in drop) with a head expert gives dropped units zero logits: no residual carries them. Write overflow::drop_to_zero if that is meant, or use fallback. See docs/errors.md#M010");
   static_assert(v != verdict::M011_identity_with_head,
-                "polymoe M011: overflow::identity with a head expert cannot work: the unit has D columns, the output has one per class. Use fallback. See docs/errors.md#M011");
+                "polymoe M011: overflow::identity and combine::interpolated cannot work with a head expert: they add the unit to the output, the unit has D columns, the output has one per class. Use fallback, or combine::affinity. See docs/errors.md#M011");
   static_assert(v != verdict::M012_noise_needed,
                 "polymoe M012: balance::load and load_shazeer need a router with noise (score::noisy_constant or noisy_learned): the load is a probability over redrawn noise. See docs/errors.md#M012");
   static_assert(v != verdict::M013_mixture_bounded,
@@ -312,7 +314,7 @@ consteval bool explain() {
   static_assert(v != verdict::M029_convolution_needs_maps,
                 "polymoe M029: a convolution expert computes on whole feature maps; Spec::unit must be polymoe::unit::feature_map (or another block). See docs/errors.md#M029");
   static_assert(v != verdict::M034_linear_map_needed,
-                "polymoe M034: this router has no linear map that the bias or the cosine could belong to. soft_slots multiply units with slots and normalise by themselves: leave with_bias and with_cosine out. with_cosine<R, false> compares units as they are: for a bias write with_bias<with_cosine<R>>. See docs/errors.md#M034");
+                "polymoe M034: this router has no linear map that the bias, the cosine or the first values could belong to. soft_slots multiply units with slots and normalise by themselves: leave with_bias, with_cosine and with_orthogonal out. with_cosine<R, false> compares units as they are: for a bias write with_bias<with_cosine<R>>. See docs/errors.md#M034");
   static_assert(v != verdict::M035_assignment_of_one,
                 "polymoe M035: score::balanced_assignment gives every unit one expert, so its router is polymoe::top_k<1, score::balanced_assignment<>>. For several experts a unit use score::sinkhorn. See docs/errors.md#M035");
   static_assert(v != verdict::M036_thresholds_of_rows,

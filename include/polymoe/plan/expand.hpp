@@ -28,7 +28,7 @@ int position_in_run(const sparse_plan<C>& p, int slot, int* expert, int* group) 
   detail::fail("expand: slot ", slot, " belongs to no run");
 }
 
-/// Spells a sparse plan out.  Overflow to the unit itself (skip) and bad rows are not part of it.
+/// Spells a sparse plan out.  What the unit itself is weighed with (skip) and bad rows are not part of it.
 template <class C>
 owned_dense_plan<C> expand(const sparse_plan<C>& p) {
   slot_layout sizes;

@@ -41,7 +41,7 @@ struct sparse_plan {
   int* expert_of = nullptr;    ///< [T * K] expert whose score weighs the choice, -1 when dropped (null with a list)
   int* slots_begin = nullptr;  ///< [T + 1] with slot_of as a list, for units with any number of experts
   int* fallback_slot = nullptr;///< [T] slot in the fallback expert, -1 when none (null without fallback)
-  view<C> skip;                ///< [1, T] weight of the unit itself (null without identity overflow)
+  view<C> skip;                ///< [1, T] weight of the unit itself (null without overflow::identity, combine::interpolated)
   unsigned char* bad = nullptr;///< [T] 1 where the router row was not finite: no slots, output NaN
   int* bad_count = nullptr;    ///< [1]
 
@@ -65,7 +65,7 @@ struct plan_grad;
 template <class C>
 struct plan_grad<sparse_plan<C>> {
   view<C> gate;  ///< [1, S]
-  view<C> skip;  ///< [1, T], empty without identity overflow
+  view<C> skip;  ///< [1, T], empty where the plan has none
 };
 
 /// A plan the apply stage can work with: units, experts, and a gate per slot.

@@ -339,7 +339,7 @@ void route_weights(const Stream& stream, const Combine& combine, route_memory<C>
   const view<C>& scores = gate_scores<Router>(m);
   parallel_rows(stream, p.tokens, 256, [&](index first, index n, worker&) {
     for (index t = first; t < first + n; ++t) {
-      if (p.skip.ptr[0]) p.skip.set(0, t, C(0));
+      if (p.skip.ptr[0]) p.skip.set(0, t, rest_to_unit<Combine> && !p.bad[t] ? C(1) : C(0));
       if constexpr (Router::k == every_expert) {
         detail::with_tier<C>(p.experts, [&]<class Tier>(Tier) {
           chosen_scores<Tier::value, C> c;
@@ -348,6 +348,7 @@ void route_weights(const Stream& stream, const Combine& combine, route_memory<C>
           for (int e = 0; e < c.n; ++e) c.score[e] = scores.get(t, e), c.kept[e] = true;
           combine.weigh(c, weight);
           for (int e = 0; e < c.n; ++e) p.gate.set(0, index{e} * p.tokens + t, p.bad[t] ? C(0) : weight[e]);
+          if (rest_to_unit<Combine> && !p.bad[t]) p.skip.set(0, t, rest_of(c, weight));
         });
       } else if constexpr (Router::k == picked_by_experts) {
         if (p.choices(static_cast<int>(t)) == 0) continue;
@@ -356,6 +357,7 @@ void route_weights(const Stream& stream, const Combine& combine, route_memory<C>
           C weight[Tier::value];
           combine.weigh(c, weight);
           for_each_pick(p, t, [&](int j, int slot, int) { p.gate.set(0, slot, weight[j]); });
+          if (rest_to_unit<Combine>) p.skip.set(0, t, rest_of(c, weight));
         });
       } else {
         constexpr int K = Router::k;
@@ -371,7 +373,11 @@ void route_weights(const Stream& stream, const Combine& combine, route_memory<C>
           else
             overflow += weight[j];
         }
-        if (p.skip.ptr[0]) p.skip.set(0, t, overflow);
+        // Overflow goes to the fallback expert where there is one, else to the unit.
+        if (p.skip.ptr[0]) {
+          const C rest = rest_to_unit<Combine> ? rest_of(c, weight) : C(0);
+          p.skip.set(0, t, p.fallback_slot ? rest : rest + overflow);
+        }
         if (p.fallback_slot && p.fallback_slot[t] >= 0) p.gate.set(0, p.fallback_slot[t], overflow);
       }
     }
@@ -403,6 +409,7 @@ void add_gate_gradients(const Combine& combine, const route_memory<C>& m, const 
       c.score[e] = scores.get(t, e), c.kept[e] = true;
       d_weight[e] = m.d_gate.get(0, index{e} * p.tokens + t);
     }
+    if constexpr (rest_to_unit<Combine>) rest_vjp(c, m.d_skip.get(0, t), d_weight);
     combine.vjp(c, d_weight, d_score);
     for (int e = 0; e < p.experts; ++e) d_scores.v[e] += d_score[e];
   } else if constexpr (Router::k == picked_by_experts) {
@@ -410,6 +417,7 @@ void add_gate_gradients(const Combine& combine, const route_memory<C>& m, const 
     const auto c = picks_of<Row::tier>(p, scores, t);
     C d_weight[Row::tier], d_score[Row::tier];
     for_each_pick(p, t, [&](int j, int slot, int) { d_weight[j] = m.d_gate.get(0, slot); });
+    if constexpr (rest_to_unit<Combine>) rest_vjp(c, m.d_skip.get(0, t), d_weight);
     combine.vjp(c, d_weight, d_score);
     for_each_pick(p, t, [&](int j, int, int e) { d_scores.v[e] += d_score[j]; });
   } else {
@@ -423,6 +431,7 @@ void add_gate_gradients(const Combine& combine, const route_memory<C>& m, const 
       else if (p.fallback_slot) d_weight[j] = m.d_gate.get(0, p.fallback_slot[t]);
       else if (p.skip.ptr[0]) d_weight[j] = m.d_skip.get(0, t);
     }
+    if constexpr (rest_to_unit<Combine>) rest_vjp(c, m.d_skip.get(0, t), d_weight);
     combine.vjp(c, d_weight, d_score);
     for (int j = 0; j < K; ++j) {
       const int e = p.expert_of[t * K + j] >= 0 ? p.expert_of[t * K + j] : m.place.wish[t * K + j];

@@ -60,7 +60,8 @@ void tabulate(device::stream_handle stream, M* to, index n, F f) {
 
 }  // namespace backend::detail
 
-/// One launch per tensor.  What lies between tensors is not touched.
+/// One launch per tensor; those whose rows are orthogonal to each other are made by the host and copied.  What lies between
+/// tensors is not touched.
 template <class M>
 void first_values_on_device(const backend::cuda_device::stream& s, const std::vector<param_entry>& entries,
                             view<M> values, std::uint64_t seed) {
@@ -69,9 +70,15 @@ void first_values_on_device(const backend::cuda_device::stream& s, const std::ve
   for (const param_entry& e : entries) {
     require(e.offset >= 0 && e.size >= 0 && e.offset + e.size <= values.cols, "first values: '", e.name, "' is [",
             e.offset, ", +", e.size, ") of ", values.cols, " parameters");
-    if (e.size > 0)
+    if (e.size == 0) continue;
+    if (e.init.how == init_rule::kind::orthogonal) {
+      const std::vector<double> whole = orthogonal_values(e, seed);
+      const std::vector<M> stored(whole.begin(), whole.end());
+      backend::cuda_device::memory::write(s, values.ptr[0] + e.offset, stored.data(), stored.size() * sizeof(M));
+    } else {
       backend::detail::tabulate(s.handle, values.ptr[0] + e.offset, e.size,
                                 backend::detail::stored_first_value<M>{first_value(e, seed)});
+    }
   }
 }
 

@@ -152,10 +152,16 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
       this->list_tile(tile, begins);
       for (int t = u.first + lanes::unit(); t < u.end; t += lanes::units) {
         const int first = begins[t - u.first], n = begins[t - u.first + 1] - first;
-        if (n == 0) continue;
-        load_picks<Row>(a, gate_scores<Router>(a), t, first, n, m);
         const typename Row::lanes lane{};
-        if (lane.lane() == 0) call.combine.weigh(m->c, m->weight);
+        if (n == 0) {
+          if (rest_to_unit<Combine> && lane.lane() == 0) a.plan.skip.set(0, t, a.plan.bad[t] ? C(0) : C(1));
+          continue;
+        }
+        load_picks<Row>(a, gate_scores<Router>(a), t, first, n, m);
+        if (lane.lane() == 0) {
+          call.combine.weigh(m->c, m->weight);
+          if (rest_to_unit<Combine>) a.plan.skip.set(0, t, rest_of(m->c, m->weight));
+        }
         lanes::sync();
         for (int j = lane.lane(); j < n; j += Row::lanes::width)
           a.plan.gate.set(0, a.plan.slot_of[first + j], m->weight[j]);
@@ -268,6 +274,7 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
       }
       lanes::sync();
     }
+    if (rest_to_unit<Combine> && scores.g.lane() == 0) a.plan.skip.set(0, t, finite ? rest_of(m->c, m->weight) : C(0));
     POLYMOE_UNROLL
     for (int i = 0; i < Row::per_lane; ++i)
       if (scores.present(i))

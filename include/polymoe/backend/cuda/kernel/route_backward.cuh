@@ -36,7 +36,7 @@ struct route_backward_args {
   using M = master_t<T>;
   route_args<T> forward{};         ///< as the forward call had them
   const C* d_gate = nullptr;       ///< [S]
-  const C* d_skip = nullptr;       ///< [T], null without identity overflow
+  const C* d_skip = nullptr;       ///< [T], null where the plan has no skip
   C* d_logits = nullptr;           ///< [T, E] written; of cosines, then those of their products
   C* d_raw = nullptr;              ///< [T, E] written; null with one projection
   C* pieces = nullptr;             ///< [route_tuning::pieces(T), logits_piece_numbers()] scratch
@@ -98,6 +98,7 @@ POLYMOE_DEVICE void add_gate_gradients(const route_backward_call<Router, Balance
     lanes::sync();
     if (d.g.lane() == 0) {
       m->c.n = a.plan.experts;
+      if constexpr (rest_to_unit<Combine>) rest_vjp(m->c, b.d_skip[t], m->weight);
       call.combine.vjp(m->c, m->weight, m->d_score);
     }
     lanes::sync();
@@ -110,7 +111,10 @@ POLYMOE_DEVICE void add_gate_gradients(const route_backward_call<Router, Balance
     load_picks<Row>(a, scores, t, first, n, m);
     for (int j = d.g.lane(); j < n; j += Row::lanes::width) m->weight[j] = b.d_gate[a.plan.slot_of[first + j]];
     lanes::sync();
-    if (d.g.lane() == 0) call.combine.vjp(m->c, m->weight, m->d_score);
+    if (d.g.lane() == 0) {
+      if constexpr (rest_to_unit<Combine>) rest_vjp(m->c, b.d_skip[t], m->weight);
+      call.combine.vjp(m->c, m->weight, m->d_score);
+    }
     lanes::sync();
     // The weights' place becomes the row of experts.
     for (int i = 0; i < Row::per_lane; ++i)
@@ -135,6 +139,7 @@ POLYMOE_DEVICE void add_gate_gradients(const route_backward_call<Router, Balance
       else if (schedule::identity)
         d_weight[j] = b.d_skip[t];
     }
+    if constexpr (rest_to_unit<Combine>) rest_vjp(c, b.d_skip[t], d_weight);
     call.combine.vjp(c, d_weight, d_score);
     POLYMOE_UNROLL
     for (int j = 0; j < K; ++j) {

@@ -162,7 +162,12 @@ struct finish_phases : place_phases<Router, Capacity, T> {
       }
       p.slot_of[choice] = slot;
     }
-    if constexpr (schedule::identity) p.skip.set(0, t, overflow);
+    if constexpr (rest_to_unit<Combine>) {
+      const C rest = p.bad[t] ? C(0) : rest_of(c, weight);
+      p.skip.set(0, t, schedule::fallback ? rest : rest + overflow);
+    } else if constexpr (schedule::identity) {
+      p.skip.set(0, t, overflow);
+    }
     if constexpr (schedule::fallback)
       if (fallback_slot >= 0) p.gate.set(0, fallback_slot, overflow);
   }
