@@ -45,7 +45,9 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
   X(A, top_2_transport, both, top_k<2, score::sparse_transport<>>)                                                     \
   X(A, top_2_transport_lbfgs, both, top_k<2, score::sparse_transport<score::solver::lbfgs>>)                           \
   X(A, top_2_transport_newton, both, top_k<2, score::sparse_transport<score::solver::newton>>)                         \
-  X(A, top_1_balanced, both, top_k<1, score::balanced_assignment<>>)                                                   \
+  X(A, top_2_transport_plan, both, top_k<2, score::sparse_transport<score::solver::newton, score::by_plan>>)           \
+  X(A, top_2_transport_dense, tests, without_limit<top_k<2, score::sparse_transport<score::solver::newton>>>)          \
+  X(A, top_1_balanced, both, with_orthogonal<top_k<1, score::balanced_assignment<>>>)                                  \
   X(A, fixed, both, fixed<>)                                                                                           \
   X(A, hashed, both, hashed<score::softmax>)                                                                           \
   X(A, mixture, both, mixture<>)                                                                                       \
@@ -54,14 +56,19 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
   X(A, mixture_cosine_bias, both, with_bias<with_cosine<mixture<score::noisy_learned<>>>>)                             \
   X(A, mixture_sinkhorn_plan, both, mixture<score::sinkhorn<score::by_plan>>)                                          \
   X(A, expert_choice, both, expert_choice<>)                                                                           \
+  X(A, expert_choice_sigmoid, both, expert_choice<score::sigmoid>)                                                     \
+  X(A, expert_choice_relu, both, expert_choice<score::relu>)                                                           \
   X(A, expert_choice_noise, both, expert_choice<score::noisy_constant<>>)                                              \
   X(A, expert_choice_bias, both, with_bias<expert_choice<score::gate_jitter<>>>)                                       \
   X(A, expert_choice_cosine, both, with_cosine<expert_choice<>, false>)                                                \
   X(A, expert_choice_sinkhorn, both, expert_choice<score::sinkhorn<>>)                                                 \
   X(A, expert_choice_sinkhorn_plan, both, expert_choice<score::sinkhorn<score::by_plan>>)                              \
   X(A, expert_choice_transport, both, expert_choice<score::sparse_transport<>>)                                        \
+  X(A, expert_choice_transport_lbfgs, both, expert_choice<score::sparse_transport<score::solver::lbfgs>>)              \
   X(A, expert_choice_transport_plan, both,                                                                             \
     expert_choice<score::sparse_transport<score::solver::newton, score::by_plan>>)                                     \
+  X(A, expert_choice_transport_dense, tests,                                                                           \
+    without_limit<expert_choice<score::sparse_transport<score::solver::newton, score::by_plan>>>)                      \
   X(A, expert_choice_transport_prices, both,                                                                           \
     expert_choice<score::sparse_transport<score::solver::newton, score::by_score, score::start::last_step>>)           \
   X(A, strictly_balanced, both, strictly_balanced<>)                                                                   \
@@ -96,6 +103,7 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
 #define MATRIX_COMBINES(X, A)                                          \
   X(A, affinity, both, combine::affinity)                              \
   X(A, sum, both, combine::sum)                                        \
+  X(A, interpolated, both, combine::interpolated)                      \
   X(A, over_chosen, both, combine::renormalised<combine::over_chosen>) \
   X(A, over_kept, both, combine::renormalised<combine::over_kept>)
 // Losses with the same demands are tested as sums too.
@@ -158,6 +166,12 @@ using polymoe::index;  // not the C library's
 enum class dimension : int { MATRIX_AXES(MATRIX_DIMENSION) count };
 #undef MATRIX_DIMENSION
 inline constexpr int dimensions = static_cast<int>(dimension::count);
+
+/// Sparse transport with `nonzeros` at everything: squared-l2 transport.
+template <class Router>
+struct without_limit : Router {
+  constexpr without_limit() { this->nonzeros = Router::everything; }
+};
 
 // One enumeration an axis: router_values::top_1, ...
 #define MATRIX_NUMBER(A, id, where, ...) id,
