@@ -1,4 +1,4 @@
-// arch: sm_80 always
+// arch: sm_80
 // Compiles attention for the GPU: matrix instructions of bf16, slices of 32 and 64 columns.
 #include <polymoe/backend/cuda/dispatch/attention.cuh>
 

@@ -1,4 +1,4 @@
-// arch: sm_80 always
+// arch: sm_80
 // Compiles the block primitives for the GPU.
 #include <polymoe/backend/cuda/block_lanes.cuh>
 #include <polymoe/router/order_key.hpp>

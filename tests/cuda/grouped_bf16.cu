@@ -1,4 +1,4 @@
-// arch: sm_80 always
+// arch: sm_80
 // The bf16 instances of the grouped product that layers use, through nvcc.
 #include <polymoe/backend/cuda/dispatch/grouped.cuh>
 

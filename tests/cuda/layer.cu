@@ -1,4 +1,4 @@
-// arch: sm_80 always
+// arch: sm_80
 // Compiles whole layers for the GPU: a dropless float layer of gated experts that routes images, a mixture of heads in
 // double.  The host code around the kernels is instantiated as well.  tests/gpu/graph_test.cu has those with capacity.
 #include <polymoe/cuda.cuh>
