@@ -25,8 +25,7 @@ using polymoe::executor_test::number;
 namespace host_blaslt = polymoe::host_blaslt;
 #endif
 
-// ---- layout
-// ------------------------------------------------------------------------------------------------------------
+// ---- layout ---------------------------------------------------------------------------------------------------------
 
 constexpr batched::map_sizes sizes{.experts = 6, .rows = 40, .in = 24, .out = 72};
 constexpr batched::map_sizes shared{.experts = 6, .rows = 40, .in = 24, .out = 72, .shared_input = true};
@@ -86,8 +85,7 @@ static_assert(polymoe::choose_products(product_path::automatic, false).path == p
 static_assert(polymoe::choose_products(product_path::grouped, true).path == product_path::grouped);
 static_assert(polymoe::choose_products(product_path::batched, false).path == product_path::automatic);
 
-// ---- layers
-// ------------------------------------------------------------------------------------------------------------
+// ---- layers ---------------------------------------------------------------------------------------------------------
 
 struct one_expert : expert_spec<float> {
   using router = polymoe::top_k<1>;
@@ -107,16 +105,6 @@ void check_batched(const setup& s, std::vector<std::string> expect = {"cuBLASLt 
   for (const std::string& part : expect) CHECK_MESSAGE(text.find(part) != std::string::npos, part, " in ", text);
 }
 
-#if !defined(__CUDACC__)
-/// Settings of the stand-in until the end of the block.
-struct blaslt_scope {
-  explicit blaslt_scope(host_blaslt::settings s) : before(host_blaslt::options()) { host_blaslt::options() = s; }
-  ~blaslt_scope() { host_blaslt::options() = before; }
-  blaslt_scope(const blaslt_scope&) = delete;
-  blaslt_scope& operator=(const blaslt_scope&) = delete;
-  host_blaslt::settings before;
-};
-#endif
 }  // namespace
 
 TEST_CASE("padded layers with batched products equal the CPU's: capacity binds, experts without rows, bad units") {
@@ -198,7 +186,7 @@ TEST_CASE(
   CHECK(fused.batched == 12);
   CHECK(fused.batched_fused == 10);
   {
-    blaslt_scope off({.no_batched_fusion = true});
+    host_blaslt::scope off({.no_batched_fusion = true});
     const auto plain = run({"fc1: bias_gelu NOT fused, bias gradient NOT fused; fc2: bias NOT fused, dgelu NOT fused"});
     CHECK(plain.batched == 12);
     CHECK(plain.batched_fused == 0);
@@ -206,7 +194,7 @@ TEST_CASE(
     check_batched<relu_spec<save::everything>>(s, {"fc1: bias_relu NOT fused"});
   }
   {
-    blaslt_scope off({.no_algorithms = true});
+    host_blaslt::scope off({.no_algorithms = true});
     const auto none = run({"grouped kernel (NOT batched: cuBLASLt has no product of these shapes)"});
     CHECK(none.products == 0);
     CHECK_THROWS_AS(check_batched<forced_batched>(s), polymoe::error);
@@ -230,7 +218,7 @@ namespace {
 /// D of a batched product with an epilogue against plain loops, for fewer rows than were prepared.
 template <class T>
 void check_epilogue(blaslt_epilogue e, bool fusion, index n, double bound) {
-  blaslt_scope scope({.no_batched_fusion = !fusion});
+  host_blaslt::scope scope({.no_batched_fusion = !fusion});
   const index E = 3, most = 12, rows = 7, k = 16;
   INFO(std::string(backend::name_of(e)), fusion ? ", fused" : ", apart");
   const batched::map_sizes s{E, most, k, n};

@@ -62,14 +62,10 @@ enum cublasLtMatmulPreferenceAttributes_t : int {
 };
 enum cublasLtReductionScheme_t : int {
   CUBLASLT_REDUCTION_SCHEME_NONE = 0,
-  CUBLASLT_REDUCTION_SCHEME_INPLACE = 1,
-  CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE = 2,
-  CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE = 4
+  CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE = 2
 };
 
-struct cublasLtContext {
-  bool alive = true;
-};
+struct cublasLtContext {};
 using cublasLtHandle_t = cublasLtContext*;
 struct cublasLtMatrixLayoutOpaque_t {
   cudaDataType_t type;
@@ -119,6 +115,17 @@ inline settings& options() {
   static settings s;
   return s;
 }
+/// Settings until the end of the enclosing block.
+class scope {
+ public:
+  explicit scope(const settings& s) : before_(options()) { options() = s; }
+  scope(const scope&) = delete;
+  scope& operator=(const scope&) = delete;
+  ~scope() { options() = before_; }
+
+ private:
+  settings before_;
+};
 inline statistics& counts() {
   static statistics s;
   return s;

@@ -365,15 +365,6 @@ TEST_CASE_TEMPLATE("patch_embed on CUDA equals the CPU's", T, double, float, bf1
 #if !defined(__CUDACC__)
 // ---- what only the stand-in for the library can tell ----------------------------------------------------------------
 
-/// Settings of the stand-in until the end of the block.
-struct blaslt_scope {
-  explicit blaslt_scope(host_blaslt::settings s) : before(host_blaslt::options()) { host_blaslt::options() = s; }
-  ~blaslt_scope() { host_blaslt::options() = before; }
-  blaslt_scope(const blaslt_scope&) = delete;
-  blaslt_scope& operator=(const blaslt_scope&) = delete;
-  host_blaslt::settings before;
-};
-
 TEST_CASE("epilogues are in the product where the library has them, and after it where it refuses") {
   if (no_fibers()) return;
   for (const index out : {48, 40}) {
@@ -384,13 +375,13 @@ TEST_CASE("epilogues are in the product where the library has them, and after it
     check_epilogues<double>(19, 32, out, 1e-14);  // the library has none for double
     CHECK(host_blaslt::counts().fused == before + 4);
   }
-  const blaslt_scope refuse({.no_fusion = true});
+  const host_blaslt::scope refuse({.no_fusion = true});
   check_epilogues<bf16>(19, 32, 48, 6e-3);
   check_epilogues<float>(19, 32, 48, 1e-6);
 }
 TEST_CASE_TEMPLATE("mlp_block on CUDA equals the CPU's where nothing is fused", T, double, float, bf16) {
   if (no_fibers()) return;
-  const blaslt_scope refuse({.no_fusion = true});
+  const host_blaslt::scope refuse({.no_fusion = true});
   check_mlp<T, act::gelu_tanh>(65, 33, 24, 40);
 }
 
@@ -428,7 +419,7 @@ TEST_CASE("products say what is wrong, with sizes") {
   const backend::blaslt_product<bf16, float> split({.m = 16, .n = 8, .k = 1024, .transpose_a = true}, {.split = true});
   REQUIRE(split.workspace_bytes() > 0);
   CHECK(holds(message_of([&] { split.run({}, tall.v, wide.v, g.v); }), "CUBLAS_STATUS_INVALID_VALUE"));
-  const blaslt_scope refuse({.no_algorithms = true});
+  const host_blaslt::scope refuse({.no_algorithms = true});
   const std::string text = message_of([] { backend::blaslt_product<bf16>({.m = 16, .n = 24, .k = 32}); });
   CHECK(holds(text, "[16 x 24 x 32] bf16"));
   CHECK(holds(text, "CUBLAS_STATUS_NOT_SUPPORTED"));
