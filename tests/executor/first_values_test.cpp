@@ -1,6 +1,7 @@
 // First values of parameters: the same bits on the CPU, under the executor, on a GPU, and with any compiler's habits; a
 // workspace on CUDA that draws them where they lie.
 // with: plans
+#include "core/first_values_bits.hpp"
 #include "tensors.hpp"
 
 #include <polymoe/backend/cuda/dispatch/initialise.cuh>
@@ -67,48 +68,12 @@ void compare_values(std::uint64_t seed) {
   CHECK(tensor_of(8) == tensor_of(9));
 }
 
-std::uint64_t mixed(std::uint64_t h, std::uint64_t x) { return (h ^ x) * 0x100000001b3ull; }
-
 TEST_CASE("first values on the device have the CPU's bits: every rule, float and double") {
   for (const std::uint64_t seed : {0u, 1u, 77u}) compare_values<float>(seed), compare_values<double>(seed);
 }
 
-TEST_CASE("first values are the same numbers on every machine") {
-  // The bits of 65536 draws each; a compiler that joins or parts a product and a sum elsewhere would change them.
-  std::uint64_t normal = 0xcbf29ce484222325ull, uniform = normal;
-  param_entry e{"blocks.0.weight", {1}, 0, 1, init_rule::normal(0.02)};
-  const first_value n(e, 5);
-  e.init = init_rule::uniform(0.1);
-  const first_value u(e, 5);
-  for (std::uint64_t i = 0; i < 65536; ++i) {
-    normal = mixed(normal, bit_cast<std::uint32_t>(static_cast<float>(n(i))));
-    uniform = mixed(uniform, bit_cast<std::uint32_t>(static_cast<float>(u(i))));
-  }
-  CHECK(normal == 9461956269928160625ull);
-  CHECK(uniform == 5607432129850594622ull);
-  std::uint64_t orthogonal = 0xcbf29ce484222325ull;
-  for (const index rows : {24, 60})
-    for (const double x : orthogonal_values({"router.weight", {rows, 37}, 0, rows * 37, init_rule::orthogonal(0.1)}, 5))
-      orthogonal = mixed(orthogonal, bit_cast<std::uint64_t>(x));
-  CHECK(orthogonal == 697569994028311678ull);
-}
-
-TEST_CASE("first values are normal: close to the formula in double, and to what a stream draws") {
-  const random_stream r = random_root{3}.stream(4, 0);
-  double largest = 0, sum = 0, square = 0;
-  constexpr int count = 200000;
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const words4 b = r.bits(i);
-    const double u = (static_cast<double>(b.a >> 8) + 1) * 0x1p-24, v = static_cast<double>(b.b >> 8) * 0x1p-24;
-    const double want = std::sqrt(-2 * std::log(u)) * std::cos(2 * 3.14159265358979323846 * v);
-    const double got = static_cast<double>(first_normal(r, i));
-    largest = std::max(largest, std::abs(got - want));
-    CHECK(std::abs(got - static_cast<double>(r.normal(i))) < 4e-6);
-    sum += got, square += got * got;
-  }
-  CHECK(largest < 4e-6);
-  CHECK(std::abs(sum / count) < 0.01);
-  CHECK(square / count == doctest::Approx(1).epsilon(0.02));
+TEST_CASE("first values are the same numbers where the compiler joins no product and sum") {
+  check_bits_of_first_values();
 }
 
 TEST_CASE("first values that do not fit the parameters are refused") {
