@@ -27,21 +27,6 @@ std::vector<param_entry> entries() {
 }
 index length() { return entries().back().offset + entries().back().size; }
 
-/// True when this compiler joins a product and a sum, as the CPU's loops then do too.
-[[gnu::noinline]] bool contracts(float a, float b, float c) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  return a * b + c != 0;
-#else
-  return a * b + c != a * b + c;
-#endif
-}
-bool fused() {
-  volatile float a = 1.0f + 0x1p-12f;
-  const float square = a * a;
-  volatile float negative = -square;
-  return contracts(a, a, negative);
-}
-
 optimizer_report report_of(const backend::optimizer_pieces& pieces) {
   return on_device<optimizer_report>::get_from(pieces.report());
 }
@@ -87,23 +72,24 @@ void compare_rules(Rule rule, double clip, index shift, std::uint64_t seed) {
       for (index k = 0; k < n; ++k) host_g.v.ptr[0][k] *= static_cast<R>(report.scale);
     rule.step(one, list, want.v.ptr[0], static_cast<const R*>(host_g.v.ptr[0]), want_moments, step);
     ema{0.9}.update(one, list, static_cast<const R*>(want.v.ptr[0]), want_average.v.ptr[0], step);
+#if defined(__CUDACC__)  // the host's compiler may lack fused multiply-adds, and the two have their own pow
     const double limit = sizeof(R) == 8 ? 1e-15 : 1e-7;
     CHECK(distance(p.host(), want.host()) <= limit);
     CHECK(distance(average.host(), want_average.host()) <= limit);
-    const bool bits = same_bits(p.host(), want.host()) && same_bits(m0.host(), want_m0.host()) &&
-                      same_bits(m1.host(), want_m1.host()) && same_bits(average.host(), want_average.host());
-#if defined(__CUDACC__)  // two compilers, which may join products and sums in other places
-    if (sizeof(R) == 4 && !bits) MESSAGE("step ", i, " of seed ", seed, " differs from the CPU's in its last bits");
+    if (!same_bits(p.host(), want.host())) MESSAGE("step ", i, " of seed ", seed, " differs from the CPU's in its last bits");
 #else
-    if (sizeof(R) == 4 && fused()) CHECK(bits);
+    // Both are one text of multiply-adds, whatever the compiler joins by itself.
+    CHECK(same_bits(p.host(), want.host()));
+    CHECK(same_bits(m0.host(), want_m0.host()));
+    CHECK(same_bits(m1.host(), want_m1.host()));
+    CHECK(same_bits(average.host(), want_average.host()));
 #endif
   }
 }
 }  // namespace
 
-TEST_CASE("optimisers on CUDA equal the CPU's, bit by bit in float: SGD, AdamW, clipping, averages") {
+TEST_CASE("optimisers on CUDA equal the CPU's bit by bit: SGD, AdamW, clipping, averages") {
   if (no_fibers()) return;
-  MESSAGE("compared bit by bit: ", fused());
   compare_rules<sgd, float>({0.9, 0.01, false}, 0, 0, 1);
   compare_rules<sgd, float>({0.9, 0.01, true}, 1.0, 1, 2);
   compare_rules<adamw, float>({}, 1.0, 0, 3);

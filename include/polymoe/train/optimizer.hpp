@@ -170,6 +170,23 @@ class rule_at<adamw, R> {
   R rate_, b1_, b2_, rest1_, rest2_, small_, unbias1_, unbias2_, keep_;
 };
 
+/// Averaged weights at one step: the update of one element.
+template <class R>
+class average_at {
+ public:
+  POLYMOE_HD average_at(double decay_rate, const step_state& at) {
+    const auto step = static_cast<double>(at.step);
+    const double early = (1.0 + step) / (10.0 + step);
+    keep_ = static_cast<R>(early < decay_rate ? early : decay_rate);
+  }
+  POLYMOE_HD POLYMOE_ALWAYS_INLINE R operator()(R average, R p) const {
+    return multiply_add(keep_, average, (R(1) - keep_) * p);
+  }
+
+ private:
+  R keep_;
+};
+
 /// One step of a rule on flat buffers.
 template <class Rule, class Stream, class R>
 void step_of(const Rule& rule, const Stream& s, const std::vector<param_entry>& entries, R* params, const R* grads,
@@ -205,19 +222,18 @@ void adamw::step(const Stream& s, const std::vector<param_entry>& entries, R* pa
 }
 
 /// Exponential moving average of the parameters, average = d average + (1 - d) params, with d rising as in
-/// (1 + step) / (10 + step) up to `decay` so that early averages forget the start.
+/// (1 + step) / (10 + step) up to `decay_rate` so that early averages forget the start.
 struct ema {
   double decay_rate = 0.999;
   template <class Stream, class R>
   void update(const Stream& s, const std::vector<param_entry>& entries, const R* params, R* average,
               const step_state& at) const {
-    const auto step = static_cast<double>(at.step);
-    const R d = static_cast<R>(std::min(decay_rate, (1.0 + step) / (10.0 + step)));
+    const detail::average_at<R> updated(decay_rate, at);
     detail::each_piece(s, entries, [=](index first, index n, const param_entry&) {
       const R* p = params + first;
       R* a = average + first;
       POLYMOE_SIMD
-      for (index i = 0; i < n; ++i) a[i] = d * a[i] + (R(1) - d) * p[i];
+      for (index i = 0; i < n; ++i) a[i] = updated(a[i], p[i]);
     });
   }
 };

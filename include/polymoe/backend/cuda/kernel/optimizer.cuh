@@ -90,9 +90,9 @@ struct step_buffers {
 };
 
 inline constexpr int step_threads = 256;
-/// One step of `rule` on every piece, with the gradients times report->scale; then average = d average + (1 - d)
-/// params with the d of `ema` at this step.  Does nothing when report->skipped.  Bases are aligned to 16 bytes when
-/// V > 1; pieces that begin off such a border go element by element.
+/// One step of `rule` on every piece, with the gradients times report->scale; then the averaged weights, where there are
+/// any.  Does nothing when report->skipped.  Bases are aligned to 16 bytes when V > 1; pieces that begin off such a border
+/// go element by element.
 template <class Rule, class R, int V>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(step_threads)
     optimizer_step_kernel(const parameter_piece* pieces, int count, Rule rule, const step_state* step,
@@ -106,8 +106,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(step_threads)
   device::sync_block();
   const v0::detail::rule_at<Rule, R> update = *at;
   const R scale = static_cast<R>(report->scale);
-  const double early = (1.0 + static_cast<double>(now.step)) / (10.0 + static_cast<double>(now.step));
-  const R d = static_cast<R>(early < average_decay ? early : average_decay), rest = R(1) - d;
+  const v0::detail::average_at<R> averaged(average_decay, now);
 
   const auto element = [&](index k, bool decays) {
     R p = b.params[k], m[M];
@@ -117,7 +116,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(step_threads)
     b.params[k] = p;
     POLYMOE_UNROLL
     for (int q = 0; q < M; ++q) b.moment[q][k] = m[q];
-    if (b.average) b.average[k] = v0::detail::multiply_add(d, b.average[k], rest * p);
+    if (b.average) b.average[k] = averaged(b.average[k], p);
   };
   const auto wide = [&](index k, bool decays) {
     R p[V], g[V], m[M][V];
@@ -141,7 +140,7 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(step_threads)
       R a[V];
       load_wide<V>(b.average + k, a);
       POLYMOE_UNROLL
-      for (int v = 0; v < V; ++v) a[v] = v0::detail::multiply_add(d, a[v], rest * p[v]);
+      for (int v = 0; v < V; ++v) a[v] = averaged(a[v], p[v]);
       store_wide<V>(b.average + k, a);
     }
   };
