@@ -1,4 +1,4 @@
-// arch: sm_80 always
+// arch: sm_80
 // Every wrapper of device.cuh in one kernel, and a launch of it.  nvcc compiles this file, executor_test.cpp includes
 // and runs it: the proof that the host executor offers the interface that nvcc sees.
 #include <algorithm>
@@ -11,9 +11,8 @@ namespace polymoe::device_wrappers {
 template <class T>
 POLYMOE_KERNEL POLYMOE_LAUNCH_BOUNDS(256, 1) void every_wrapper(T* out, index* wide, int* narrow, unsigned* word,
                                                                 device::grid_barrier barrier, index n) {
-  const device::dim t = device::thread_index(), b = device::block_index(), s = device::block_size(),
-                    g = device::grid_size();
-  index i = t.x + t.y + t.z + index{b.x + b.y + b.z} * s.x * s.y * s.z + g.x + g.y + g.z;
+  const device::dim b = device::block_index(), s = device::block_size(), g = device::grid_size();
+  index i = index{b.x + b.y + b.z} * s.x * s.y * s.z + g.x + g.y + g.z;
   i += device::thread_rank() + device::block_rank() + device::lane() + device::warp();
   if (i >= n) i = 0;
 
@@ -28,26 +27,22 @@ POLYMOE_KERNEL POLYMOE_LAUNCH_BOUNDS(256, 1) void every_wrapper(T* out, index* w
   device::sync_block();
   device::sync_warp();
   device::fence();
-  device::fence_block();
 
   T x = tile[device::thread_rank() ^ 1];
   POLYMOE_UNROLL
   for (int flip = 16; flip > 0; flip /= 2) x += device::shuffle_xor(x, flip);
-  x += device::shuffle_up(x, 1) + device::shuffle_down(x, 2, 16) + device::shuffle_idx(x, 3, 8, device::full_warp);
+  x += device::shuffle_up(x, 1) + device::shuffle_up(x, 2, 16) + device::shuffle_idx(x, 3, 8, device::full_warp);
   const dual<T> d = device::shuffle_xor(dual<T>{x, x}, 1);
-  index v = device::shuffle_idx(i, 0) + device::shuffle_up(tail[0], 1) + device::shuffle_down(*word, 1);
+  index v = device::shuffle_idx(i, 0) + device::shuffle_up(tail[0], 1) + device::shuffle_up(*word, 1);
   const bf16 h = device::shuffle_xor(bf16(1.0f), 4);
 
   const unsigned votes = device::ballot(x > T(0)), same = device::match(i) ^ device::match(narrow[0]);
-  if (device::any(votes != 0) && device::all(same != 0)) v += device::popcount(votes) + device::find_first(same);
-  v += device::popcount(static_cast<unsigned long long>(v)) + device::find_first(static_cast<unsigned long long>(v));
+  v += device::popcount(votes) + device::find_first(same);
 
   device::atomic_add(out, d.v + d.t + static_cast<T>(static_cast<float>(h)));
   device::atomic_add(wide, device::atomic_max(wide + 1, v) + device::atomic_min(wide + 2, v));
   device::atomic_add(narrow, device::atomic_max(narrow + 1, 3) + device::atomic_min(tail, 4));
   device::atomic_add(word, device::atomic_max(word + 1, 3u) + device::atomic_min(word + 2, 4u));
-  device::atomic_cas(out + 1, T(0), device::atomic_exchange(out + 2, x));
-  device::atomic_cas(wide + 3, index{0}, device::atomic_exchange(wide + 4, v));
 
   device::sync_grid(barrier);
   if (device::thread_rank() == 0) {

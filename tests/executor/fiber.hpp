@@ -112,7 +112,6 @@ class stack_pool {
     }
     return {slabs_[i / per_slab] + i % per_slab * bytes_, bytes_};
   }
-  std::size_t size() const { return slabs_.size() * per_slab; }
 
  private:
   static constexpr std::size_t per_slab = 256;

@@ -67,13 +67,6 @@ T exchange_warp(wait_for kind, T x, int source, int argument, int width, unsigne
   std::memcpy(&x, f.out, sizeof(T));
   return x;
 }
-inline unsigned vote(wait_for kind, bool predicate, unsigned members, location where) {
-  fiber& f = self(name_of(kind));
-  running->wait_warp(kind, members, predicate ? 1 : 0, nullptr, 0, where);
-  unsigned votes = 0;
-  std::memcpy(&votes, f.out, sizeof votes);
-  return votes;
-}
 
 template <class T, class F>
 T atomic(T* p, F change, location where) {
@@ -95,7 +88,6 @@ namespace polymoe::inline v0::device {
 namespace on_host = polymoe::executor::detail;
 using on_host::location;
 
-inline dim thread_index() { return on_host::self("thread_index").position; }
 inline dim block_index() { return on_host::self("block_index").home->position; }
 inline dim block_size() { return on_host::self("block_size"), on_host::running->shape.block; }
 inline dim grid_size() { return on_host::self("grid_size"), on_host::running->shape.grid; }
@@ -118,7 +110,6 @@ inline void sync_grid(grid_barrier barrier, location where = location::current()
 }
 // One host thread runs every fiber, and a switch is an opaque call: memory is always in order.
 inline void fence() {}
-inline void fence_block() {}
 inline unsigned load_acquire(const unsigned* word) { return *word; }
 inline void store_release(unsigned* word, unsigned value) { *word = value; }
 inline void wait_until(const unsigned* word, unsigned value, location where = location::current()) {
@@ -142,13 +133,6 @@ T shuffle_up(T x, int delta, int width = warp_size, unsigned members = full_warp
                                 members, where);
 }
 template <class T>
-T shuffle_down(T x, int delta, int width = warp_size, unsigned members = full_warp,
-               location where = location::current()) {
-  const int l = lane();
-  return on_host::exchange_warp(on_host::wait_for::shuffle_down, x, l % width + delta < width ? l + delta : l, delta,
-                                width, members, where);
-}
-template <class T>
 T shuffle_idx(T x, int source, int width = warp_size, unsigned members = full_warp,
               location where = location::current()) {
   return on_host::exchange_warp(on_host::wait_for::shuffle_idx, x, lane() / width * width + source % width, source,
@@ -156,13 +140,11 @@ T shuffle_idx(T x, int source, int width = warp_size, unsigned members = full_wa
 }
 
 inline unsigned ballot(bool predicate, unsigned members = full_warp, location where = location::current()) {
-  return on_host::vote(on_host::wait_for::ballot, predicate, members, where);
-}
-inline bool any(bool predicate, unsigned members = full_warp, location where = location::current()) {
-  return on_host::vote(on_host::wait_for::any, predicate, members, where) != 0;
-}
-inline bool all(bool predicate, unsigned members = full_warp, location where = location::current()) {
-  return on_host::vote(on_host::wait_for::all, predicate, members, where) == members;
+  on_host::fiber& f = on_host::self("ballot");
+  on_host::running->wait_warp(on_host::wait_for::ballot, members, predicate ? 1 : 0, nullptr, 0, where);
+  unsigned votes = 0;
+  std::memcpy(&votes, f.out, sizeof votes);
+  return votes;
 }
 template <class T>
 unsigned match(T x, unsigned members = full_warp, location where = location::current()) {
@@ -213,9 +195,7 @@ void copy_wait() {
 }
 
 inline int popcount(unsigned x) { return std::popcount(x); }
-inline int popcount(unsigned long long x) { return std::popcount(x); }
 inline int find_first(unsigned x) { return x ? std::countr_zero(x) + 1 : 0; }
-inline int find_first(unsigned long long x) { return x ? std::countr_zero(x) + 1 : 0; }
 
 template <class T>
 T* shared(std::size_t offset = 0, location where = location::current()) {
@@ -248,16 +228,6 @@ template <class T>
 T atomic_min(T* p, std::type_identity_t<T> x, location where = location::current()) {
   static_assert(std::is_integral_v<T>, "polymoe: atomic_min works on integers");
   return on_host::atomic(p, [x](T old) { return x < old ? x : old; }, where);
-}
-template <class T>
-T atomic_cas(T* p, std::type_identity_t<T> expected, std::type_identity_t<T> desired,
-             location where = location::current()) {
-  return on_host::atomic(
-      p, [&](T old) { return std::memcmp(&old, &expected, sizeof(T)) == 0 ? desired : old; }, where);
-}
-template <class T>
-T atomic_exchange(T* p, std::type_identity_t<T> x, location where = location::current()) {
-  return on_host::atomic(p, [x](T) { return x; }, where);
 }
 
 template <class... Params, class... Args>

@@ -156,7 +156,7 @@ inline void machine::run(const device::launch_shape& s, void (*entry)(void*), vo
   entry_ = entry;
   argument_ = argument;
   error_ = nullptr;
-  last = {total, total * s.block.volume(), 0, 0};
+  last = {total, total * s.block.volume(), 0};
   grid_arrived_ = 0;
   grid_threads_ = last.threads;
   grid_words_ = nullptr;
@@ -170,7 +170,6 @@ inline void machine::run(const device::launch_shape& s, void (*entry)(void*), vo
     for (std::size_t i = 0; i < resident_; ++i) start_block(i, ranks[static_cast<std::size_t>(begin) + i]);
     schedule();
   }
-  last.stacks = stacks_.size();
 }
 
 inline void machine::schedule() {
@@ -344,7 +343,6 @@ inline void machine::complete_warp(block& b, int first, unsigned members, wait_f
     switch (kind) {
       case wait_for::shuffle_xor:
       case wait_for::shuffle_up:
-      case wait_for::shuffle_down:
       case wait_for::shuffle_idx:
         if (!(members >> f.source & 1u))
           fail(name_of(kind), " at ", text_of(f.where), ": lane ", i, " reads lane ", f.source,

@@ -43,17 +43,15 @@ struct settings {
 /// What the last launch of this thread did.
 struct statistics {
   index blocks = 0, threads = 0, switches = 0;
-  std::size_t stacks = 0;  ///< stacks the pool holds
 };
 
 namespace detail {
 
-enum class wait_for : int { nothing, block, grid, word, sync_warp, shuffle_xor, shuffle_up, shuffle_down, shuffle_idx,
-                            ballot, any, all, match, collective };
+enum class wait_for : int { nothing, block, grid, word, sync_warp, shuffle_xor, shuffle_up, shuffle_idx, ballot, match,
+                            collective };
 inline const char* name_of(wait_for w) {
   constexpr const char* names[] = {"nothing", "block barrier", "grid barrier", "word", "sync_warp", "shuffle_xor",
-                                   "shuffle_up", "shuffle_down", "shuffle_idx", "ballot", "any", "all", "match",
-                                   "warp collective"};
+                                   "shuffle_up", "shuffle_idx", "ballot", "match", "warp collective"};
   return names[static_cast<int>(w)];
 }
 
@@ -124,7 +122,7 @@ struct fiber {
   bool finished = false;
   wait_for kind = wait_for::nothing;  ///< `nothing` while it runs or could run
   unsigned members = 0;
-  int source = 0;                     ///< lane a shuffle reads from; predicate of a vote
+  int source = 0;                     ///< lane a shuffle reads from; predicate of a ballot
   const unsigned* word = nullptr;
   unsigned value = 0;
   location where{};

@@ -82,10 +82,6 @@ inline void check_shape(const launch_shape& s) {
 
 // ---- positions ------------------------------------------------------------------------------------------------------
 
-/// Position of this thread in its block.
-__device__ inline dim thread_index() {
-  return {static_cast<int>(threadIdx.x), static_cast<int>(threadIdx.y), static_cast<int>(threadIdx.z)};
-}
 /// Position of this block in the grid.
 __device__ inline dim block_index() {
   return {static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z)};
@@ -123,8 +119,6 @@ __device__ inline void sync_block() { __syncthreads(); }
 __device__ inline void sync_warp(unsigned members = full_warp) { __syncwarp(members); }
 /// Orders this thread's writes before it against those after it, for every thread of the device.
 __device__ inline void fence() { __threadfence(); }
-/// The same for the threads of the block.
-__device__ inline void fence_block() { __threadfence_block(); }
 
 /// Reads a word so that what was written before the matching store_release() is seen afterwards.
 __device__ inline unsigned load_acquire(const unsigned* word) {
@@ -181,7 +175,7 @@ __device__ inline T by_words(const T& x, F shuffle) {
 }
 }  // namespace detail
 
-/// The value of lane `lane() ^ flip`.  Any trivially copyable T.  All four shuffles: `width` (a power of two) cuts the
+/// The value of lane `lane() ^ flip`.  Any trivially copyable T.  All shuffles: `width` (a power of two) cuts the
 /// warp into segments as in CUDA, `members` names the lanes that take part, and a source outside returns the own value.
 template <class T>
 __device__ inline T shuffle_xor(T x, int flip, int width = warp_size, unsigned members = full_warp) {
@@ -193,12 +187,6 @@ __device__ inline T shuffle_up(T x, int delta, int width = warp_size, unsigned m
   return detail::by_words(
       x, [=](unsigned w) { return __shfl_up_sync(members, w, static_cast<unsigned>(delta), width); });
 }
-/// The value of lane `lane() + delta`; the last `delta` lanes of a segment keep their own.
-template <class T>
-__device__ inline T shuffle_down(T x, int delta, int width = warp_size, unsigned members = full_warp) {
-  return detail::by_words(
-      x, [=](unsigned w) { return __shfl_down_sync(members, w, static_cast<unsigned>(delta), width); });
-}
 /// The value of lane `source` of the own segment.
 template <class T>
 __device__ inline T shuffle_idx(T x, int source, int width = warp_size, unsigned members = full_warp) {
@@ -209,9 +197,6 @@ __device__ inline T shuffle_idx(T x, int source, int width = warp_size, unsigned
 __device__ inline unsigned ballot(bool predicate, unsigned members = full_warp) {
   return __ballot_sync(members, predicate);
 }
-/// True when the predicate of some (every) member holds.
-__device__ inline bool any(bool predicate, unsigned members = full_warp) { return __any_sync(members, predicate) != 0; }
-__device__ inline bool all(bool predicate, unsigned members = full_warp) { return __all_sync(members, predicate) != 0; }
 /// The members that hold the same value as this lane (integers of 4 or 8 bytes).
 template <class T>
 __device__ inline unsigned match(T x, unsigned members = full_warp) {
@@ -223,9 +208,7 @@ __device__ inline unsigned match(T x, unsigned members = full_warp) {
 
 /// Number of set bits; position of the lowest set bit counted from 1, 0 when there is none.
 __device__ inline int popcount(unsigned x) { return __popc(x); }
-__device__ inline int popcount(unsigned long long x) { return __popcll(x); }
 __device__ inline int find_first(unsigned x) { return __ffs(static_cast<int>(x)); }
-__device__ inline int find_first(unsigned long long x) { return __ffsll(static_cast<long long>(x)); }
 
 // ---- copies to shared memory ----------------------------------------------------------------------------------------
 
@@ -260,18 +243,6 @@ inline constexpr bool atomic_sized = sizeof(T) == 4 || sizeof(T) == 8;
 template <class T>
 using ordered_word = std::conditional_t<sizeof(T) == 4, std::conditional_t<std::is_signed_v<T>, int, unsigned>,
                                         std::conditional_t<std::is_signed_v<T>, long long, unsigned long long>>;
-template <class T>
-__device__ inline atomic_word<T> to_word(T x) {
-  atomic_word<T> w;
-  memcpy(&w, &x, sizeof(T));
-  return w;
-}
-template <class T>
-__device__ inline T from_word(atomic_word<T> w) {
-  T x;
-  memcpy(&x, &w, sizeof(T));
-  return x;
-}
 }  // namespace detail
 
 /// Adds and returns the value before (integers, float, double).  The order of float additions is not fixed.
@@ -298,19 +269,6 @@ __device__ inline T atomic_min(T* p, std::type_identity_t<T> x) {
                 "polymoe: atomic_min works on integers of 4 or 8 bytes");
   using word = detail::ordered_word<T>;
   return static_cast<T>(atomicMin(reinterpret_cast<word*>(p), static_cast<word>(x)));
-}
-/// Writes `desired` when the bits are those of `expected`; returns the value before.  Any type of 4 or 8 bytes.
-template <class T>
-__device__ inline T atomic_cas(T* p, std::type_identity_t<T> expected, std::type_identity_t<T> desired) {
-  static_assert(detail::atomic_sized<T>, "polymoe: atomic_cas works on 4 or 8 bytes");
-  return detail::from_word<T>(atomicCAS(reinterpret_cast<detail::atomic_word<T>*>(p), detail::to_word(expected),
-                                        detail::to_word(desired)));
-}
-/// Writes `x` and returns the value before.  Any type of 4 or 8 bytes.
-template <class T>
-__device__ inline T atomic_exchange(T* p, std::type_identity_t<T> x) {
-  static_assert(detail::atomic_sized<T>, "polymoe: atomic_exchange works on 4 or 8 bytes");
-  return detail::from_word<T>(atomicExch(reinterpret_cast<detail::atomic_word<T>*>(p), detail::to_word(x)));
 }
 
 // ---- host side ------------------------------------------------------------------------------------------------------
