@@ -1,6 +1,7 @@
 // One arm of the demo: train with checkpoints and logs, evaluate, collect what the report shows.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -116,7 +117,7 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
 
   polymoe::csv_log csv(folder + "/epochs.csv",
                        {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "images_per_second",
-                        "drop_rate", "load_cv", "entropy"},
+                        "drop_rate", "load_cv", "entropy", "expert_grad_norm_min", "expert_grad_norm_max"},
                        s.resume ? t.epoch() : 0);
   polymoe::jsonl_log steps(folder + "/steps.jsonl", s.resume ? t.step_count() : 0);
   polymoe::progress bar(s.epochs, t.steps_per_epoch());
@@ -156,12 +157,18 @@ arm_result run_arm(const char* name, const typename Model::config& config, const
 
     epoch_row row;
     row.train = t.epoch_summary();
+    // Of the epoch's last step: an expert without a gradient learns nothing.
+    std::vector<double> gradients;
+    for (const auto& e : polymoe::analysis::norms_of_experts(polymoe::analysis::gradient_norms(t.work())))
+      gradients.push_back(e.norm);
+    if (gradients.empty()) gradients.push_back(0);
+    const auto [least, most] = std::minmax_element(gradients.begin(), gradients.end());
     const polymoe::train_summary test = t.evaluate();
     row.test_accuracy = test.accuracy, row.test_loss = test.loss;
     r.epochs.push_back(row);
     csv.row(epoch, {row.train.loss, row.train.accuracy, test.loss, test.accuracy, row.train.seconds,
                     row.train.images_per_second, row.train.experts.drop_rate(), row.train.experts.load_cv(),
-                    row.train.experts.entropy()});
+                    row.train.experts.entropy(), *least, *most});
     char text[256];
     std::snprintf(text, sizeof text,
                   "%s epoch %lld/%lld: train loss %.4f accuracy %.4f | test loss %.4f accuracy %.4f | %.0f images/s",

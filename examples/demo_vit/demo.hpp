@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <polymoe/analysis/tensor_norms.hpp>
 #include <polymoe/layer/flops.hpp>
 #include <polymoe/nn/vit.hpp>
 #include <polymoe/specs.hpp>

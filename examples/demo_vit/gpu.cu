@@ -1,8 +1,12 @@
 // What the library demo_vit_cuda offers the program.
 #include <polymoe/backend/cuda/dispatch/initialise.cuh>
+#include <polymoe/backend/cuda/dispatch/segments.cuh>
 
 #include "../experiment/find_gpu.cuh"
 #include "gpu_arms.hpp"
+
+template std::vector<double> polymoe::backend::segment_squares<float>(const context<cuda_device>&, const float*,
+                                                                      const std::vector<param_entry>&);
 
 namespace demo {
 

@@ -3,6 +3,14 @@
 
 #include "demo.hpp"
 
+// Sums for norms of tensors; in gpu.cu, so that CUB is compiled once.
+namespace polymoe::inline v0::backend {
+template <class M>
+std::vector<double> segment_squares(const context<cuda_device>&, const M* values, const std::vector<param_entry>&);
+extern template std::vector<double> segment_squares<float>(const context<cuda_device>&, const float*,
+                                                           const std::vector<param_entry>&);
+}  // namespace polymoe
+
 namespace demo::gpu {
 
 /// First values of parameters, drawn where they lie; in gpu.cu, so that Thrust is compiled once.

@@ -48,5 +48,20 @@ TEST_CASE("norms of tensors: each its own numbers, a bad one is found by its nam
   for (std::size_t i = 0; i < 4; ++i) CHECK(of_threads[0][i].norm == of_threads[1][i].norm);
 }
 
+TEST_CASE("norms of experts: all tensors of an expert together, by their names; others are left out") {
+  const auto found = analysis::norms_of_experts({{"a.moe.experts.0.fc1.weight", 6, 3},
+                                                 {"a.moe.experts.10.fc1.weight", 6, 1},
+                                                 {"a.moe.experts.0.fc1.bias", 2, 4},
+                                                 {"a.moe.router.weight", 4, 9},
+                                                 {"experts.0.w", 1, 2},
+                                                 {"nonexperts.0.w", 1, 7},
+                                                 {"experts.gate.w", 1, 7},
+                                                 {"a.moe.experts.10.fc2.weight", 6, std::nan("")}});
+  REQUIRE(found.size() == 3);
+  CHECK((found[0].experts == "a.moe.experts" && found[0].expert == 0 && found[0].norm == 5));
+  CHECK((found[1].experts == "a.moe.experts" && found[1].expert == 10 && std::isnan(found[1].norm)));
+  CHECK((found[2].experts == "experts" && found[2].expert == 0 && found[2].norm == 2));
+}
+
 }  // namespace
 }  // namespace polymoe

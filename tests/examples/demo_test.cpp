@@ -134,6 +134,13 @@ TEST_CASE("demo: every file is there, and threads and Ctrl-C do not change a bit
   for (const char* arm : {"moe", "dense"}) {
     CHECK(lines_in(t.file(std::string("whole/") + arm + "/epochs.csv")) == 3);
     CHECK(lines_in(t.file(std::string("whole/") + arm + "/steps.jsonl")) == 24);
+    // The last two columns: the least and the largest gradient of an expert.
+    const std::string rows = t.get(std::string("whole/") + arm + "/epochs.csv");
+    CHECK(has(rows, "expert_grad_norm_min,expert_grad_norm_max\n"));
+    const std::size_t last = rows.find_last_of(','), before = rows.find_last_of(',', last - 1);
+    const double least = std::stod(rows.substr(before + 1)), most = std::stod(rows.substr(last + 1));
+    if (std::string(arm) == "moe") CHECK((least > 0 && least < most));
+    else CHECK((least == 0 && most == 0));
   }
   std::string page = t.get("whole/report.html");
   for (const char* part : {"<h3>Accuracy</h3>", "<h3>Loss</h3>", "Load of each expert in training, last block",

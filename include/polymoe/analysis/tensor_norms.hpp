@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <map>
 
 #include "../backend/cpu/parallel.hpp"
 #include "../core/workspace.hpp"
@@ -59,6 +60,31 @@ std::vector<tensor_norm> gradient_norms(workspace<Module>& w) {
 template <class Module>
 std::vector<tensor_norm> parameter_norms(workspace<Module>& w) {
   return detail::norms_of(w, w.values().ptr[0]);
+}
+
+/// All tensors of one expert together.
+struct expert_norm {
+  std::string experts;  ///< whose expert: "blocks.1.moe.experts"
+  index expert = 0;
+  double norm = 0;
+};
+/// The experts among `all`, by the names of their tensors ("<experts>.<number>.<tensor>"), in the order of their layers and
+/// numbers as they come; tensors of no expert are left out.
+inline std::vector<expert_norm> norms_of_experts(const std::vector<tensor_norm>& all) {
+  constexpr std::string_view word = "experts.";
+  std::vector<expert_norm> r;
+  std::map<std::string, std::size_t> place;  // of "<experts>.<number>" in r
+  for (const tensor_norm& t : all) {
+    const std::size_t at = t.name.find(word);
+    if (at == t.name.npos || (at > 0 && t.name[at - 1] != '.')) continue;
+    const std::size_t number = at + word.size(), end = t.name.find_first_not_of("0123456789", number);
+    if (end == number || end == t.name.npos || t.name[end] != '.') continue;
+    const auto [found, first] = place.emplace(t.name.substr(0, end), r.size());
+    if (first) r.push_back({t.name.substr(0, number - 1), std::stoll(t.name.substr(number, end - number)), 0});
+    expert_norm& e = r[found->second];
+    e.norm = std::hypot(e.norm, t.norm);
+  }
+  return r;
 }
 
 }  // namespace analysis
