@@ -92,8 +92,7 @@ constexpr bool derivative_by_output(int pre, int out) {
   return std::is_same_v<Act, act::relu> && Body::stays(out) == Body::stays(pre);
 }
 
-// ---- products
-// ---------------------------------------------------------------------------------------------------------
+// ---- products -------------------------------------------------------------------------------------------------------
 
 /// Weights, biases and gradients of one linear map of all experts.
 template <class T>

@@ -124,8 +124,7 @@ class router_products {
 
 }  // namespace slots
 
-// ---- router
-// -----------------------------------------------------------------------------------------------------------
+// ---- router ---------------------------------------------------------------------------------------------------------
 
 template <class Spec>
 requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cuda_device> {

@@ -4,8 +4,7 @@
 // several blocks; which of them depends on sizes only, and the bits on nothing else.
 //
 //   pick   one team a column: a warp up to 1024 units, a block of 1024 threads above
-//   plan   one block a group, or several that meet at a barrier of their own (a cooperative launch) where a group is
-//   large
+//   plan   one block a group, or several that meet at a barrier of their own (a cooperative launch) where it is large
 #pragma once
 
 #include "../../../router/group_plan.hpp"

@@ -5,8 +5,7 @@
 // not to be had, every step is a launch of its own of the same kernel.  Work is cut by sizes only and every sum has a
 // fixed order, so both ways, any grid and any order of blocks give the same bits.
 //
-//   rows      per tile of 64 units: logits, the row through route_row() (the text the CPU runs with one lane), shares
-//   of
+//   rows      per tile of 64 units: logits, the row through route_row() (the text the CPU runs with one lane), shares of
 //             balance and statistics; by position also the histogram of wishes
 //   choose    behind a group plan, from its rows: choices, or the weights of a mixture (columns.cuh makes the plan)
 //   ...       places, see place.cuh; sums over tiles run beside the first scan
