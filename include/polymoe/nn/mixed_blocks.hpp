@@ -74,7 +74,8 @@ class mixed_blocks {
 
   void forward(context<B>& c, view<const T> x, view<T> y, saved& s) const {
     check_shapes("mixed_blocks", *this, x, y);
-    walk(
+    walk_over(
+        *this,
         [&](index i, const auto& m, auto& kept) {
           const view<T> out = i + 1 < count_ ? s.between[static_cast<std::size_t>(i)].rows_at(0, x.rows) : y;
           m.forward(c, x, out, kept);
@@ -96,10 +97,7 @@ class mixed_blocks {
   }
   template <class F>
   void each(F&& f, saved& s) {
-    index plain = 0, special = 0;
-    for (index i = 0; i < count_; ++i)
-      if (where_[i]) each_module(special_[static_cast<std::size_t>(special)], s.special[static_cast<std::size_t>(special)], f), ++special;
-      else each_module(plain_[static_cast<std::size_t>(plain)], s.plain[static_cast<std::size_t>(plain)], f), ++plain;
+    walk_over(*this, [&](index, auto& m, auto& kept) { each_module(m, kept, f); }, s);
   }
   static constexpr cost count(const config& c, index rows) {
     // A kind that no block is of may have no sizes.
@@ -114,13 +112,13 @@ class mixed_blocks {
                    view<T> dx) {
     blocks[static_cast<std::size_t>(i)].backward(c, dy, dx, kept[static_cast<std::size_t>(i)]);
   }
-  /// f(i, block) in order.
-  template <class Self, class F>
-  static void walk_over(Self& self, F f) {
+  /// f(i, block) in order, or with `kept` f(i, block, what it saved).
+  template <class Self, class F, class... Saved>
+  static void walk_over(Self& self, F f, Saved&... kept) {
     std::size_t plain = 0, special = 0;
     for (index i = 0; i < self.count_; ++i)
-      if (self.where_[i]) f(i, self.special_[special++]);
-      else f(i, self.plain_[plain++]);
+      if (self.where_[i]) f(i, self.special_[special], kept.special[special]...), ++special;
+      else f(i, self.plain_[plain], kept.plain[plain]...), ++plain;
   }
   template <class F>
   void walk(F f) {
@@ -129,14 +127,6 @@ class mixed_blocks {
   template <class F>
   void walk(F f) const {
     walk_over(*this, f);
-  }
-  /// f(i, block, what it saved) in order.
-  template <class F>
-  void walk(F f, saved& s) const {
-    std::size_t plain = 0, special = 0;
-    for (index i = 0; i < count_; ++i)
-      if (where_[i]) f(i, special_[special], s.special[special]), ++special;
-      else f(i, plain_[plain], s.plain[plain]), ++plain;
   }
 
   placement where_;
