@@ -152,6 +152,10 @@ void arm_record::test(const polymoe::train_summary& test, const images& data, co
   if (test.experts.any()) {
     r.figures["drop_rate"] = test.experts.drop_rate(), r.figures["load_cv"] = test.experts.load_cv();
     r.figures["entropy"] = test.experts.entropy(), r.figures["dead_experts"] = test.experts.dead_experts();
+    double wishes = 0, overflow = 0;
+    for (const auto& l : test.experts.layers)
+      wishes += static_cast<double>(l.choices), overflow += static_cast<double>(l.overflow);
+    r.figures["overflow_rate"] = wishes > 0 ? overflow / wishes : 0;  // served by a fallback, or by the unit itself
     r.lists["load"] = test.experts.layers.back().load;
     r.lists["class_expert"] = test.class_expert.back();
     add_use(r, test, choices_);

@@ -150,8 +150,8 @@ void print_equal_time(const settings& s, const std::string& wish, const std::vec
     if (r.arm == wish) seconds = seconds_of_epochs(s, data, r.figures.at("plan_train"));
   const auto arms = static_cast<double>(measured.size()), seeds = static_cast<double>(s.seeds.size());
   if (seconds > 0)
-    std::printf("Arms of equal time besides: %.1f s of steps each, %.0f s for all, and their evaluations.\n", seconds,
-                arms * seeds * seconds);
+    std::printf("Arms of equal time besides: %s of steps each, %s for all, and their evaluations.\n",
+                duration(seconds).c_str(), duration(arms * seeds * seconds).c_str());
 }
 
 }  // namespace experiment

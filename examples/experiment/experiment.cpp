@@ -115,15 +115,6 @@ int main_of(int argc, char** argv, settings s, const char* about, const std::fun
 
 namespace {
 
-/// Seconds as "12 s", "3.4 min" or "56.7 h".
-std::string duration(double seconds) {
-  char text[40];
-  const auto [scale, unit] = seconds < 120    ? std::pair{1.0, "s"}
-                             : seconds < 7200 ? std::pair{60.0, "min"}
-                                              : std::pair{3600.0, "h"};
-  std::snprintf(text, sizeof text, "%.1f %s", seconds / scale, unit);
-  return text;
-}
 /// Of a run of all seeds, by the rates that --plan measured.
 void print_plan(const settings& s, const images& data, const std::vector<result>& measured) {
   const auto seeds = static_cast<double>(s.seeds.size()), epochs = static_cast<double>(s.epochs);

@@ -30,6 +30,13 @@ namespace experiment {
 
 using polymoe::index;
 
+/// Whether this source is compiled into a program that links a library of CUDA arms.
+#if defined(POLYMOE_DEMO_CUDA)
+constexpr bool has_gpu_arms = true;
+#else
+constexpr bool has_gpu_arms = false;
+#endif
+
 /// Options of every experiment.  Names of the flags are the keys of the TOML file.
 struct settings {
   std::string program{};  ///< paper_b
@@ -149,14 +156,19 @@ std::vector<double> values_of(const std::vector<result>&, const std::string& arm
 std::vector<double> mean_list(const std::vector<result>&, const std::string& arm, const std::string& name);
 /// "0.8716 ± 0.0021 (5)", "-" for none; `scale` multiplies.
 std::string text_of(const std::vector<double>&, const char* format, double scale = 1);
+/// Seconds as "12.0 s", "3.4 min" or "56.7 h".
+std::string duration(double seconds);
+/// A table of the page, printed as well; nothing where there are no rows.
+void show_table(polymoe::report&, const std::string& title, const std::vector<std::string>& header,
+                const std::vector<std::vector<std::string>>& rows);
 
 struct figure_row {
   std::string title, figure;
   const char* format = "%.4f";
   double scale = 1;
 };
-/// One row a figure, one column an arm: mean, standard error and number of seeds; beside it what the paper reports.
-/// Printed, and added to the report.
+/// One row a figure, one column an arm, or with dozens of arms the other way round: mean, standard error and number of
+/// seeds; beside it what the paper reports.  Printed, and added to the report.
 void add_figures(polymoe::report&, const std::vector<arm>&, const std::vector<result>&, const std::vector<figure_row>&);
 /// The same, then the paired differences of the test accuracy to the first arm with bootstrap interval and sign test.
 void add_tables(polymoe::report&, const std::vector<arm>&, const std::vector<result>&, const std::vector<figure_row>&);

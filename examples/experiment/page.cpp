@@ -51,35 +51,62 @@ std::string text_of(const std::vector<double>& v, const char* format, double sca
          std::to_string(v.size()) + ")";
 }
 
+std::string duration(double seconds) {
+  const auto [scale, unit] = seconds < 120    ? std::pair{1.0, " s"}
+                             : seconds < 7200 ? std::pair{60.0, " min"}
+                                              : std::pair{3600.0, " h"};
+  return formatted("%.1f", seconds / scale) + unit;
+}
+
+void show_table(polymoe::report& page, const std::string& title, const std::vector<std::string>& header,
+                const std::vector<std::vector<std::string>>& rows) {
+  if (rows.empty()) return;
+  page.table(title, header, rows);
+  // A letter of several bytes takes one column.
+  const auto columns = [](const std::string& text) {
+    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  };
+  std::vector<std::size_t> widths;
+  for (const std::string& title_of : header) widths.push_back(columns(title_of));
+  for (const auto& row : rows)
+    for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], columns(row[c]));
+  const auto print = [&](const std::vector<std::string>& row) {
+    std::string line;
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      const std::string space(widths[c] - columns(row[c]), ' ');
+      line += c == 0 ? row[c] + space : "  " + space + row[c];
+    }
+    std::printf("%s\n", line.c_str());
+  };
+  std::printf("\n%s\n", title.c_str());
+  print(header);
+  for (const auto& row : rows) print(row);
+}
+
 void add_figures(polymoe::report& page, const std::vector<arm>& arms, const std::vector<result>& all,
                  const std::vector<figure_row>& rows) {
-  const std::vector<const arm*> ran = arms_of(arms, all);
-  const auto published = [&](const arm* a) {
-    return std::any_of(rows.begin(), rows.end(), [&](const figure_row& f) { return a->paper.count(f.figure); });
-  };
-  std::vector<std::string> header{"figure"};
-  for (const arm* a : ran) {
-    header.push_back(a->name);
-    if (published(a)) header.push_back(a->name + ", paper");
-  }
-  std::vector<std::vector<std::string>> cells;
-  for (const figure_row& f : rows) {
-    std::vector<std::string> row{f.title};
-    for (const arm* a : ran) {
-      row.push_back(text_of(values_of(all, a->name, f.figure), f.format, f.scale));
-      if (const auto it = a->paper.find(f.figure); published(a)) row.push_back(it == a->paper.end() ? "" : it->second);
+  // One line of `cells` a figure, the first its title; one column an arm, and one for what the paper reports of it.
+  std::vector<std::vector<std::string>> cells{{"figure"}};
+  for (const figure_row& f : rows) cells.push_back({f.title});
+  for (const arm* a : arms_of(arms, all)) {
+    cells[0].push_back(a->name);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      cells[i + 1].push_back(text_of(values_of(all, a->name, rows[i].figure), rows[i].format, rows[i].scale));
+    if (std::none_of(rows.begin(), rows.end(), [&](const figure_row& f) { return a->paper.count(f.figure); })) continue;
+    cells[0].push_back(a->name + ", paper");
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const auto it = a->paper.find(rows[i].figure);
+      cells[i + 1].push_back(it == a->paper.end() ? "" : it->second);
     }
-    cells.push_back(row);
   }
-  std::printf("\n");
-  for (const auto* line : {&header})
-    for (std::size_t i = 0; i < line->size(); ++i) std::printf(i ? "  %22s" : "%-40s", (*line)[i].c_str());
-  std::printf("\n");
-  for (const auto& line : cells) {
-    for (std::size_t i = 0; i < line.size(); ++i) std::printf(i ? "  %22s" : "%-40s", line[i].c_str());
-    std::printf("\n");
+  // Dozens of arms are lines instead.
+  if (cells[0].size() > 12) {
+    std::vector<std::vector<std::string>> turned(cells[0].size());
+    for (const auto& line : cells)
+      for (std::size_t i = 0; i < line.size(); ++i) turned[i].push_back(line[i]);
+    cells = std::move(turned), cells[0][0] = "arm";
   }
-  page.table("Mean, standard error and number of seeds", header, cells);
+  show_table(page, "Mean, standard error and number of seeds", cells[0], {cells.begin() + 1, cells.end()});
 }
 
 paired_values paired(const std::vector<result>& all, const std::string& a, const std::string& b,

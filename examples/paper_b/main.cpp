@@ -238,9 +238,8 @@ int run(experiment::settings& s, const paper_b::options& o, const experiment::im
                    ", the loss along random directions is for --device cpu");
   const auto arm = [&o](head which, const char* name, const char* about) {
     const auto train = [&o, which, name](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) {
-#if defined(POLYMOE_DEMO_CUDA)
-      if (t.on_gpu()) return paper_b::run_on_gpu(which, name, t, o, seed, d, &paper_b::add_hessian);
-#endif
+      if constexpr (experiment::has_gpu_arms)
+        if (t.on_gpu()) return paper_b::run_on_gpu(which, name, t, o, seed, d, &paper_b::add_hessian);
       return paper_b::run(which, name, t, o, seed, d);
     };
     return experiment::arm{name, about, train, paper_b::reported_of(name).figures};
@@ -296,9 +295,7 @@ int run(experiment::settings& s, const paper_b::options& o, const experiment::im
 
 int main(int argc, char** argv) {
   experiment::settings s{.program = "paper_b", .epochs = 50, .milestones = {0.6, 0.8}, .keep_best = true};
-#if defined(POLYMOE_DEMO_CUDA)
-  s.find_gpu = &paper_b::find_gpu;
-#endif
+  if constexpr (experiment::has_gpu_arms) s.find_gpu = &paper_b::find_gpu;
   return experiment::main_of(argc, argv, s, "Dense, soft and sparse heads on a ResNet-18 (paper B).",
                              add_options, variant_of, run);
 }

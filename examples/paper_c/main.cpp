@@ -36,6 +36,14 @@ polymoe::series over_time(const std::vector<result>& all, const std::string& arm
   for (std::size_t e = 0; e < s.x.size(); ++e) s.x[e] /= runs, s.y[e] /= runs;
   return s;
 }
+std::vector<polymoe::series> curves_over_time(const std::vector<experiment::arm>& arms, const std::vector<result>& all) {
+  std::vector<polymoe::series> curves;
+  for (std::size_t i = 0; i < arms.size(); ++i) {
+    polymoe::series curve = over_time(all, arms[i].name, static_cast<index>(i));
+    if (!curve.x.empty()) curves.push_back(std::move(curve));
+  }
+  return curves;
+}
 /// Accuracy at `seconds`, by interpolation between epochs.
 double at_time(const polymoe::series& s, double seconds) {
   for (std::size_t e = 0; e < s.x.size(); ++e)
@@ -98,6 +106,10 @@ void add_costs(polymoe::report& page, const std::vector<experiment::arm>& arms, 
              routers);
 }
 
+void add_time(polymoe::report& page, const char* title, const std::vector<polymoe::series>& curves) {
+  page.lines({.title = title, .x_label = "seconds", .y_label = "right answers", .share = true, .wide = true}, curves);
+}
+
 /// What sparse transport plans cost in the trained layers, as they were made and as each solver makes them: printed, and
 /// added to the page.
 void add_transport(polymoe::report& page, const std::vector<experiment::arm>& arms, const std::vector<result>& all) {
@@ -116,20 +128,31 @@ void add_transport(polymoe::report& page, const std::vector<experiment::arm>& ar
                        of("_unit_error", "%.1e"), of("_expert_error", "%.1e"), of("_steps", "%.1f")});
     }
   if (lines.empty()) return;
-  std::printf("\ntransport plans of a call of test images, costs a unit\n");
-  const auto print = [](const std::vector<std::string>& line) {
-    for (std::size_t i = 0; i < line.size(); ++i) std::printf(i ? "  %18s" : "%-36s", line[i].c_str());
-    std::printf("\n");
-  };
-  print(head);
-  for (const auto& line : lines) print(line);
   page.section("Transport plans");
   page.text(
       "Plans of one call of test images, all layers, costs a unit. Primal: what the plan moves at the cost of minus the "
       "scores, and its quadratic term. Dual: what the solver's potentials are worth, a bound from below on every plan "
       "with both sums. Their gap says how good a plan is whose sums are right; one that misses them may cost less than "
       "the bound.");
-  page.table("Costs of transport plans", head, lines);
+  experiment::show_table(page, "Costs of transport plans, of a unit in a call of test images", head, lines);
+}
+
+/// Every arm at equal steps and at equal time, in one row, with the seconds that both took.
+void add_steps_and_time(polymoe::report& page, const std::vector<experiment::arm>& arms, const std::vector<result>& all) {
+  std::vector<std::vector<std::string>> rows;
+  for (const experiment::arm& a : arms) {
+    const std::string timed = a.name + experiment::timed_mark;
+    if (experiment::values_of(all, timed, "test_accuracy").empty()) continue;
+    std::vector<std::string> row{a.name};
+    for (const std::string& name : {a.name, timed})
+      for (const auto& [figure, format, scale] :
+           {std::tuple{"test_accuracy", "%.2f", 100.0}, {"steps", "%.0f", 1.0}, {"train_seconds", "%.1f", 1.0}})
+        row.push_back(experiment::text_of(experiment::values_of(all, name, figure), format, scale));
+    rows.push_back(std::move(row));
+  }
+  experiment::show_table(page, "Accuracy at equal steps and at equal time",
+                         {"arm", "at equal steps, %", "steps", "training, s", "at equal time, %", "steps", "training, s"},
+                         rows);
 }
 
 /// An arm before it has its name.
@@ -160,9 +183,8 @@ experiment::arm arm_of(const choice& c, const std::string& name, const paper_c::
   return {name, c.about,
           [&o, &probe, which = c.which, capacity = c.capacity, name](const experiment::settings& s, std::uint64_t seed,
                                                                      const experiment::images& data) {
-#if defined(POLYMOE_DEMO_CUDA)
-            if (s.on_gpu()) return paper_c::run_on_gpu(which, capacity, name, s, o, seed, data, probe);
-#endif
+            if constexpr (experiment::has_gpu_arms)
+              if (s.on_gpu()) return paper_c::run_on_gpu(which, capacity, name, s, o, seed, data, probe);
             return paper_c::run(which, capacity, name, s, o, seed, data, probe);
           }};
 }
@@ -215,15 +237,9 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
     return status;
   }
 
-  // Where the quickest arm was done.
-  std::vector<polymoe::series> time;
-  double shortest = HUGE_VAL;
-  for (std::size_t i = 0; i < arms.size(); ++i) {
-    polymoe::series curve = over_time(all, arms[i].name, static_cast<index>(i));
-    if (curve.x.empty()) continue;
-    shortest = std::min(shortest, curve.x.back());
-    time.push_back(std::move(curve));
-  }
+  const std::vector<polymoe::series> time = curves_over_time(arms, all), equal = curves_over_time(timed.arms, all);
+  double shortest = HUGE_VAL;  // where the quickest arm was done
+  for (const polymoe::series& curve : time) shortest = std::min(shortest, curve.x.back());
   for (result& r : all) {
     std::vector<result> one{r};
     r.figures["accuracy_at_shortest"] = at_time(over_time(one, r.arm, 0), shortest);
@@ -260,6 +276,7 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
       "throughput and accuracy; the sparse plan the slow one. Its numbers are of JFT-300M and are not comparable.");
   if (!timed.arms.empty()) {
     page.section("At equal time");
+    add_steps_and_time(page, arms, all);
     experiment::add_tables(page, timed.arms, all,
                            rows_with({"training time over the wanted, %", "over_time", "%.1f", 100}));
     char text[40];
@@ -270,16 +287,12 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
     experiment::add_claims(page, claims_of(o.capacities, experiment::timed_mark), all);
     add_costs(page, timed.arms, all, "Test accuracy at equal time over compute", "macs", 1e-6,
               "MMACs of an image, forward");
+    add_time(page, "Validation accuracy over training time, at equal time, mean over seeds", equal);
   }
   page.section("Cost against accuracy");
   add_costs(page, arms, all, "Test accuracy over compute", "macs", 1e-6, "MMACs of an image, forward");
   add_costs(page, arms, all, "Test accuracy over training time", "train_seconds", 1, "seconds");
-  page.lines({.title = "Validation accuracy over training time, mean over seeds",
-              .x_label = "seconds",
-              .y_label = "right answers",
-              .share = true,
-              .wide = true},
-             time);
+  add_time(page, "Validation accuracy over training time, mean over seeds", time);
   experiment::add_curves(page, arms, all);
   page.section("Routers");
   experiment::add_descriptions(page, arms, all);
@@ -294,9 +307,7 @@ int run(experiment::settings& s, const paper_c::options& o, const experiment::im
 int main(int argc, char** argv) {
   experiment::settings s{.program = "paper_c", .epochs = 30, .learning_rate = 1e-3, .weight_decay = 0.05,
                          .augment = "crop"};
-#if defined(POLYMOE_DEMO_CUDA)
-  s.find_gpu = &paper_c::find_gpu;
-#endif
+  if constexpr (experiment::has_gpu_arms) s.find_gpu = &paper_c::find_gpu;
   return experiment::main_of(argc, argv, s, "Six routers at several capacities in one vision transformer (paper C).",
                              add_options, variant_of, run);
 }

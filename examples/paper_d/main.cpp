@@ -153,9 +153,7 @@ int run(experiment::settings& s, const paper_d::options& o, const experiment::im
 int main(int argc, char** argv) {
   experiment::settings s{.program = "paper_d", .epochs = 30, .learning_rate = 1e-3, .weight_decay = 0.05,
                          .augment = "crop"};
-#if defined(POLYMOE_DEMO_CUDA)
-  s.find_gpu = &paper_d::find_gpu;
-#endif
+  if constexpr (experiment::has_gpu_arms) s.find_gpu = &paper_d::find_gpu;
   return experiment::main_of(argc, argv, s, "Whole images routed by one router that is told super-classes (paper D).",
                              add_options, variant_of, run);
 }

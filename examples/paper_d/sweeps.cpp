@@ -71,9 +71,8 @@ std::vector<swept_arm> arms_of(const options& asked, bool coarse) {
   std::vector<swept_arm> arms;
   const auto add = [&](routing how, const std::string& name, const char* about, const options& o) -> swept_arm& {
     const auto train = [o, how, name](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) {
-#if defined(POLYMOE_DEMO_CUDA)
-      if (t.on_gpu()) return run_on_gpu(how, name, t, o, seed, d);
-#endif
+      if constexpr (experiment::has_gpu_arms)
+        if (t.on_gpu()) return run_on_gpu(how, name, t, o, seed, d);
       return run(how, name, t, o, seed, d);
     };
     arms.push_back({.arm = {name, about, train}, .how = how, .way = name, .o = o});

@@ -25,7 +25,7 @@ TEST_CASE("paper_c: arms of equal time take the steps that were measured, also w
       has(unknown.err, "--equal-time nobody: neither a number of seconds nor an arm; there are dense, softmax_tc_1"),
       unknown.err);
   const outcome planned = run_routers(with(options, {"--equal-time", "20", "--plan", "--arms", "dense,soft_1"}));
-  CHECK_MESSAGE(has(planned.out, "Arms of equal time besides: 20.0 s of steps each, 40 s for all"), planned.out);
+  CHECK_MESSAGE(has(planned.out, "Arms of equal time besides: 20.0 s of steps each, 40.0 s for all"), planned.out);
 
   const auto whole = with(options, {"--equal-time", "dense", "--arms", "dense,softmax_ec_1", "--out", t.file("whole")});
   const outcome first = run_routers(whole);
@@ -33,11 +33,33 @@ TEST_CASE("paper_c: arms of equal time take the steps that were measured, also w
   REQUIRE(first.status == 0);
   const std::string page = t.get("whole/report.html"), numbers = t.get("whole/calibration.json");
   for (const char* text :
-       {"<h2>At equal time", "training time over the wanted, %", "dense-timed", "softmax_ec_1-timed - dense-timed"})
+       {"<h2>At equal time", "training time over the wanted, %", "dense-timed", "softmax_ec_1-timed - dense-timed",
+        "Validation accuracy over training time, at equal time, mean over seeds",
+        "Validation accuracy over training time, mean over seeds"})
     CHECK_MESSAGE(has(page, text), text);
   const auto steps_of = [&](const std::string& folder, const char* arm) {
     return static_cast<index>(figure_of(t.file(folder) + "/" + arm + "/seed-1/result.json", "steps"));
   };
+  // One line an arm: accuracy, steps and seconds of both.
+  const std::size_t both = first.out.find("Accuracy at equal steps and at equal time");
+  REQUIRE(both != std::string::npos);
+  std::istringstream lines(first.out.substr(both));
+  index found = 0;
+  for (std::string line; std::getline(lines, line) && !line.empty();) {
+    std::istringstream words(line);
+    std::string arm;
+    double accuracy[2], steps[2], seconds[2];
+    if (!(words >> arm >> accuracy[0] >> steps[0] >> seconds[0] >> accuracy[1] >> steps[1] >> seconds[1])) continue;
+    CAPTURE(arm);
+    ++found;
+    for (int i = 0; i < 2; ++i) {
+      const std::string result = t.file("whole/" + arm + (i ? "-timed" : "") + "/seed-1/result.json");
+      CHECK(std::abs(accuracy[i] - 100 * figure_of(result, "test_accuracy")) < 0.0051);
+      CHECK(steps[i] == figure_of(result, "steps"));
+      CHECK(std::abs(seconds[i] - figure_of(result, "train_seconds")) < 0.051);
+    }
+  }
+  CHECK(found == 2);
   CHECK(steps_of("whole", "softmax_ec_1") == 8);
   CHECK(steps_of("whole", "dense-timed") == 8);
   for (const char* arm : {"dense", "softmax_ec_1"}) {
