@@ -4,7 +4,10 @@
 namespace paper_a {
 
 polymoe::routed_shape shape_of(const options& o, const images& data) {
-  return network_shape<float, polymoe::cpu>(o, data);
+  return body_shape<float, polymoe::cpu>(o, data);
+}
+polymoe::routed_shape head_shape_of(const options& o, const images& data, index hidden) {
+  return head_shape<float, polymoe::cpu>(o, data, hidden);
 }
 result run(kind which, const std::string& name, index hidden, const settings& s, const options& o, std::uint64_t seed,
            const images& data) {

@@ -26,8 +26,10 @@ struct body_spec : polymoe::spec {
   using balance = Balance;
   static constexpr int most_experts = 32;
 };
+template <class T, class Expert, int K, class Capacity>
+using best = body_spec<T, Expert, polymoe::top_k<K, score::noisy_constant<>>, Capacity>;
 template <class T, class Expert, int K, class Overflow>
-using limited = body_spec<T, Expert, polymoe::top_k<K, score::noisy_constant<>>, polymoe::capacity::bounded<Overflow>>;
+using limited = best<T, Expert, K, polymoe::capacity::bounded<Overflow>>;
 
 template <class Spec, class B>
 typename layer<typename Spec::scalar, B>::config with(const block_sizes& z) {
@@ -35,24 +37,33 @@ typename layer<typename Spec::scalar, B>::config with(const block_sizes& z) {
   typename own::config c;
   c.dim = z.channels, c.hidden = z.hidden, c.experts = z.experts, c.unit_rows = z.map_height * z.map_width;
   c.map_height = z.map_height;
-  if constexpr (requires { c.capacity.factor; }) c.capacity.factor = static_cast<float>(z.capacity);
+  if constexpr (Spec::capacity::limited) c.capacity.factor = static_cast<float>(z.capacity);
+  if constexpr (requires { c.router.slots; }) c.router.slots = z.slots;
   return layer<typename Spec::scalar, B>::template of<own>(c);
 }
 
 template <class Expert, class T, class B>
 typename layer<T, B>::config body_of(kind which, const block_sizes& z) {
-  using polymoe::capacity::unlimited, polymoe::top_k;
+  using polymoe::capacity::unlimited;
   switch (which) {
     case kind::k1:
+    case kind::k1_wide:
+    case kind::k1_few:
       return with<limited<T, Expert, 1, overflow::drop>, B>(z);
+    case kind::k1_free:
+      return with<best<T, Expert, 1, unlimited>, B>(z);
     case kind::k2_free:
-      return with<body_spec<T, Expert, top_k<2, score::noisy_constant<>>, unlimited>, B>(z);
+      return with<best<T, Expert, 2, unlimited>, B>(z);
+    case kind::k2_identity:
+      return with<limited<T, Expert, 2, overflow::identity>, B>(z);
     case kind::k2_reroute:
       return with<limited<T, Expert, 2, overflow::reroute<2>>, B>(z);
     case kind::k2_fallback:
       return with<limited<T, Expert, 2, overflow::fallback>, B>(z);
     case kind::soft:
       return with<body_spec<T, Expert, polymoe::mixture<>, unlimited, balance::none>, B>(z);
+    case kind::soft_batch:
+      return with<body_spec<T, Expert, polymoe::soft_slots<polymoe::axis::batch>, unlimited, balance::none>, B>(z);
     default:  // k2
       return with<limited<T, Expert, 2, overflow::drop>, B>(z);
   }

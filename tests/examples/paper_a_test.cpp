@@ -1,6 +1,7 @@
 // timeout: 600
-// paper_a from the outside: dense twins have what they are twins of, gaps are differences of the results, heads over the
-// images of a call, shares out of reach, and an arm whose temperature falls is killed and goes on bit for bit.
+// paper_a from the outside: dense twins have what they are twins of, gaps are differences of the results, k = 1 at the share
+// of k = 2, what becomes of overflow, temperatures, heads over the images of a call, shares out of reach, and an arm whose
+// temperature falls is killed and goes on bit for bit.
 #include <doctest/doctest.h>
 
 #include <sstream>
@@ -64,6 +65,113 @@ TEST_CASE("paper_a: twins have what they are twins of, gaps are the results' dif
     CHECK(figure("head_soft-h16", name) == figure("head_soft-h16", "test_accuracy"));
     CHECK(std::isfinite(figure("head_batch-h16", name)));
   }
+}
+
+/// What a table of the output has in the line that begins so, word by word.
+std::vector<std::string> words_of_line(const std::string& out, const std::string& begin) {
+  std::istringstream lines(out);
+  std::vector<std::string> words;
+  for (std::string line, word; std::getline(lines, line);) {
+    if (!line.starts_with(begin + "  ")) continue;
+    for (std::istringstream rest(line.substr(begin.size())); rest >> word;) words.push_back(word);
+    break;
+  }
+  return words;
+}
+/// Validation accuracy at the end of every epoch.
+std::vector<double> validation_of(const std::string& csv) {
+  std::istringstream lines(read_text(csv));
+  std::vector<double> all;
+  std::string line, cell;
+  std::getline(lines, line);
+  const auto before = std::count(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(line.find("validation_accuracy")), ',');
+  while (std::getline(lines, line)) {
+    std::istringstream cells(line);
+    for (std::ptrdiff_t i = 0; i <= before; ++i) std::getline(cells, cell, ',');
+    all.push_back(std::stod(cell));
+  }
+  return all;
+}
+
+TEST_CASE("paper_a: k = 1 at the share of k = 2, dense heads, overflow, temperatures, on the depthwise backbone") {
+  if (!paper_is_here()) return;
+  temp_folder t;
+  const outcome o =
+      run_sweep(with(sweep_options(t), {"--epochs", "2", "--backbone", "depthwise", "--placement", "every-1,head", "--arms",
+                                        "dense,k1,k1_free,k1_wide,k1_few,k2,k2_free,k2_identity,k2_linear_01,soft,soft_batch,"
+                                        "head_dense,head_dense_wide,head_dense_total,head_k1,head_k2",
+                                        "--out", t.file("out")}));
+  REQUIRE_MESSAGE(o.status == 0, o.err);
+  const auto file = [&](const std::string& arm, const char* name) {
+    return t.file("out/" + arm + "-h16/seed-1/" + name);
+  };
+  const auto figure = [&](const std::string& arm, const char* name) { return figure_of(file(arm, "result.json"), name); };
+  // The solver's: the active compute of two experts, and with fewer of them their parameters too.
+  const double two = figure("k2", "macs"), parameters = figure("k2", "parameters");
+  CHECK(figure("k1", "macs") < 0.95 * two);
+  CHECK(figure("k1", "parameters") == parameters);
+  CHECK(figure("k1_wide", "macs") == doctest::Approx(two).epsilon(0.02));  // widths are multiples of 8
+  CHECK(figure("k1_wide", "parameters") > 1.2 * parameters);
+  CHECK(figure("k1_few", "macs") == doctest::Approx(two).epsilon(0.02));
+  CHECK(figure("k1_few", "parameters") == doctest::Approx(parameters).epsilon(0.1));
+  for (const char* arm : {"k1", "k1_wide", "k1_few"}) CHECK(figure(arm, "rho_static") == figure("k2", "rho_static"));
+  // Heads: of as much compute, of as many parameters, of more compute; the body is the dense arm's.
+  CHECK(figure("head_dense", "macs") == doctest::Approx(figure("head_k2", "macs")).epsilon(1e-3));
+  CHECK(figure("head_dense_wide", "parameters") == doctest::Approx(figure("head_k2", "parameters")).epsilon(0.02));
+  CHECK(figure("head_dense_total", "macs") > figure("head_dense", "macs"));
+  CHECK(figure("head_k1", "macs") < figure("head_k2", "macs"));
+  CHECK(figure("head_k1", "parameters") == figure("head_k2", "parameters"));
+  CHECK(figure("head_dense", "rho_static") < 0.1 * figure("k2", "rho_static"));
+  // What finds no place is dropped, or its own expert: no compute either way.
+  CHECK(figure("k1", "drop_rate") > 0);
+  CHECK(figure("k1_free", "drop_rate") == 0);
+  CHECK(figure("k2_identity", "drop_rate") == 0);
+  CHECK(figure("k2_identity", "overflow_rate") > 0);
+  CHECK(figure("k2", "overflow_rate") == 0);
+  const double share = figure("k2_free", "rho_active"), idle = figure("k2_identity", "overflow_rate");
+  CHECK(figure("k2_identity", "rho_active") ==
+        doctest::Approx(share * (1 - idle) / (1 - share * idle)).epsilon(1e-9));
+  const auto dropping = words_of_line(o.out, "k2_identity - k2");
+  REQUIRE_MESSAGE(dropping.size() > 4, o.out);
+  CHECK(std::stod(dropping[4]) ==
+        doctest::Approx(100 * (figure("k2_identity", "test_accuracy") - figure("k2", "test_accuracy"))).epsilon(2e-3));
+  // Slots that mix the batch have as many MACs as one expert for every image, and the mixing.
+  CHECK(figure("soft_batch", "macs") > figure("k1", "macs"));
+  CHECK(figure("soft", "macs") > 1.1 * two);
+  for (const char* name : {"accuracy_at_batch_1", "accuracy_at_batch_8", "accuracy_at_batch_16"}) {
+    CHECK(figure("soft", name) == figure("soft", "test_accuracy"));
+    CHECK(figure("soft_batch", name) >= 0);
+  }
+  CHECK(std::isnan(figure("soft", "accuracy_at_batch_32")));
+  // The temperature: its points over the constant one, at the best epoch and at the end.
+  const auto falling = validation_of(file("k2_linear_01", "epochs.csv")), constant = validation_of(file("k2", "epochs.csv"));
+  REQUIRE((falling.size() == 2 && constant.size() == 2));
+  const double first = 100 * (falling[0] - constant[0]), last = 100 * (falling[1] - constant[1]);
+  std::istringstream tables(o.out.substr(std::min(o.out.size(), o.out.find("Falling temperatures against the constant one"))));
+  const auto words = words_of_line(std::string(std::istreambuf_iterator<char>(tables), {}), "k2_linear_01");
+  REQUIRE_MESSAGE(words.size() > 5, o.out);
+  CHECK(std::stod(words[1]) == doctest::Approx(std::max(first, last)).epsilon(2e-3));
+  CHECK(std::stod(words[5]) == doctest::Approx(last).epsilon(2e-3));
+  for (const char* pair : {"k2 - k1  ", "k2 - k1_wide", "k2 - k1_few", "head_k2 - head_k1", "k2, head_k2"})
+    CHECK_MESSAGE(has(o.out, pair), pair);
+}
+
+TEST_CASE("paper_a: docs/experiments.md has every arm") {
+  if (!paper_is_here()) return;
+  temp_folder t;
+  const outcome o = run_sweep(with(sweep_options(t), {"--arms", "nobody", "--out", t.file("no")}));
+  CHECK(o.status == 1);
+  const std::string begin = "there is no arm 'nobody'; there are ", page = read_text("docs/experiments.md");
+  const std::size_t at = o.err.find(begin);
+  REQUIRE_MESSAGE(at != std::string::npos, o.err);
+  std::istringstream names(o.err.substr(at + begin.size()));
+  index arms = 0;
+  for (std::string name; names >> name; ++arms) {
+    const std::size_t width = name.rfind("-h16");
+    REQUIRE_MESSAGE(width != std::string::npos, name);
+    CHECK_MESSAGE(has(page, "`" + name.substr(0, width) + "`"), name);
+  }
+  CHECK(arms > 20);
 }
 
 TEST_CASE("paper_a: a share that no width has is refused with both numbers") {
