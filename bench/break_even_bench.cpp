@@ -20,11 +20,12 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cstdio>
-#include <fstream>
+#include <polymoe/analysis/break_even.hpp>
 #include <polymoe/nn/activation.hpp>
 #include <polymoe/nn/linear.hpp>
 #include <polymoe/nn/mlp_block.hpp>
 #include <polymoe/nn/sequential.hpp>
+#include <polymoe/train/file.hpp>
 #include <polymoe/train/json.hpp>
 
 #include "layer_parts.hpp"
@@ -34,6 +35,7 @@ namespace {
 
 namespace nn = polymoe::nn;
 namespace act = polymoe::act;
+namespace analysis = polymoe::analysis;
 
 struct sizes {
   index dim = 0, hidden = 0, experts = 0, classes = 0;
@@ -115,68 +117,24 @@ std::array<std::unique_ptr<alternative>, 4> alternatives(const sizes& z, index r
 
 // ---- the model ------------------------------------------------------------------------------------------------------
 
-/// Experts that have at least one of T units when each unit takes K of E at random.
-double experts_used(const sizes& z, double units) {
-  const double e = static_cast<double>(z.experts);
-  return e * (1 - std::pow(1 - z.k / e, units));
-}
-using terms = std::array<double, 3>;
-
-/// Coefficients c with sum c_i x_i near t, by least squares of the relative error; `used` terms.
-terms fit(const std::vector<terms>& x, const std::vector<double>& t, std::size_t used) {
-  double a[3][4] = {};
-  for (std::size_t r = 0; r < x.size(); ++r)
-    for (std::size_t i = 0; i < used; ++i) {
-      for (std::size_t j = 0; j < used; ++j) a[i][j] += x[r][i] * x[r][j] / (t[r] * t[r]);
-      a[i][3] += x[r][i] / t[r];
-    }
-  for (std::size_t i = 0; i < used; ++i) {
-    std::size_t pivot = i;
-    for (std::size_t r = i + 1; r < used; ++r)
-      if (std::abs(a[r][i]) > std::abs(a[pivot][i])) pivot = r;
-    std::swap(a[i], a[pivot]);
-    polymoe::require(a[i][i] != 0, "break_even: too few values of T to fit ", used, " terms");
-    for (std::size_t r = 0; r < used; ++r) {
-      if (r == i) continue;
-      const double by = a[r][i] / a[i][i];
-      for (std::size_t c = i; c < 4; ++c) a[r][c] -= by * a[i][c];
-    }
-  }
-  terms c{};
-  for (std::size_t i = 0; i < used; ++i) c[i] = a[i][3] / a[i][i];
-  return c;
-}
+/// s0 + s1 T + s2 A(T); dense alternatives have no third term.
 struct model {
-  terms c{};
-  double worst = 0;  ///< largest relative error at a measured T
-};
-model fit_times(const sizes& z, const std::vector<double>& units, const std::vector<double>& ms, bool sparse) {
-  std::vector<terms> x;
-  for (const double t : units) x.push_back({1, t, experts_used(z, t)});
-  model m{fit(x, ms, sparse ? 3 : 2), 0};
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    double got = 0;
-    for (std::size_t j = 0; j < 3; ++j) got += m.c[j] * x[i][j];
-    m.worst = std::max(m.worst, std::abs(got / ms[i] - 1));
+  analysis::time_model<3> of{};
+  static std::array<double, 3> terms(const sizes& z, double units) {
+    return {1, units, analysis::experts_met(static_cast<double>(z.experts), z.k, units)};
   }
-  return m;
-}
-double value(const model& m, const sizes& z, double t) { return m.c[0] + m.c[1] * t + m.c[2] * experts_used(z, t); }
-
-/// The least T of `units` from which on ratio(T) > 1, interpolated; infinity when it is not so at the last, the first T
-/// when it always is.
-double break_even(const std::vector<double>& units, const std::vector<double>& ratio) {
-  std::size_t i = units.size();
-  while (i > 0 && ratio[i - 1] > 1) --i;
-  if (i == units.size()) return HUGE_VAL;
-  if (i == 0) return units[0];
-  const double a = std::log(units[i - 1]), b = std::log(units[i]), share = (1 - ratio[i - 1]) / (ratio[i] - ratio[i - 1]);
-  return std::exp(a + (b - a) * share);
-}
-std::string text_of(double t, double first, double last) {
-  if (t == HUGE_VAL) return "never up to " + std::to_string(static_cast<long>(last));
-  if (t <= first) return "from " + std::to_string(static_cast<long>(first)) + " on";
-  return std::to_string(std::lround(t));
+  double at(const sizes& z, double units) const { return of(terms(z, units)); }
+};
+model fit(const sizes& z, const std::vector<double>& units, const std::vector<double>& ms, bool sparse) {
+  if (sparse) {
+    std::vector<std::array<double, 3>> x;
+    for (const double t : units) x.push_back(model::terms(z, t));
+    return {analysis::fit_times<3>(x, ms)};
+  }
+  std::vector<std::array<double, 2>> x;
+  for (const double t : units) x.push_back({1, t});
+  const auto m = analysis::fit_times<2>(x, ms);
+  return {{.c = {m.c[0], m.c[1], 0}, .worst = m.worst}};
 }
 
 // ---- rows -----------------------------------------------------------------------------------------------------------
@@ -212,23 +170,22 @@ result run_row(const sizes& z, const std::string& dtype, bool training, const st
                 ms(2) / ms(0), ms(3) / ms(0));
     std::fflush(stdout);
   }
-  r.models[0] = fit_times(z, r.units, r.ms[0], true);
+  r.models[0] = fit(z, r.units, r.ms[0], true);
   for (std::size_t i = 1; i < 4; ++i) {
-    r.models[i] = fit_times(z, r.units, r.ms[i], false);
-    std::vector<double> ratio, fine, predicted;
+    r.models[i] = fit(z, r.units, r.ms[i], false);
+    std::vector<double> ratio;
     for (std::size_t k = 0; k < r.units.size(); ++k) ratio.push_back(r.ms[i][k] / r.ms[0][k]);
-    for (double t = r.units.front(); t <= r.units.back() * 1.0001; t *= 1.02) {
-      fine.push_back(t);
-      predicted.push_back(value(r.models[i], z, t) / value(r.models[0], z, t));
-    }
-    r.measured[i] = break_even(r.units, ratio), r.modelled[i] = break_even(fine, predicted);
-    std::printf("  sparse is faster than %-7s for T: measured %s, modelled %s\n", names[i],
-                text_of(r.measured[i], r.units.front(), r.units.back()).c_str(),
-                text_of(r.modelled[i], r.units.front(), r.units.back()).c_str());
+    r.measured[i] = analysis::break_even(r.units, ratio);
+    r.modelled[i] = analysis::break_even(r.units.front(), r.units.back(),
+                                         [&](double t) { return r.models[i].at(z, t) / r.models[0].at(z, t); });
+    const auto text = [&](double at) { return analysis::break_even_text(at, r.units.front(), r.units.back()); };
+    std::printf("  sparse is faster than %-7s for T: measured %s, modelled %s\n", names[i], text(r.measured[i]).c_str(),
+                text(r.modelled[i]).c_str());
   }
+  const auto &sparse = r.models[0].of, &total = r.models[1].of;
   std::printf("  model: sparse %.3g + %.3g T + %.3g A(T) us (worst %.0f %%); total %.3g + %.3g T us (worst %.0f %%)\n",
-              1e3 * r.models[0].c[0], 1e3 * r.models[0].c[1], 1e3 * r.models[0].c[2], 100 * r.models[0].worst,
-              1e3 * r.models[1].c[0], 1e3 * r.models[1].c[1], 100 * r.models[1].worst);
+              1e3 * sparse.c[0], 1e3 * sparse.c[1], 1e3 * sparse.c[2], 100 * sparse.worst, 1e3 * total.c[0],
+              1e3 * total.c[1], 100 * total.worst);
   return r;
 }
 
@@ -300,11 +257,7 @@ int main(int argc, char** argv) try {
     for (const std::string& dtype : dtypes)
       for (const std::string& mode : modes)
         all.push_back(run_row(parse(row, head ? classes : 0), dtype, mode == "training", units, o));
-  if (!json.empty()) {
-    std::ofstream file(json);
-    file << to_json(all, o) << '\n';
-    polymoe::require(file.good(), json, ": cannot write");
-  }
+  if (!json.empty()) polymoe::write_text(json, to_json(all, o) + "\n");
   return 0;
 } catch (const std::exception& e) {
   std::fprintf(stderr, "break_even_bench: %s\n", e.what());

@@ -3,6 +3,7 @@
 // with: hessian
 #include <doctest/doctest.h>
 
+#include <polymoe/analysis/break_even.hpp>
 #include <polymoe/analysis/calibration.hpp>
 #include <polymoe/analysis/statistics.hpp>
 #include <polymoe/analysis/super_classes.hpp>
@@ -99,6 +100,47 @@ TEST_CASE("every method gives exactly the clusters asked for, also without edges
   CHECK(at_random(23, 5, 1) != at_random(23, 5, 2));
   CHECK_THROWS_WITH_AS(spectral(graph, 23, 24), "super-classes: 24 of them for 23 classes", error);
   CHECK_THROWS_AS(agglomerative(graph, 22, 3), error);
+}
+
+TEST_CASE("break-even: experts that are met, the fit of a model of times, and the size where a ratio stays above 1") {
+  CHECK(experts_met(8, 2, 0) == 0);
+  CHECK(experts_met(8, 2, 1) == doctest::Approx(2));
+  CHECK(experts_met(8, 2, 2) == doctest::Approx(8 * (1 - 36.0 / 64)));
+  CHECK(experts_met(8, 2, 1e6) == 8);
+  CHECK_THROWS_WITH_AS(experts_met(2, 3, 1), "experts_met: 3 of 2 experts for 1 units", error);
+
+  // Crossed at 2, lost again, and for good between 8 and 16: halfway, over the logarithm.
+  const std::vector<double> sizes{1, 2, 4, 8, 16, 32}, ratio{0.5, 1.5, 1.2, 0.8, 1.2, 3};
+  CHECK(break_even(sizes, ratio) == doctest::Approx(8 * std::sqrt(2.0)));
+  CHECK(break_even(sizes, std::vector<double>(6, 1.01)) == 1);
+  CHECK(break_even(sizes, std::vector<double>{2, 2, 2, 2, 2, 1}) == HUGE_VAL);
+  CHECK(break_even(1, 100, [](double n) { return n * n / 400; }) == doctest::Approx(20).epsilon(1e-3));
+  CHECK(break_even_text(11.3, 1, 32) == "11");
+  CHECK(break_even_text(1, 1, 32) == "from 1 on");
+  CHECK(break_even_text(HUGE_VAL, 1, 32) == "never up to 32");
+  CHECK_THROWS_WITH_AS(break_even(sizes, std::vector<double>{1}), "break_even: 6 sizes and 1 ratios", error);
+  CHECK_THROWS_AS(break_even(std::vector<double>{4, 2}, std::vector<double>{1, 2}), error);
+
+  // Times that are such a sum are found again; where they are not, large and small ones count alike.
+  std::vector<std::array<double, 3>> x;
+  std::vector<double> t;
+  for (const double n : {1.0, 2.0, 4.0, 16.0, 64.0, 512.0})
+    x.push_back({1, n, experts_met(8, 2, n)}), t.push_back(0.3 + 0.02 * n + 0.07 * x.back()[2]);
+  const auto m = fit_times<3>(x, t);
+  CHECK(m.c[0] == doctest::Approx(0.3).epsilon(1e-9));
+  CHECK(m.c[1] == doctest::Approx(0.02).epsilon(1e-9));
+  CHECK(m.c[2] == doctest::Approx(0.07).epsilon(1e-9));
+  CHECK(m.worst < 1e-9);
+  CHECK(m({1, 100, 8}) == doctest::Approx(0.3 + 2 + 0.56));
+  const auto flat = fit_times<1>({{1}, {1}}, {1, 3});  // (c - 1)^2 + (c / 3 - 1)^2 is least at 1.2
+  CHECK(flat.c[0] == doctest::Approx(1.2));
+  CHECK(flat.worst == doctest::Approx(0.6));
+  // 2 n - 0.5: with a negative constant it would be exact; without, c = sum (n / t) / sum (n / t)^2.
+  const auto pushed = fit_times<2>({{1, 1}, {1, 2}}, {1.5, 3.5});
+  CHECK(pushed.c[0] == 0);
+  CHECK(pushed.c[1] == doctest::Approx((1 / 1.5 + 2 / 3.5) / (1 / 2.25 + 4 / 12.25)));
+  CHECK_THROWS_WITH_AS(fit_times<2>({{1, 1}}, {1}), "fit_times: 1 times do not tell 2 terms apart", error);
+  CHECK_THROWS_WITH_AS(fit_times<1>({{1}}, {0}), "fit_times: time 0 is 0, it must be above 0", error);
 }
 
 TEST_CASE("mean, standard error, paired differences, bootstrap and sign test") {
