@@ -42,6 +42,10 @@ class held_layer : public held_module<T, B> {
                                    std::vector<double>& counts) {
       std::visit([&](const auto& plan) { polymoe::count_class_expert(plan, labels, images, counts); }, p.of);
     }
+    template <class F>
+    friend void each_served(const plan_type& p, int unit, F f) {
+      std::visit([&](const auto& plan) { each_served(plan, unit, f); }, p.of);
+    }
     friend void add_choices(const plan_type& p, polymoe::analysis::routing_choices& to) {
       std::visit([&](const auto& plan) { to.add(plan); }, p.of);
     }

@@ -37,7 +37,7 @@ polymoe::train_options adamw_recipe(const settings& s, std::uint64_t seed) {
 arm_record::arm_record(const std::string& name, std::uint64_t seed, const settings& s)
     : settings_(s),
       folder_(folder_of(s, name, seed)),
-      checkpoint_(folder_ + "/checkpoint.safetensors"),
+      checkpoint_(folder_ + last_checkpoint),
       identity_(identity_of(s)),
       label_(name + ", seed " + std::to_string(seed)) {
   program::make_folder(folder_);
@@ -167,6 +167,10 @@ bool arm_record::is_best() const {
   const double now = result_.epochs.back().validation_accuracy;
   return std::all_of(result_.epochs.begin(), result_.epochs.end() - 1,
                      [=](const epoch_figures& e) { return e.validation_accuracy < now; });
+}
+bool arm_record::is_at_loss() const {
+  const auto below = [this](const epoch_figures& e) { return e.train_loss < settings_.keep_at_loss; };
+  return below(result_.epochs.back()) && std::none_of(result_.epochs.begin(), result_.epochs.end() - 1, below);
 }
 void arm_record::test_best(const polymoe::train_summary& test) {
   result_.figures["best_test_accuracy"] = test.accuracy, result_.figures["best_test_loss"] = test.loss;

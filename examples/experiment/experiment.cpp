@@ -123,18 +123,26 @@ void print_plan(const settings& s, const images& data, const std::vector<result>
   std::size_t longest = 24;
   for (const result& r : measured) longest = std::max(longest, r.arm.size());
   const int width = static_cast<int>(longest);
-  std::printf("\n%-*s %18s %20s %12s\n", width, "arm", "images/s, training", "images/s, evaluation", "time");
+  std::printf("\n%-*s %18s %20s %16s %12s\n", width, "arm", "images/s, training", "images/s, evaluation",
+              "after a training", "all seeds");
+  const double tests = s.keep_best ? 2 : 1;
   double all = 0;
+  bool after_known = true;
   for (const result& r : measured) {
     const double train = r.figures.at("plan_train"), evaluate = r.figures.at("plan_evaluate");
-    const double seconds = seeds * (epochs * (trained / train + validated / evaluate) + tested / evaluate);
-    std::printf("%-*s %18.1f %20.1f %12s\n", width, r.arm.c_str(), train, evaluate, duration(seconds).c_str());
-    all += seconds;
+    const auto after = r.figures.find("plan_after");
+    const bool known = after != r.figures.end();
+    const double seconds = seeds * (epochs * (trained / train + validated / evaluate) + tests * tested / evaluate +
+                                    (known ? after->second : 0));
+    std::printf("%-*s %18.1f %20.1f %16s %12s\n", width, r.arm.c_str(), train, evaluate,
+                known ? duration(after->second).c_str() : "-", duration(seconds).c_str());
+    all += seconds, after_known = after_known && known;
   }
   std::printf(
       "Predicted: %s for %zu arms x %zu seeds x %lld epochs of %.0f images, with validation and test; what follows "
-      "a training is not in it (probes, Hessians).  Nothing was written.\n",
-      duration(all).c_str(), measured.size(), s.seeds.size(), static_cast<long long>(s.epochs), trained);
+      "a training %s.  Nothing was written.\n",
+      duration(all).c_str(), measured.size(), s.seeds.size(), static_cast<long long>(s.epochs), trained,
+      after_known ? "is in it" : "is in it where there is a time for it, else not (probes)");
 }
 
 }  // namespace
@@ -186,7 +194,7 @@ int run_all(const settings& s, const std::string& model, const std::vector<arm>&
       }
       if (!s.resume) {  // a new run must not be continued later with what an older one left
         std::error_code ignored;
-        for (const char* file : {"/result.json", "/part.json", "/checkpoint.safetensors", "/best.safetensors"})
+        for (const char* file : {"/result.json", "/part.json", last_checkpoint, best_checkpoint, at_loss_checkpoint})
           fs::remove(folder_of(s, a.name, seed) + file, ignored);
       }
       out.push_back(a.run(own, seed, data));

@@ -15,6 +15,7 @@
 #include <polymoe/analysis/statistics.hpp>
 #include <polymoe/backend/cpu/parallel.hpp>
 #include <polymoe/train/dataset.hpp>
+#include <polymoe/train/json.hpp>
 #include <polymoe/train/report.hpp>
 
 #include "interrupt.hpp"
@@ -60,6 +61,7 @@ struct settings {
   bool stream = false;                 ///< pictures stay on disk and are read ahead; changes no result
   int threads = polymoe::hardware_threads();
   bool keep_best = false;  ///< test the epoch that was best on the validation images as well
+  double keep_at_loss = 0;  ///< keep the weights of the first epoch whose training loss is below; 0: none
   bool resume = false;
   bool plan = false;      ///< time a few steps of every arm instead of running it
   std::string command{};  ///< how the program was called
@@ -144,6 +146,10 @@ extern const char* const built_from_commit;
 
 /// Where an arm's files are.
 std::string folder_of(const settings&, const std::string& arm, std::uint64_t seed);
+/// The checkpoints in it: the last one, the best epoch's (settings::keep_best), the first below a training loss
+/// (settings::keep_at_loss).
+inline constexpr const char *last_checkpoint = "/checkpoint.safetensors", *best_checkpoint = "/best.safetensors",
+                            *at_loss_checkpoint = "/at_loss.safetensors";
 void write_result(const std::string& path, const result&, const std::string& identity);
 /// Throws unless the file belongs to the same arm, seed and identity.
 result read_result(const std::string& path, const std::string& identity);
@@ -199,8 +205,10 @@ void add_calibration(polymoe::report&, const std::vector<arm>&, const std::vecto
                      const std::vector<std::string>& class_names);
 /// What each arm's layers are, in a line each.
 void add_descriptions(polymoe::report&, const std::vector<arm>&, const std::vector<result>&);
-/// The last section (command, commit, data, configuration); writes <out>/report.html and says so.  The program's exit
+/// The last section (command, commit, data, configuration); writes <out>/report.html, and <out>/summary.json: mean,
+/// standard error and number of seeds of every figure of every arm, and the members that `own` adds.  The program's exit
 /// status.
-int finish(polymoe::report&, const settings&, const images&, const std::vector<result>&);
+int finish(polymoe::report&, const settings&, const images&, const std::vector<result>&,
+           const std::function<void(polymoe::json_writer&)>& own = {});
 
 }  // namespace experiment

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <set>
 
 namespace experiment {
 namespace {
@@ -18,6 +19,33 @@ std::vector<const arm*> arms_of(const std::vector<arm>& arms, const std::vector<
   for (const arm& a : arms)
     if (std::any_of(all.begin(), all.end(), [&](const result& r) { return r.arm == a.name; })) ran.push_back(&a);
   return ran;
+}
+
+/// Figures of every arm over its seeds, as JSON.
+std::string summary_of(const std::vector<result>& all, const std::string& identity,
+                       const std::function<void(polymoe::json_writer&)>& own) {
+  std::vector<std::string> names;
+  for (const result& r : all)
+    if (std::find(names.begin(), names.end(), r.arm) == names.end()) names.push_back(r.arm);
+  polymoe::json_writer w;
+  w.begin_object().field("identity", identity).key("arms").begin_object();
+  for (const std::string& arm : names) {
+    std::set<std::string> figures;
+    for (const result& r : all)
+      if (r.arm == arm)
+        for (const auto& [figure, value] : r.figures) figures.insert(figure);
+    w.key(arm).begin_object();
+    for (const std::string& figure : figures) {
+      const auto s = polymoe::analysis::summarise(values_of(all, arm, figure));
+      w.key(figure).begin_object().field("mean", s.mean).field("standard_error", s.standard_error).field("seeds", s.n);
+      w.end_object();
+    }
+    w.end_object();
+  }
+  w.end_object();
+  if (own) own(w);
+  w.end_object();
+  return w.str();
 }
 
 }  // namespace
@@ -212,7 +240,8 @@ void add_descriptions(polymoe::report& page, const std::vector<arm>& arms, const
       }
 }
 
-int finish(polymoe::report& page, const settings& s, const images& data, const std::vector<result>& all) {
+int finish(polymoe::report& page, const settings& s, const images& data, const std::vector<result>& all,
+           const std::function<void(polymoe::json_writer&)>& own) {
   page.section("How this was made");
   page.text("Command:").code(s.command);
   page.text("Commit: " + s.commit);
@@ -230,7 +259,10 @@ int finish(polymoe::report& page, const settings& s, const images& data, const s
   page.text("The effective configuration; --config reads it back, and so config.toml beside this page.").code(s.config);
   const std::string path = s.out + "/report.html";
   page.write(path);
-  std::printf("\nResults of every run: %s/<arm>/seed-<n>/result.json\nWritten: %s\n", s.out.c_str(), path.c_str());
+  const std::string summary = s.out + "/summary.json";
+  polymoe::write_text(summary, summary_of(all, identity_of(s), own) + "\n");
+  std::printf("\nResults of every run: %s/<arm>/seed-<n>/result.json\nWritten: %s\nWritten: %s\n", s.out.c_str(),
+              summary.c_str(), path.c_str());
   return 0;
 }
 

@@ -26,8 +26,11 @@ class arm_record {
   arm_record(const std::string& name, std::uint64_t seed, const settings&);
   const std::string& checkpoint() const { return checkpoint_; }
   /// Where the weights of the best epoch are kept, and whether that is the one that has just ended.
-  std::string best() const { return folder_ + "/best.safetensors"; }
+  std::string best() const { return folder_ + best_checkpoint; }
   bool is_best() const;
+  /// The same of the first epoch whose training loss is below settings::keep_at_loss.
+  std::string at_loss() const { return folder_ + at_loss_checkpoint; }
+  bool is_at_loss() const;
   /// Whether there is a checkpoint to go on from.
   bool resumes() const;
   /// Takes the epochs that are kept beside the checkpoint, which has `meta` and is in epoch `epoch`; throws when it
@@ -72,7 +75,8 @@ class arm_record {
   std::unique_ptr<polymoe::progress> bar_;
 };
 
-/// A few steps and calls of an arm instead of its run: figures "plan_train" and "plan_evaluate", images per second.
+/// A few steps and calls of an arm instead of its run: figures "plan_train" and "plan_evaluate", images per second.  An
+/// arm that does more after its training adds "plan_after", seconds.
 template <class Trainer>
 result time_arm(const std::string& name, std::uint64_t seed, const images& data, Trainer& t) {
   using clock = std::chrono::steady_clock;
@@ -138,6 +142,7 @@ result train_arm(const std::string& name, std::uint64_t seed, const settings& s,
     const polymoe::train_summary train = t.epoch_summary(), validation = t.evaluate(note_choices);
     record.end_epoch(epoch, train, validation);
     if (s.keep_best && record.is_best()) t.save(record.best(), record.meta());
+    if (record.is_at_loss()) t.save(record.at_loss(), record.meta());
     save();
     if (*s.stop_requested && !t.finished()) return record.stopped();
   }

@@ -9,6 +9,6 @@
 std::string paper_b::find_gpu(std::string& missing) { return experiment::find_gpu(missing); }
 
 paper_b::result paper_b::run_on_gpu(head which, const std::string& name, const settings& s, const options& o,
-                                    std::uint64_t seed, const images& data, hessian_function hessian) {
-  return run_arm<polymoe::bf16, polymoe::cuda>(which, name, s, o, seed, data, hessian);
+                                    std::uint64_t seed, const images& data, look_function look) {
+  return run_arm<polymoe::bf16, polymoe::cuda>(which, name, s, o, seed, data, look);
 }

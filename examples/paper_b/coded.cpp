@@ -12,7 +12,7 @@ template <class Spec>
 constexpr index params_with() {
   const nn::resnet_sizes z;
   return nn::resnet_features<float>::count(nn::resnet_features_config<float>(z), 1).params +
-         head_layer<Spec>::count(experts_config<Spec>(z.features(), 10), 1).params;
+         head_params<Spec>(z.features(), 10);
 }
 static_assert(dense_classifier<float>::count(dense_model<float>({}, 10), 1).params == 11'436'618);
 static_assert(params_with<soft_coded<float>>() == 11'440'792);

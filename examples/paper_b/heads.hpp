@@ -19,8 +19,6 @@ namespace act = polymoe::act;
 namespace balance = polymoe::balance;
 namespace score = polymoe::score;
 
-inline constexpr index experts = 8, expert_hidden = 64;
-
 template <class T>
 struct soft_coded : polymoe::spec {
   using scalar = T;
@@ -37,8 +35,8 @@ template <class T>
 struct sparse_coded : polymoe::spec {
   using scalar = T;
   using router = polymoe::with_bias<polymoe::top_k<
-      2,
-      score::gate_dropout<score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>>>;
+      experts_of_image, score::gate_dropout<score::standardized<
+                            score::logit_dropout<score::noisy_learned<score::largest_softmax<experts_of_image>>>>>>>;
   using expert = polymoe::expert::head<act::relu>;
   using balance = polymoe::balance::importance_of_scores;
   static constexpr int most_experts = 32;
@@ -46,7 +44,7 @@ struct sparse_coded : polymoe::spec {
 template <class T>
 struct sparse_published : polymoe::spec {
   using scalar = T;
-  using router = polymoe::with_bias<polymoe::top_k<2, score::gate_dropout<score::noisy_learned<>>>>;
+  using router = polymoe::with_bias<polymoe::top_k<experts_of_image, score::gate_dropout<score::noisy_learned<>>>>;
   using expert = polymoe::expert::head<act::relu>;
   using combine = polymoe::combine::renormalised<polymoe::combine::over_chosen>;
   using balance = polymoe::balance::sum<polymoe::balance::importance, polymoe::balance::load_shazeer>;
@@ -64,6 +62,12 @@ constexpr polymoe::layer_config<Spec> experts_config(index features, index class
   if constexpr (requires { c.router.dropout; }) c.router.dropout = static_cast<float>(dropout);
   if constexpr (std::is_same_v<Spec, sparse_coded<typename Spec::scalar>>) c.router.floor = 0.3f;
   return c;
+}
+
+/// Numbers that a head trains.
+template <class Spec>
+constexpr index head_params(index features, index classes) {
+  return head_layer<Spec>::count(experts_config<Spec>(features, classes), 1).params;
 }
 
 /// A layer that is in training mode whatever the mode of the call.  Without dropout that is evaluation with noise.

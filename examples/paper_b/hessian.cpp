@@ -10,6 +10,7 @@
 #include "batches.hpp"
 #include "heads.hpp"
 #include "network.hpp"
+#include "seconds.hpp"
 
 namespace paper_b {
 namespace {
@@ -28,13 +29,6 @@ void add_density(Hessian& h, index probes, index steps, const std::string& part,
     at.push_back(low + 0.01 * i * (high - low));
     density.push_back(measure.smoothed(at.back(), width));
   }
-}
-
-template <class Model>
-void set_trained(polymoe::workspace<Model>& w, const trained& model) {
-  std::copy(model.values.begin(), model.values.end(), w.values().ptr[0]);
-  w.set_state(model.state);
-  w.refresh();
 }
 
 /// Figures "<part>.lambda_noisy" of the sparse head: the paper took its Hessian with the noise of the gate, drawn anew
@@ -56,14 +50,40 @@ void add_noisy(const trained& model, const settings& s, const options& o, const 
   r.figures[part + ".lambda_noisy_residual"] = top.largest.front().residual;
 }
 
+/// Steps along the first eigenvector: the paper's 21, from -0.5 to 0.5.
+std::vector<double> steps_along() {
+  std::vector<double> alphas;
+  for (int i = -10; i <= 10; ++i) alphas.push_back(0.05 * i);
+  return alphas;
+}
+index density_steps(const options& o) { return std::min<index>(40, o.hessian_products); }
+
+/// Products with the Hessian of one part's images that look() and add_noisy() make at most.
+index products_of(head which, const options& o) {
+  const index spectra = 1 + (which != head::dense) + (which == head::sparse);  // whole, router held fixed, noisy
+  return spectra * o.hessian_products + polymoe::analysis::power_options{}.iterations + o.trace_probes +
+         o.density_probes * density_steps(o);
+}
+
+/// Returns the first eigenvector; none where the time is planned.
 template <class Model>
-std::vector<float> look(const typename Model::config& config, const trained& model, const settings& s, const options& o,
-                        const polymoe::dataset& from, const std::string& part, result& r) {
+std::vector<float> look(head which, const typename Model::config& config, const trained& model, const settings& s,
+                        const options& o, const polymoe::dataset& from, const std::string& part, result& r) {
   const index n = std::min(o.hessian_images, from.size()), batch = std::min<index>(s.batch, n);
   polymoe::workspace<Model> w(Model(config), {.max_rows = batch, .threads = s.threads, .seed = r.seed});
   set_trained(w, model);
-  const batches images = first_batches(w.ctx().stream, from, n, batch);
+  const batches images = first_batches(w.ctx().stream, from, s.plan ? batch : n, batch);
   polymoe::analysis::loss_hessian h(w, images.rows, from.classes());
+  const std::vector<double> alphas = steps_along();
+  if (s.plan) {
+    std::vector<float> v(static_cast<std::size_t>(h.size()), 1.0f), product(v.size());
+    const double losses =
+        static_cast<double>(alphas.size() + 1) * (which == head::dense ? 1 : 2);  // frozen gates as well
+    r.figures["plan_look"] += static_cast<double>(n) / static_cast<double>(batch) *
+                              (static_cast<double>(products_of(which, o)) * seconds_of([&] { h.apply(v, product); }) +
+                               losses * seconds_of([&] { h.loss(); }));
+    return {};
+  }
   std::printf("%s, seed %llu: Hessian over %lld %s images, %lld parameters\n", r.arm.c_str(),
               static_cast<unsigned long long>(r.seed), static_cast<long long>(n), part.c_str(),
               static_cast<long long>(h.size()));
@@ -80,12 +100,9 @@ std::vector<float> look(const typename Model::config& config, const trained& mod
   r.figures[part + ".trace"] = trace.mean, r.figures[part + ".trace_error"] = trace.standard_error;
   r.figures[part + ".loss"] = h.loss();
   r.figures[part + ".hessian_images"] = static_cast<double>(n);
-  std::vector<double> alphas;
-  for (int i = -10; i <= 10; ++i) alphas.push_back(0.05 * i);
   r.lists[part + ".alpha"] = alphas;
   r.lists[part + ".loss_along"] = h.loss_along(top.largest.front().vector, alphas);
-  const auto& entries = h.entries();
-  if (std::any_of(entries.begin(), entries.end(), [](const auto& e) { return of_router(e.name); })) {
+  if (which != head::dense) {
     // Gates are held as they are: how much of the sharpness is the router's?
     polymoe::analysis::loss_hessian rest(w, images.rows, from.classes(),
                                          {.includes = [](const std::string& name) { return !of_router(name); }});
@@ -94,16 +111,14 @@ std::vector<float> look(const typename Model::config& config, const trained& mod
     r.figures[part + ".lambda_frozen"] = frozen.largest.front().value;
     r.figures[part + ".lambda_frozen_residual"] = frozen.largest.front().residual;
   }
-  if (o.density_probes > 0) add_density(h, o.density_probes, std::min<index>(40, o.hessian_products), part, r);
+  if (o.density_probes > 0) add_density(h, o.density_probes, density_steps(o), part, r);
   std::printf("  largest eigenvalue %.4g (within %.2g; power iteration %.4g), trace %.4g +- %.2g\n", values.front(),
               residuals.front(), power.front().value, trace.mean, trace.standard_error);
   return top.largest.front().vector;
 }
 
-}  // namespace
-
-std::vector<float> add_hessian(head which, const trained& model, const settings& s, const options& o,
-                               const images& data, result& r) {
+void add_hessians(head which, const trained& model, const settings& s, const options& o, const images& data,
+                  result& r) {
   const nn::resnet_sizes z = sizes_of(o, data);
   const index classes = data.test.classes();
   const auto of_spec = [&]<class Spec>(std::type_identity<Spec>) {
@@ -115,17 +130,24 @@ std::vector<float> add_hessian(head which, const trained& model, const settings&
            : which == head::sparse         ? of_spec(std::type_identity<sparse_coded<S>>())
                                            : of_spec(std::type_identity<sparse_published<S>>());
   };
-  const auto over = [&](const polymoe::dataset& from, const char* part) {
-    return which == head::dense
-               ? look<dense_classifier<S>>(dense_model<S>(z, classes), model, s, o, from, part, r)
-               : look<experts_classifier<S>>(experts_model<S>(z, head_of_experts()), model, s, o, from, part, r);
-  };
-  if (which == head::sparse) {
-    add_noisy(model, s, o, data, data.test, "test", r);
-    add_noisy(model, s, o, data, data.fit.train, "train", r);
+  for (const auto& [part, from] :
+       {std::pair<std::string, const polymoe::dataset*>{"test", &data.test}, {"train", &data.fit.train}}) {
+    if (which == head::sparse && !s.plan) add_noisy(model, s, o, data, *from, part, r);
+    const std::vector<float> first =
+        which == head::dense
+            ? look<dense_classifier<S>>(which, dense_model<S>(z, classes), model, s, o, *from, part, r)
+            : look<experts_classifier<S>>(which, experts_model<S>(z, head_of_experts()), model, s, o, *from, part, r);
+    if (which != head::dense && !s.plan)
+      r.lists[part + ".loss_along_frozen"] =
+          frozen_curve(which, model, s, o, data, *from, first, r.lists.at(part + ".alpha"));
   }
-  over(data.test, "test");
-  return over(data.fit.train, "train");
+}
+
+}  // namespace
+
+void look_at(head which, const trained& model, const settings& s, const options& o, const images& data, result& r) {
+  if (o.hessian_images > 0) add_hessians(which, model, s, o, data, r);
+  if (o.landscape_images > 0) add_landscape(which, model, s, o, data, r);
 }
 
 }  // namespace paper_b

@@ -49,4 +49,11 @@ inline nn::resnet_sizes sizes_of(const options& o, const images& data) {
   return z;
 }
 
+/// Gives a workspace of the same model the numbers of a trained one.
+template <class Model>
+void set_trained(polymoe::workspace<Model>& w, const trained& model) {
+  w.set_values(model.values), w.set_state(model.state);
+  w.refresh();
+}
+
 }  // namespace paper_b

@@ -76,7 +76,7 @@ inline std::string result_without_time(const std::string& path) {
       }
     } else if (key == "figures" || key == "lists") {
       for (r.begin_object(); r.next_key(figure);) {
-        if (has(figure, "second") || figure == "inference_ms")
+        if (has(figure, "second") || has(figure, "_ms"))
           r.skip();
         else
           kept += figure + " ", keep();
@@ -115,6 +115,38 @@ inline double figure_of(const std::string& path, const std::string& wanted) {
   }
   r.end();
   return found;
+}
+/// A list of a result.json; empty where there is none.
+inline std::vector<double> list_of(const std::string& path, const std::string& wanted) {
+  const std::string lists = value_of_key(path, "lists");
+  json_reader r(lists, path);
+  std::string key;
+  std::vector<double> found;
+  for (r.begin_object(); r.next_key(key);) {
+    if (key == wanted)
+      for (r.begin_array(); r.next_element();) found.push_back(r.number());
+    else
+      r.skip();
+  }
+  r.end();
+  return found;
+}
+/// Training loss of every epoch of a result.json.
+inline std::vector<double> training_losses(const std::string& path) {
+  const std::string epochs = value_of_key(path, "epochs");
+  json_reader r(epochs, path);
+  std::vector<double> losses;
+  for (r.begin_array(); r.next_element();) {
+    index column = 0;
+    for (r.begin_array(); r.next_element(); ++column) {
+      if (column == 0)
+        losses.push_back(r.number());
+      else
+        r.skip();
+    }
+  }
+  r.end();
+  return losses;
 }
 /// As a page shows it.
 inline std::string escaped(const std::string& text) { return detail::html(text); }

@@ -201,6 +201,8 @@ TEST_CASE("paper_b: killed in the middle of a run it goes on bit for bit") {
                                     "6",
                                     "--hessian-pairs",
                                     "1",
+                                    "--hessian-at-loss",
+                                    "100",
                                     "--trace-probes",
                                     "2",
                                     "--out",
@@ -216,6 +218,7 @@ TEST_CASE("paper_b: killed in the middle of a run it goes on bit for bit") {
   // The gate's noise in evaluation moves what was drawn, and nothing else.
   const std::string kept = t.file("whole/sparse/seed-1/result.json");
   for (const auto& [noisy, clean] : {std::pair{"noisy_test_loss", "test_loss"},
+                                     {"noisy_best_test_loss", "best_test_loss"},
                                      {"noisy_entropy", "entropy"},
                                      {"test.lambda_noisy", "test.lambda"},
                                      {"train.lambda_noisy", "train.lambda"}}) {
