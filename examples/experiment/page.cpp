@@ -75,8 +75,9 @@ std::string text_of(const std::vector<double>& v, const char* format, double sca
   if (v.empty()) return "-";
   const auto s = polymoe::analysis::summarise(v);
   if (v.size() == 1) return formatted(format, scale * s.mean);
-  return formatted(format, scale * s.mean) + " \u00b1 " + formatted(format, scale * s.standard_error) + " (" +
-         std::to_string(v.size()) + ")";
+  std::string error = formatted(format, scale * s.standard_error);
+  if (error.starts_with('+')) error.erase(0, 1);  // a format that shows the sign of a difference
+  return formatted(format, scale * s.mean) + " \u00b1 " + error + " (" + std::to_string(v.size()) + ")";
 }
 
 std::string duration(double seconds) {
