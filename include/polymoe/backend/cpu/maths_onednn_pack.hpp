@@ -79,7 +79,42 @@ inline void turn_words(const word_square& in, index rows, index cols, std::uint3
     for (index i = 0; i < rows; ++i) out[j * ld + i] = in[i][j];
 }
 
-/// Copies a [k, n] matrix into the blocked format that a primitive wants.
+/// out[n, width] = a[rows, n]^T, columns from `rows` on are zero.
+template <class R>
+void transpose(const R* a, index lda, index rows, index n, R* out, index width) {
+  constexpr int V = 4 / sizeof(R);
+  const index full = width % V ? 0 : rows / V;
+  auto* words = reinterpret_cast<std::uint32_t*>(out);
+  word_square in;
+  for (index p = 0; p < full; p += 16)
+    for (index j = 0; j < n; j += 16) {
+      const index ps = std::min<index>(16, full - p), js = std::min<index>(16, n - j);
+#if defined(__AVX512F__)
+      if (ps == 16 && js == 16) {
+        turn_square(
+            [from = a + p * V * lda + j, lda](int i) {
+              const R* row = from + i * V * lda;
+              if constexpr (V == 1) return _mm512_loadu_si512(row);
+              // The zero-masked forms: g++ 12 warns about its own header in the plain ones.
+              const auto half = [](const R* r) {
+                return _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(r)));
+              };
+              return _mm512_or_si512(half(row), _mm512_maskz_slli_epi32(0xffff, half(row + lda), 16));
+            },
+            words + j * (width / V) + p, width / V);
+        continue;
+      }
+#endif
+      for (index i = 0; i < ps; ++i) join_rows<V>(a + (p + i) * V * lda + j, lda, js, in[i]);
+      turn_words(in, ps, js, words + j * (width / V) + p, width / V);
+    }
+  for (index j = 0; j < n; ++j) {
+    for (index i = full * V; i < rows; ++i) out[j * width + i] = a[i * lda + j];
+    std::fill_n(out + j * width + rows, width - rows, static_cast<R>(0.0f));
+  }
+}
+
+/// Copies a [k, n] matrix into the format that a primitive wants: blocked, or plain where oneDNN has no AVX-512.
 template <class R>
 class weight_packer {
  public:
@@ -103,6 +138,7 @@ class weight_packer {
   /// Entry (p, j) of the source is at w[p * row + j * col]; one of row, col is 1.
   template <class S>
   void pack(const S* w, index row, index col, index k_rows, R* out) const {
+    if (levels_.empty()) return unblocked(w, row, col, k_rows, out);
     const index k_all = round_up(k_, block_k_), n_all = round_up(n_, block_n_);
     for (index j0 = 0; j0 < n_all; j0 += block_n_)
       for (index p0 = 0; p0 < k_all; p0 += block_k_) {
@@ -130,6 +166,26 @@ class weight_packer {
       o += i % l.size * l.unit, i /= l.size;
     }
     return o;
+  }
+  /// Rows one after another, or columns.
+  template <class S>
+  void unblocked(const S* w, index row, index col, index k_rows, R* out) const {
+    const bool rows = col_ == 1;
+    const index lines = rows ? k_rows : n_, length = rows ? n_ : k_rows, stride = rows ? row_ : col_;
+    const index line = rows ? row : col, step = rows ? col : row;
+    if constexpr (std::is_same_v<S, R>) {
+      if (step == 1)
+        for (index i = 0; i < lines; ++i) std::copy_n(w + i * line, length, out + i * stride);
+      else
+        transpose(w, step, length, lines, out, stride);
+    } else {
+      for (index i = 0; i < lines; ++i)
+        for (index j = 0; j < length; ++j) out[i * stride + j] = static_cast<R>(w[i * line + j * step]);
+    }
+    if (rows)
+      std::fill(out + lines * stride, out + k_ * stride, static_cast<R>(0.0f));
+    else
+      for (index i = 0; i < lines; ++i) std::fill(out + i * stride + length, out + i * stride + k_, static_cast<R>(0.0f));
   }
   template <class S>
   void general(const S* w, index row, index col, index ks, index ns, R* out) const {
@@ -171,40 +227,5 @@ class weight_packer {
   bool known_ = false;
   int vnni_ = 1;
 };
-
-/// out[n, width] = a[rows, n]^T, columns from `rows` on are zero.
-template <class R>
-void transpose(const R* a, index lda, index rows, index n, R* out, index width) {
-  constexpr int V = 4 / sizeof(R);
-  const index full = width % V ? 0 : rows / V;
-  auto* words = reinterpret_cast<std::uint32_t*>(out);
-  word_square in;
-  for (index p = 0; p < full; p += 16)
-    for (index j = 0; j < n; j += 16) {
-      const index ps = std::min<index>(16, full - p), js = std::min<index>(16, n - j);
-#if defined(__AVX512F__)
-      if (ps == 16 && js == 16) {
-        turn_square(
-            [from = a + p * V * lda + j, lda](int i) {
-              const R* row = from + i * V * lda;
-              if constexpr (V == 1) return _mm512_loadu_si512(row);
-              // The zero-masked forms: g++ 12 warns about its own header in the plain ones.
-              const auto half = [](const R* r) {
-                return _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(r)));
-              };
-              return _mm512_or_si512(half(row), _mm512_maskz_slli_epi32(0xffff, half(row + lda), 16));
-            },
-            words + j * (width / V) + p, width / V);
-        continue;
-      }
-#endif
-      for (index i = 0; i < ps; ++i) join_rows<V>(a + (p + i) * V * lda + j, lda, js, in[i]);
-      turn_words(in, ps, js, words + j * (width / V) + p, width / V);
-    }
-  for (index j = 0; j < n; ++j) {
-    for (index i = full * V; i < rows; ++i) out[j * width + i] = a[i * lda + j];
-    std::fill_n(out + j * width + rows, width - rows, static_cast<R>(0.0f));
-  }
-}
 
 }  // namespace polymoe::inline v0::maths::detail
