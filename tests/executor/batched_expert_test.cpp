@@ -155,6 +155,9 @@ TEST_CASE("either kind of product can be asked for; batched ones need equally ma
                 text);
   c.padded = true;
   CHECK(Layer(c).describe().find("looked for at bind") != std::string::npos);
+  // The recipe knows before there is a configuration; the CPU has one kind of product for either layout.
+  CHECK(Layer::recipe.dispatch == polymoe::dispatch_path::gather_padded);
+  CHECK(polymoe::layer<Layer::spec, polymoe::cpu>::recipe.dispatch == polymoe::dispatch_path::gather_packed);
 }
 
 namespace {

@@ -5,6 +5,7 @@
 #if !defined(__CUDACC__)
 #include "host_blaslt.hpp"
 #endif
+#include "support/recipe.hpp"
 #include "tensors.hpp"
 
 #include <polymoe/backend/cuda/dispatch/sort.cuh>
@@ -89,6 +90,10 @@ class both {
         dy_(rows_, host_.module().out_cols()) {
     INFO(host_.module().describe(), ", units ", s.units, " x ", s.unit_rows, ", seed ", s.seed);
     CHECK(host_.entries().size() == device_.entries().size());
+    if (bound() > 0) {
+      CHECK(recipe_test::recipe_lie(host_) == "");
+      CHECK(recipe_test::recipe_lie(device_) == "");
+    }
     fill();
     run_host();
     outcome<T> first = run_device();
@@ -158,7 +163,8 @@ class both {
       step->step = 3, step->micro = 1, step->temperature = 0.8f, step->noise = 0.7f, step->balance = 1.5f;
     host_.ctx().mode = device_.ctx().mode = s_.mode;
     if constexpr (polymoe::balance::as_sum<typename Spec::balance>::needs_target) {
-      for (index u = 0; u < s_.units; ++u) host_targets_.push_back(u % 5 == 3 ? -1 : static_cast<int>(7 * u % s_.experts));
+      for (index u = 0; u < s_.units; ++u)
+        host_targets_.push_back(u % 5 == 3 ? -1 : static_cast<int>(7 * u % s_.experts));
       targets_ = polymoe::backend::device_block(host_targets_.size() * sizeof(int));
       polymoe::device::upload(targets_.data(), host_targets_.data(), targets_.size(), nullptr);
       host_.ctx().targets = host_targets_.data(), device_.ctx().targets = static_cast<const int*>(targets_.data());
@@ -178,7 +184,8 @@ class both {
   outcome<T> run_device() {
     tensor<T> y(rows_, dy_.v.cols), dx(rows_, s_.dim);
     const auto& stream = device_.ctx().stream;
-    polymoe::device::upload(device_.grads().ptr[0], start_grads_.data(), start_grads_.size() * sizeof(M), stream.handle);
+    polymoe::device::upload(device_.grads().ptr[0], start_grads_.data(), start_grads_.size() * sizeof(M),
+                            stream.handle);
     device_.set_state(start_state_);
     device_.forward(x_, y);
     device_.backward(dy_, dx);
@@ -247,7 +254,8 @@ class both {
     }
     dropped = b.choices - b.placed - b.overflow, moved = b.moved, overflow = b.overflow;
     const double loss = static_cast<double>(device_.module().balance_loss(device_.ctx(), device_.saved()));
-    CHECK(loss == doctest::Approx(static_cast<double>(host_.module().balance_loss(host_.ctx(), host_.saved()))).epsilon(1e-4));
+    CHECK(loss ==
+          doctest::Approx(static_cast<double>(host_.module().balance_loss(host_.ctx(), host_.saved()))).epsilon(1e-4));
     largest_error = distance(got.y, want_.y, not_finite::in_both);
     CHECK(largest_error <= tolerance);
     CHECK(distance(got.dx, want_.dx, not_finite::in_both) <= tolerance);

@@ -16,6 +16,7 @@
 
 namespace polymoe::inline v0 {
 
+/// Run-time values of an apply.
 struct apply_config {
   index dim = 0;        ///< D, columns of the payload
   index hidden = 0;     ///< H of one expert
@@ -30,19 +31,8 @@ struct apply_config {
   index group_size = 0; ///< units of a group, for plans of slots only; 0: all of a call
 };
 
-namespace detail {
-/// Spec::expert's module, with Spec::save if it takes one (support() refuses other policies where it does not).
-template <class Spec, class Backend>
-struct expert_module_of {
-  using type = typename Spec::expert::template module<typename Spec::scalar, Backend>;
-};
-template <class Spec, class Backend>
-  requires saves<Spec, Backend>
-struct expert_module_of<Spec, Backend> {
-  using type = typename Spec::expert::template module<typename Spec::scalar, Backend, typename Spec::save>;
-};
-}  // namespace detail
-
+/// x [T * unit_rows, D] and a plan -> y [T * unit_rows, D_out].  Parameters: those of the experts; the caller owns all
+/// memory.
 template <class Spec, class Backend>
 class apply {
  public:
@@ -53,20 +43,9 @@ class apply {
   using Expert = typename detail::expert_module_of<Spec, Backend>::type;
   using Plan = typename plan_of<Spec, Backend>::type;
   using Mover = mover<Plan, T, Backend>;
-  static constexpr bool identity_plan = Spec::router::k == every_expert;
-  static constexpr bool mixes = Spec::router::k == mixed_into_slots;  ///< slots are no copies of rows
-  /// False: the rows that experts read are gathered again in backward.
-  static constexpr bool keeps_input = [] {
-    if constexpr (requires { Expert::keeps_input; }) return Expert::keeps_input;
-    else return true;
-  }();
-
-  /// False: the experts' outputs are not kept, their backward finds the gates' gradients (save::without_output).
-  static constexpr bool keeps_output = [] {
-    if constexpr (requires { Expert::keeps_output; }) return Expert::keeps_output;
-    else return true;
-  }();
-
+  static constexpr polymoe::recipe recipe = choose<Spec, Backend>();
+  static constexpr bool identity_plan = recipe.all_experts();
+  static constexpr bool keeps_input = recipe.keeps_input, keeps_output = recipe.keeps_output;
   /// Whether the expert knows dropout of its hidden rows.
   static constexpr bool drops_hidden = [] {
     if constexpr (requires { Expert::drops_hidden; }) return Expert::drops_hidden;
@@ -84,7 +63,9 @@ class apply {
   };
 
   explicit apply(apply_config c)
-      : config_(checked(c)), expert_(sizes(c)), mover_({c.unit_rows * c.dim, c.unit_rows * c.out, c.group_slots, c.group_size}) {}
+      : config_(checked(c)),
+        expert_(sizes(c)),
+        mover_({c.unit_rows * c.dim, c.unit_rows * c.out, c.group_slots, c.group_size}) {}
   const apply_config& settings() const { return config_; }
 
   template <class V>
@@ -105,7 +86,7 @@ class apply {
     saved s;
     const index r = config_.unit_rows, rows = checked_mul(slots, r, "apply: slot rows");
     s.max_units = units;
-    const index gathered = identity_plan ? units * r : mixes || reads_slots() ? rows : 0;
+    const index gathered = identity_plan ? units * r : recipe.mixes() || reads_slots() ? rows : 0;
     if (keeps_input) s.gathered = b.saved.template take<T>(gathered, config_.dim);
     else s.gathered.rows = gathered, s.gathered.cols = s.gathered.stride = config_.dim;
     if (keeps_output) s.out = b.saved.template take<T>(rows, config_.out);
@@ -127,8 +108,9 @@ class apply {
     require(y.cols == config_.out, "apply: y is ", shape_text(y), ", the layer writes ", config_.out, " columns");
     require(x.rows == p.tokens * r && y.rows == x.rows, "apply: x is ", shape_text(x), " and y ", shape_text(y),
             ", the plan has ", p.tokens, " units of ", r, " rows");
-    require(p.tokens <= s.max_units && p.max_slots * r <= s.out.rows, "apply: the plan has ", p.tokens, " units and up to ",
-            p.max_slots, " slots, memory was bound for ", s.max_units, " units and ", s.out.rows / r, " slots");
+    require(p.tokens <= s.max_units && p.max_slots * r <= s.out.rows, "apply: the plan has ", p.tokens,
+            " units and up to ", p.max_slots, " slots, memory was bound for ", s.max_units, " units and ",
+            s.out.rows / r, " slots");
     require(p.all_experts == config_.experts && (identity_plan ? 1 : p.groups) * config_.experts <= s.work.max_runs,
             "apply: the plan has ", p.all_experts, " experts in ", p.groups, " groups, memory was bound for ",
             config_.experts, " experts and ", s.work.max_runs, " runs");
@@ -151,8 +133,10 @@ class apply {
   void backward(context<Backend>& c, view<const T> dy, const Plan& p, const plan_grad<Plan>& d_plan, view<T> dx,
                 saved& s) const {
     const index r = config_.unit_rows;
-    require(dy.rows == s.x.rows && dy.cols == config_.out, "apply: dy is ", shape_text(dy), ", y was [", s.x.rows, ", ", config_.out, "]");
-    require(!dx.ptr[0] || (dx.rows == s.x.rows && dx.cols == config_.dim), "apply: dx is ", shape_text(dx), ", x was ", shape_text(s.x));
+    require(dy.rows == s.x.rows && dy.cols == config_.out, "apply: dy is ", shape_text(dy), ", y was [", s.x.rows, ", ",
+            config_.out, "]");
+    require(!dx.ptr[0] || (dx.rows == s.x.rows && dx.cols == config_.dim), "apply: dx is ", shape_text(dx), ", x was ",
+            shape_text(s.x));
     arena_scope call(c.scratch);
     const view<T> d_out = c.scratch.template take<T>(s.out.rows, config_.out);
     const view<T> d_slots = c.scratch.template take<T>(s.out.rows, config_.dim);
@@ -160,7 +144,8 @@ class apply {
     const view<T> gathered = take_gathered(c.scratch, s);
     if constexpr (!keeps_input) s.expert.x = mover_.input(c, s.mover, p, s.x, r, gathered);
     if constexpr (keeps_output) expert_.backward(c, s.work, d_out, d_slots, s.expert, !identity_plan);
-    else expert_.backward(c, s.work, d_out, d_slots, s.expert, !identity_plan, expert_gates<T>{p, d_out, d_plan.gate, r});
+    else
+      expert_.backward(c, s.work, d_out, d_slots, s.expert, !identity_plan, expert_gates<T>{p, d_out, d_plan.gate, r});
     mover_.input_vjp(c, s.mover, p, {d_slots, gathered, keeps_output ? s.out : view<T>{}}, dy, s.x, r, dx, d_plan);
   }
   /// The same with the gradients of a sparse plan one by one.
@@ -176,8 +161,8 @@ class apply {
  private:
   /// True when experts read a copy of their rows in slot order.
   bool reads_slots() const {
-    if constexpr (requires { expert_.reads_slots(); }) return expert_.reads_slots();
-    else return Backend::gathers;
+    if constexpr (requires { expert_.reads_slots(); }) return recipe.copies_rows || expert_.reads_slots();
+    else return recipe.copies_rows;
   }
   /// Where the rows that experts read go: kept memory, or scratch where they are not kept.
   static view<T> take_gathered(arena& scratch, const saved& s) {

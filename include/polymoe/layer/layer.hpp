@@ -8,7 +8,7 @@
 
 #include "../backend/cpu/slot_kernel.hpp"
 #include "apply.hpp"
-#include "recipe.hpp"
+#include "support.hpp"
 
 namespace polymoe::inline v0 {
 
@@ -48,7 +48,7 @@ struct layer_config {
   constexpr apply_config apply_settings(const Routing& r) const {
     apply_config a = expert_settings();
     a.experts = r.plan_experts(), a.group_slots = r.group_slots(), a.group_size = group_size;
-    a.even = (padded || Spec::router::k == mixed_into_slots) && !Routing::has_fallback;
+    a.even = (padded || Routing::recipe.mixes()) && !Routing::recipe.fallback;
     a.dropout = expert_dropout, a.equal_experts = equal_experts;
     return a;
   }
@@ -67,7 +67,7 @@ template <class Routing>
 constexpr cost cost_of_experts(const typename Routing::config& r, index units, index unit_rows, const cost& one) {
   const index served = Routing::served(r, units) * unit_rows;
   cost n;
-  n.params = (r.experts + (Routing::has_fallback ? 1 : 0)) * one.params,
+  n.params = (r.experts + (Routing::recipe.fallback ? 1 : 0)) * one.params,
   n.active_params = Routing::met(r, units) * one.params;
   n.macs = n.routed_macs = served * one.macs, n.activations = served * one.activations;
   n.expert_macs = units * unit_rows * one.macs, n.slot_macs = Routing::bought(r, units) * unit_rows * one.macs;
@@ -88,7 +88,7 @@ class working_layer {
   using routing_type = routing<Spec, Backend>;
   using apply_type = apply<Spec, Backend>;
   using config = layer_config<Spec>;
-  static constexpr polymoe::recipe recipe = choose<Spec, Backend>();
+  static constexpr polymoe::recipe recipe = apply_type::recipe;
 
   struct saved {
     typename routing_type::saved routing;
@@ -131,7 +131,7 @@ class working_layer {
   auto plan(context<Backend>& c, const saved& s) const { return routing_.plan(c, s.routing); }
   /// Of routers that plan groups, their plans (routing.hpp).
   plan_record<C> plans(context<Backend>& c, const saved& s) const
-  requires(plans_groups<typename Spec::router>)
+  requires(recipe.group_plan)
   {
     return routing_.plans(c, s.routing);
   }
@@ -153,7 +153,8 @@ class working_layer {
   static const config& checked(const config& c) {
     require(c.dim >= 1, "layer: dim is ", c.dim, ", it must be at least 1");
     require(!Spec::expert::head_of_classes || c.classes >= 1, "layer: a head expert needs classes, it is ", c.classes);
-    require(Spec::expert::head_of_classes || c.classes == 0, "layer: classes is ", c.classes, ", but the expert is no head");
+    require(Spec::expert::head_of_classes || c.classes == 0, "layer: classes is ", c.classes,
+            ", but the expert is no head");
     require(c.unit_rows >= 1, "layer: unit_rows is ", c.unit_rows, ", it must be at least 1");
     require(Unit::block || c.unit_rows == 1, "layer: unit_rows is ", c.unit_rows, ", a token unit has 1 row");
     return c;
@@ -173,11 +174,12 @@ class working_layer {
   apply_type apply_;
 };
 
-// Out of the class, so that these are not inline: an `extern template` (specs.hpp) then spares a program their instantiation,
-// which is most of what a layer costs to compile.
+// Out of the class, so that these are not inline: an `extern template` (specs.hpp) then spares a program their
+// instantiation, which is most of what a layer costs to compile.
 
 template <class Spec, class Backend>
-typename working_layer<Spec, Backend>::saved working_layer<Spec, Backend>::bind(binder<Backend>& b, index max_rows) const {
+typename working_layer<Spec, Backend>::saved working_layer<Spec, Backend>::bind(binder<Backend>& b,
+                                                                                index max_rows) const {
   require(max_rows >= 0, "layer: max_rows is ", max_rows, ", it must not be negative");
   const index units = ceil_div(max_rows, config_.unit_rows);
   saved s;
@@ -199,10 +201,12 @@ void working_layer<Spec, Backend>::refresh(context<Backend>& c) {
 template <class Spec, class Backend>
 void working_layer<Spec, Backend>::forward(context<Backend>& c, view<const T> x, view<T> y, saved& s) const {
   require(x.cols == config_.dim, "layer: x is ", shape_text(x), ", the layer was built for dim ", config_.dim);
-  require(x.rows % config_.unit_rows == 0, "layer: x is ", shape_text(x), ", its rows are no multiple of unit_rows ", config_.unit_rows);
+  require(x.rows % config_.unit_rows == 0, "layer: x is ", shape_text(x), ", its rows are no multiple of unit_rows ",
+          config_.unit_rows);
   require(x.rows <= s.routing.max_units * config_.unit_rows, "layer: x is ", shape_text(x), ", memory was bound for ",
           s.routing.max_units * config_.unit_rows, " rows");
-  require(y.rows == x.rows && y.cols == out_cols(), "layer: y is ", shape_text(y), ", it should be [", x.rows, ", ", out_cols(), "]");
+  require(y.rows == x.rows && y.cols == out_cols(), "layer: y is ", shape_text(y), ", it should be [", x.rows, ", ",
+          out_cols(), "]");
   named([&] {
     if constexpr (Unit::block) {
       const view<T> pooled = s.pooled.rows_at(0, x.rows / config_.unit_rows);
@@ -241,7 +245,7 @@ std::string working_layer<Spec, Backend>::describe() const {
   s << detail::choices_text(Spec::router::k);
   s << ", unit " << policy_name<Unit>() << ", router " << policy_name<typename Spec::router>() << ", capacity "
     << policy_name<typename Spec::capacity>();
-  if constexpr (Spec::capacity::limited) {
+  if constexpr (recipe.capacity_binds) {
     const index group = config_.group_size ? config_.group_size : 0;
     s << " (overflow " << policy_name<typename Spec::capacity::overflow_policy>() << ", priority "
       << policy_name<typename Spec::capacity::priority_policy>();
@@ -252,12 +256,16 @@ std::string working_layer<Spec, Backend>::describe() const {
   s << ", expert " << policy_name<typename Spec::expert>() << ", combine " << policy_name<typename Spec::combine>()
     << ", balance";
   using B = balance::as_sum<typename Spec::balance>;
-  for (int i = 0; i < B::terms; ++i) s << (i ? " + " : " ") << config_.balance.weight_of(i) << " " << B::name_of(i);
-  if (B::terms == 0) s << " none";
-  s << "; " << routing_type::plan_text(config_.padded) << ", products " << routing_type::Kernel::products() << " on backend " << Backend::name << ", exchange " << Spec::exchange::name;
+  for (int i = 0; i < recipe.balance_terms; ++i)
+    s << (i ? " + " : " ") << config_.balance.weight_of(i) << " " << B::name_of(i);
+  if (recipe.balance_terms == 0) s << " none";
+  s << "; " << plan_text(recipe.in_layout(config_.padded));
+  if constexpr (recipe.mixes()) s << ' ' << routing_type::Kernel::matrices();
+  s << ", products " << routing_type::Kernel::products() << " on backend " << Backend::name << ", exchange "
+    << Spec::exchange::name;
   if constexpr (requires { routing_type::Kernel::launches(routing_.settings()); })
     s << ", router launches " << routing_type::Kernel::launches(routing_.settings());
-  s << ", saved " << Spec::save::name << (apply_type::keeps_output ? "" : " without outputs");
+  s << ", saved " << Spec::save::name << (recipe.keeps_output ? "" : " without outputs");
   if (const std::string how = apply_.describe_products(); !how.empty()) s << ", experts by " << how;
   return s.str();
 }

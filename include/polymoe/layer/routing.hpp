@@ -3,8 +3,8 @@
 //   forward   r [T, D_r] -> plan, balance losses, statistics
 //   backward  d_gate summed over all users of the plan (plus balance gradients, once) -> d_r, router gradients
 //
-// A router shared by several layers is one routing with several applies: call open_backward once, let every apply add to
-// d_gate, then call backward once.  Sizes, memory and checks are here; a backend's router_kernel computes.
+// A router shared by several layers is one routing with several applies: call open_backward once, let every apply add
+// to d_gate, then call backward once.  Sizes, memory and checks are here; a backend's router_kernel computes.
 #pragma once
 
 #include "../backend/cpu/router_kernel.hpp"
@@ -12,8 +12,10 @@
 
 namespace polymoe::inline v0 {
 
+/// Router input [T, D_r] -> plan, as the top of this file has it.  Parameters: weight [E, D_r] ([E, P] of cosines) and
+/// what the router's policies add; the caller owns all memory.
 template <class Spec, class Backend>
-class routing : public routing_traits<Spec> {
+class routing : public routing_traits<Spec, Backend> {
  public:
   using scalar = typename Spec::scalar;
   using backend = Backend;
@@ -25,8 +27,8 @@ class routing : public routing_traits<Spec> {
   using Balance = balance::as_sum<typename Spec::balance>;
   using Kernel = polymoe::backend::router_kernel<Spec, Backend>;
   using config = routing_config<Spec>;
-  using traits = routing_traits<Spec>;
-  using traits::all_experts, traits::picked, traits::learned_noise, traits::has_fallback, traits::has_skip;
+  using traits = routing_traits<Spec, Backend>;
+  using traits::all_experts, traits::picked, traits::learned_noise, traits::has_fallback, traits::recipe;
 
   struct saved : Kernel::memory {
     view<const T> input;  ///< the caller keeps the router input alive until backward
@@ -40,12 +42,6 @@ class routing : public routing_traits<Spec> {
   index in_cols() const { return config_.dim; }
   /// Slots of a group known when the layer is made: of dense plans only.
   index group_slots() const { return 0; }
-  static const char* plan_text(bool padded) {
-    if (all_experts) return "plan identity (no copy), combine by gather";
-    if (picked && padded) return "plan padded [E, G*C], combine by gather from lists";
-    if (picked) return "plan packed, combine by gather from lists";
-    return padded ? "plan padded [E, G*C], combine by gather" : "plan packed, combine by gather";
-  }
   int plan_experts() const { return static_cast<int>(config_.experts) + (has_fallback ? 1 : 0); }
 
   template <class V>
@@ -104,7 +100,8 @@ class routing : public routing_traits<Spec> {
     saved s;
     const index E = config_.experts, E1 = plan_experts(), K = traits::held;
     const index slots = max_slots(max_units);
-    require(checked_mul(max_units, K, "routing") < (index{1} << 31) && slots < (index{1} << 31) && max_units * E < (index{1} << 40),
+    require(checked_mul(max_units, K, "routing") < (index{1} << 31) && slots < (index{1} << 31) &&
+                max_units * E < (index{1} << 40),
             "routing: ", max_units, " units with ", slots, " slots exceed the 32-bit ids of a plan (2147483647)");
     const index group = group_of(max_units);
     // A call may have fewer units than the largest one, so the number of groups is bounded by both.
@@ -113,7 +110,7 @@ class routing : public routing_traits<Spec> {
             " runs, which exceeds the 32-bit ids of a plan (2147483647)");
     s.max_units = max_units;
     sparse_plan<C>& p = s.plan;
-    p.layout = all_experts ? plan_layout::identity : (config_.padded ? plan_layout::padded : plan_layout::packed);
+    p.layout = recipe.in_layout(config_.padded).layout();
     p.tokens = static_cast<int>(max_units), p.groups = static_cast<int>(G), p.group_size = static_cast<int>(group);
     p.experts = static_cast<int>(E), p.all_experts = static_cast<int>(E1);
     p.k = static_cast<int>(all_experts ? E : picked ? 0 : K), p.max_slots = static_cast<int>(slots);
@@ -132,17 +129,17 @@ class routing : public routing_traits<Spec> {
     if (has_fallback) p.fallback_slot = b.saved.template take_raw<int>(max_units);
     p.gate = b.saved.template take<C>(1, slots);
     s.d_gate = b.saved.template take<C>(1, slots);
-    if (has_skip) p.skip = b.saved.template take<C>(1, max_units), s.d_skip = b.saved.template take<C>(1, max_units);
+    if (recipe.skip) p.skip = b.saved.template take<C>(1, max_units), s.d_skip = b.saved.template take<C>(1, max_units);
     p.bad = b.saved.template take_raw<unsigned char>(max_units);
     p.bad_count = b.saved.template take_raw<int>(1);
     s.logits = b.saved.template take<C>(max_units, E);
     if (learned_noise) s.raw = b.saved.template take<C>(max_units, E);
     s.scores = b.saved.template take<C>(max_units, E);
-    if (traits::noisy) s.noisy = b.saved.template take<C>(max_units, E);
+    if (recipe.noisy) s.noisy = b.saved.template take<C>(max_units, E);
     constexpr index columns = Balance::columns;
     s.totals = b.saved.template take<C>(G, columns * E);
     s.cotangents = b.saved.template take<C>(G, columns * E);
-    s.values = b.saved.template take<C>(1, Balance::terms + 1);
+    s.values = b.saved.template take<C>(1, recipe.balance_terms + 1);
     s.stats.gate_mass = b.saved.template take_raw<double>(E);
     s.stats.wished = b.saved.template take_raw<index>(E);
     s.stats.served = b.saved.template take_raw<index>(E);
@@ -164,8 +161,9 @@ class routing : public routing_traits<Spec> {
     }
     s.input = r;
     if constexpr (Balance::needs_target) {
-      require(c.targets || !c.training() || r.rows == 0, "routing: balance::supervised needs the wanted expert of each of the ",
-              r.rows, " units in context::targets");
+      require(c.targets || !c.training() || r.rows == 0,
+              "routing: balance::supervised needs the wanted expert of each of the ", r.rows,
+              " units in context::targets");
       s.target = c.targets;
     }
     shape_plan(c, s, r.rows);
@@ -204,7 +202,7 @@ class routing : public routing_traits<Spec> {
   /// The group plans of the last call, likewise, before the step's commit: analysis/transport_costs.hpp reads them.  A
   /// GPU makes them once more.
   plan_record<C> plans(context<Backend>& c, const saved& s) const
-  requires(plans_groups<Router>)
+  requires(recipe.group_plan)
   {
     return kernel_.plans(c, config_, own_, s);
   }
@@ -226,7 +224,7 @@ class routing : public routing_traits<Spec> {
   }
   /// Slots that the capacity buys for them, filled or not; those of a fallback expert not counted.
   static constexpr index bought(const config& c, index units) {
-    if constexpr (Capacity::limited && !picked && !all_experts) {
+    if constexpr (recipe.capacity_binds && !picked) {
       if (units == 0) return 0;
       const index group = c.group_size ? std::min(c.group_size, units) : units;
       const auto slots = [&](index n) {
@@ -240,7 +238,8 @@ class routing : public routing_traits<Spec> {
   static constexpr cost count(const config& c, index units) {
     const index D = c.dim, E = c.experts, P = compared_columns(c.router, D);
     const index one = P * E + (learned_noise ? D * E : 0) + (traits::projected ? D * P : 0);
-    const index biases = (traits::biased ? E : 0) + (traits::biased_noise ? E : 0) + (traits::biased_projection ? P : 0);
+    const index biases =
+        (traits::biased ? E : 0) + (traits::biased_noise ? E : 0) + (traits::biased_projection ? P : 0);
     const index numbers = E * (learned_noise ? 2 : 1) + (traits::projected ? P : 0);
     cost n = cost::dense(one + biases + (traits::cosine ? 1 : 0), one * units, units * numbers);
     n.router_macs = n.macs;
@@ -252,8 +251,10 @@ class routing : public routing_traits<Spec> {
   static const config& checked(const config& c) {
     require(c.dim >= 1, "routing: dim is ", c.dim, ", it must be at least 1");
     require(c.experts >= 1, "routing: experts is ", c.experts, ", it must be at least 1");
-    require(c.experts <= max_experts, "routing: experts is ", c.experts, ", the largest supported number is ", max_experts);
-    require(Router::k < 1 || Router::k <= c.experts, "routing: the router takes K = ", Router::k, " experts per unit, there are only ", c.experts);
+    require(c.experts <= max_experts, "routing: experts is ", c.experts, ", the largest supported number is ",
+            max_experts);
+    require(Router::k < 1 || Router::k <= c.experts, "routing: the router takes K = ", Router::k,
+            " experts per unit, there are only ", c.experts);
     require(c.group_size >= 0, "routing: group_size is ", c.group_size, ", it must not be negative");
     if constexpr (drops_logits<Router>)
       require(c.router.dropout >= 0 && c.router.dropout < 1, "routing: the router's dropout is ", c.router.dropout,
@@ -270,7 +271,9 @@ class routing : public routing_traits<Spec> {
     return c;
   }
 
-  index group_of(index units) const { return config_.group_size ? std::min(config_.group_size, std::max<index>(units, 1)) : std::max<index>(units, 1); }
+  index group_of(index units) const {
+    return config_.group_size ? std::min(config_.group_size, std::max<index>(units, 1)) : std::max<index>(units, 1);
+  }
   /// Where experts pick, a factor of 1 serves every unit once in the mean.
   capacity_query query(index group, bool training) const {
     return {group, config_.experts, all_experts ? config_.experts : index{traits::held}, training};
@@ -284,7 +287,7 @@ class routing : public routing_traits<Spec> {
     p.group_size = static_cast<int>(group_of(units));
     p.groups = static_cast<int>(units ? ceil_div(units, p.group_size) : 0);
     index cap = p.group_size;
-    if (Capacity::limited && !all_experts) cap = config_.capacity.slots(query(p.group_size, c.training()));
+    if (recipe.capacity_binds) cap = config_.capacity.slots(query(p.group_size, c.training()));
     if (!all_experts && (config_.padded || picked)) {
       // Settings may have changed since the plan was bound.
       const index run = config_.padded ? cap : std::min<index>(cap, p.group_size);

@@ -10,6 +10,7 @@
 #include "../router/strictly_balanced.hpp"
 #include "../router/with_cosine.hpp"
 #include "../router/with_orthogonal.hpp"
+#include "recipe.hpp"
 #include "spec.hpp"
 #include "stats.hpp"
 
@@ -28,34 +29,26 @@ struct routing_config {
   bool padded = false;   ///< padded plan layout instead of packed; E n slots a group of n where capacity is unlimited
 };
 
-/// What a spec's policies mean for its router, known when the code is compiled.
-template <class Spec>
+/// What a spec's policies mean for its router on a backend, known when the code is compiled.
+template <class Spec, class Backend>
 struct routing_traits {
   using T = typename Spec::scalar;
   using C = compute_t<T>;
   using Router = typename Spec::router;
   using Capacity = typename Spec::capacity;
   using Balance = balance::as_sum<typename Spec::balance>;
-  static constexpr bool all_experts = Router::k == every_expert;
-  static constexpr bool picked = Router::k == picked_by_experts;
+  static constexpr polymoe::recipe recipe = choose_routing<Spec, Backend>();
+  static constexpr bool all_experts = recipe.all_experts();
+  static constexpr bool picked = recipe.picked();
   static constexpr int held = choices_of<Router>;  ///< choices kept per unit; 1 where K experts are not chosen
-  static constexpr bool learned_noise = projections<Router> > 1;
+  static constexpr bool learned_noise = recipe.router_matrices > 1;
   static constexpr bool cosine = has_cosine_logits<Router>;
   static constexpr bool projected = has_cosine_projection<Router>;
   /// The bias belongs to the linear map that makes the logits, or what they are cosines of.
   static constexpr bool biased = has_projection_bias<Router> && !cosine;
   static constexpr bool biased_projection = has_projection_bias<Router> && projected;
   static constexpr bool biased_noise = has_projection_bias<Router> && learned_noise;
-  using probe = row<scalar_group, 8, C>;
-  /// Prepared logits with noise and dropout are kept beside the clean ones: where they differ by draws, and where a group
-  /// plan is made of them.
-  static constexpr bool noisy =
-      perturbs_logits<Router, probe> || (plans_groups<Router> && prepares_logits<Router, probe>);
-  static constexpr auto overflow_kind = Capacity::overflow_policy::value;
-  static constexpr bool has_fallback = Capacity::limited && overflow_kind == overflow::kind::fallback && Router::k >= 1;
-  /// Units are part of their own output.
-  static constexpr bool has_skip = rest_to_unit<typename Spec::combine> ||
-                                   (Capacity::limited && overflow_kind == overflow::kind::identity && Router::k >= 1);
+  static constexpr bool has_fallback = recipe.fallback;
 };
 
 /// The plan that a spec's router makes on a backend.  That of routers of slots has the backend's own form.
@@ -64,7 +57,7 @@ struct plan_of {
   using type = sparse_plan<compute_t<typename Spec::scalar>>;
 };
 template <class Spec, class Backend>
-requires(Spec::router::k == mixed_into_slots) struct plan_of<Spec, Backend> {
+requires makes_slot_plan<typename Spec::router> struct plan_of<Spec, Backend> {
   using type = typename Backend::template slot_plan<typename Spec::scalar>;
 };
 
@@ -92,7 +85,7 @@ struct routing_memory {
   sparse_plan<C> plan;
   view<C> logits;        ///< [T, E] clean
   view<C> raw;           ///< [T, E] second projection, empty when there is one
-  view<C> noisy;         ///< [T, E] prepared, with noise and dropout; empty where routing_traits::noisy is false
+  view<C> noisy;         ///< [T, E] prepared, with noise and dropout; empty where the recipe is not noisy
   view<C> scores;        ///< [T, E]
   view<C> totals;        ///< [G, columns * E]
   view<C> cotangents;    ///< [G, columns * E]

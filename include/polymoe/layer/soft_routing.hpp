@@ -32,7 +32,7 @@ struct slot_memory {
 };
 
 template <class Spec, class Backend>
-requires(Spec::router::k == mixed_into_slots) class routing<Spec, Backend> : public routing_traits<Spec> {
+requires makes_slot_plan<typename Spec::router> class routing<Spec, Backend> : public routing_traits<Spec, Backend> {
  public:
   using scalar = typename Spec::scalar;
   using backend = Backend;
@@ -43,7 +43,6 @@ requires(Spec::router::k == mixed_into_slots) class routing<Spec, Backend> : pub
   using Kernel = polymoe::backend::router_kernel<Spec, Backend>;
   using config = routing_config<Spec>;
   static constexpr bool per_image = std::is_same_v<typename Router::axis, axis::image>;
-  static constexpr bool has_fallback = false;
 
   struct saved : Kernel::memory {
     view<const T> input;  ///< the caller keeps the router input alive until backward
@@ -58,7 +57,6 @@ requires(Spec::router::k == mixed_into_slots) class routing<Spec, Backend> : pub
   int plan_experts() const { return static_cast<int>(config_.experts); }
   /// E * C, the columns of the plan.
   index group_slots() const { return slots_of(config_); }
-  static const char* plan_text(bool) { return Kernel::plan_text(); }
 
   template <class V>
   void visit(V& v) {

@@ -18,6 +18,7 @@
 
 namespace polymoe::inline v0 {
 
+/// The policies of a layer, one a line; a struct of your own inherits the defaults.
 struct spec {
   using scalar = float;                                              ///< of activations: float, double, bf16, dual<...>
   using unit = polymoe::unit::token;                                 ///< what is routed

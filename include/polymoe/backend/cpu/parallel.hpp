@@ -64,6 +64,7 @@ struct cpu_with {
   template <class T>
   using slot_plan = backend::slot_plan<T, Maths>;  ///< the plan they make
   static constexpr bool carries_prices = true;  ///< group plans that begin where the last step ended
+  static constexpr bool keeps_plans = true;  ///< group plans are made for routing::plans alone, too
   static constexpr bool convolves = true;  ///< whether it has convolutions
   static constexpr const char* name = "cpu";
   struct stream {

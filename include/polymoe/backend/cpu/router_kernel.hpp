@@ -1,4 +1,5 @@
-// The router of the CPU backend: what makes logits (linear_logits.hpp, cosine_logits.hpp) around the row loops of route.hpp.
+// The router of the CPU backend: what makes logits (linear_logits.hpp, cosine_logits.hpp) around the row loops of
+// route.hpp.
 #pragma once
 
 #include "cosine_logits.hpp"
@@ -10,7 +11,7 @@ namespace backend {
 template <class Spec, class Maths>
 class router_kernel<Spec, cpu_with<Maths>> {
  public:
-  using traits = routing_traits<Spec>;
+  using traits = routing_traits<Spec, cpu_with<Maths>>;
   using T = typename traits::T;
   using C = typename traits::C;
   using M = master_t<T>;
@@ -22,7 +23,7 @@ class router_kernel<Spec, cpu_with<Maths>> {
   using logits_type = std::conditional_t<traits::cosine, cosine_logits<Router, T, Maths>, linear>;
   /// The library of dense products, for describe().
   static const char* products() { return logits_type::products(); }
-  static constexpr bool all_experts = traits::all_experts, learned_noise = traits::learned_noise;
+  static constexpr bool learned_noise = traits::learned_noise;
 
   struct memory : route_memory<C> {
     view<C> pieces;       ///< partial weight gradients, one row per row range
@@ -44,14 +45,14 @@ class router_kernel<Spec, cpu_with<Maths>> {
     const index choices = max_units * traits::held, columns = Balance::columns;
     // One routed call has at most as many tiles as units, and one more per group.
     const index tiles = s.plan.groups * ceil_div(s.plan.group_size, polymoe::detail::route_tile);
-    if constexpr (Router::k >= 1) {
+    if constexpr (traits::recipe.by_unit()) {
       s.place.wish = b.saved.template take_raw<int>(choices);
       s.place.position = b.saved.template take_raw<int>(choices);
       s.place.order = b.saved.template take_raw<priority_key>(choices);
       s.place.pending = b.saved.template take_raw<int>(choices);
       s.place.proposed = b.saved.template take_raw<int>(choices * Spec::capacity::overflow_policy::rounds);
     }
-    if constexpr (plans_groups<Router>) {
+    if constexpr (traits::recipe.group_plan) {
       s.affinity = b.saved.template take<C>(max_units, experts_);
       if constexpr (weighs_plan<Router>) s.d_affinity = b.saved.template take<C>(max_units, experts_);
       s.kept = b.saved.template take<C>(s.plan.groups, g.router.kept(s.plan.group_size, experts_));
@@ -98,7 +99,7 @@ class router_kernel<Spec, cpu_with<Maths>> {
     } else {
       route_rows(c.stream, g.router, g.balance, s);
     }
-    if constexpr (plans_groups<Router>) {
+    if constexpr (traits::recipe.group_plan) {
       require(g.router.kept(s.plan.group_size, experts_) <= s.kept.cols, "routing: the plan of a group keeps ",
               g.router.kept(s.plan.group_size, experts_), " numbers, memory was bound for ", s.kept.cols);
       if constexpr (carries_prices<Router>) s.start = p.price;
@@ -106,7 +107,7 @@ class router_kernel<Spec, cpu_with<Maths>> {
       if constexpr (carries_prices<Router>)
         if (c.training()) add_prices(p, s);
     }
-    if constexpr (Router::k >= 1) {
+    if constexpr (traits::recipe.by_unit()) {
       s.place.draw = s.route.draw, s.place.training = s.training;
       place<typename Spec::capacity>(c.stream, s.plan, selection_scores<Router>(s), s.place);
     } else if constexpr (learns_thresholds<Router>) {
@@ -200,7 +201,8 @@ class router_kernel<Spec, cpu_with<Maths>> {
     }
     p.threshold_gap[experts_] += 1;
   }
-  /// Groups in order, so that the sums have the same bits for any number of threads.  Groups of bad units alone leave NaN.
+  /// Groups in order, so that the sums have the same bits for any number of threads.  Groups of bad units alone leave
+  /// NaN.
   void add_prices(const parameters& p, const memory& s) const {
     for (index g = 0; g < s.plan.groups; ++g) {
       const float* const found = s.found + g * experts_;

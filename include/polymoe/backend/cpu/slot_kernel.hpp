@@ -12,9 +12,9 @@ namespace polymoe::inline v0 {
 namespace backend {
 
 template <class Spec, class Maths>
-requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with<Maths>> {
+requires makes_slot_plan<typename Spec::router> class router_kernel<Spec, cpu_with<Maths>> {
  public:
-  using traits = routing_traits<Spec>;
+  using traits = routing_traits<Spec, cpu_with<Maths>>;
   using T = typename traits::T;
   using C = typename traits::C;
   using R = real_t<C>;
@@ -25,7 +25,8 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cpu_with
   using plan_type = slot_plan<T, Maths>;
   using ctx = context<cpu_with<Maths>>;
   static const char* products() { return router_products<T, Maths>::name(); }
-  static const char* plan_text() { return "plan of slots, dispatch and combine [T, E*C] formed by tiles of a group"; }
+  /// How the matrices of a plan are made, for describe().
+  static const char* matrices() { return "formed by tiles of a group"; }
   static constexpr bool normalised = Router::normalised;
 
   struct memory : slot_memory<plan_type> {

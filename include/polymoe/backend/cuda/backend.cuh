@@ -52,6 +52,7 @@ struct cuda_device {
   static constexpr bool column_routers = true;  ///< routers with phases over a group (core/block.hpp)
   static constexpr bool balanced_routers = true;  ///< learned thresholds, balanced assignment
   static constexpr bool carries_prices = true;  ///< group plans that begin where the last step ended
+  static constexpr bool keeps_plans = false;  ///< group plans are made for choices and gates alone
   static constexpr bool slot_routers = true;  ///< routers that mix units into slots (Soft MoE)
   template <class T>
   using slot_plan = slot_matrices<T>;  ///< the plan they make

@@ -106,8 +106,9 @@ constexpr int route_launches(bool cooperative, bool several_groups = true) {
   using schedule = route_schedule<Router, Capacity>;
   const int keys = route_sorts<Router, Capacity, C>(several_groups) == 2;  // of the second sort
   // The launches that the cooperative one is cut into by what stands between its steps.
-  const int parts = 1 + (schedule::plans || schedule::picked) + schedule::ordered;
-  return (cooperative ? parts : schedule::steps) + keys + schedule::plans + schedule::picked + logits_launches<Router>();
+  const int parts = 1 + schedule::recipe.columns() + schedule::ordered;
+  return (cooperative ? parts : schedule::steps) + keys + schedule::plans + schedule::picked +
+         logits_launches<Router>();
 }
 /// Launches of a backward call: rows and the products behind them; before them the gates and the way back of a plan
 /// that gates are made of.

@@ -14,7 +14,7 @@ namespace backend {
 template <class Spec>
 class router_kernel<Spec, cuda_device> {
  public:
-  using traits = routing_traits<Spec>;
+  using traits = routing_traits<Spec, cuda_device>;
   using T = typename traits::T;
   using C = typename traits::C;
   using M = master_t<T>;
@@ -63,8 +63,10 @@ class router_kernel<Spec, cuda_device> {
   static std::string launches(const config& g) {
     const bool groups = g.group_size > 0;
     const auto forward = [&](bool cooperative) {
-      std::string text = std::to_string(route_launches<Router, Capacity, C>(cooperative, groups) + carries_prices<Router>);
-      if (const int sorts = route_sorts<Router, Capacity, C>(groups)) text += " + " + std::to_string(sorts) + (sorts == 1 ? " sort" : " sorts");
+      std::string text =
+          std::to_string(route_launches<Router, Capacity, C>(cooperative, groups) + carries_prices<Router>);
+      if (const int sorts = route_sorts<Router, Capacity, C>(groups))
+        text += " + " + std::to_string(sorts) + (sorts == 1 ? " sort" : " sorts");
       return text;
     };
     return forward(true) + " forward (" + forward(false) + " without grid barriers), " +
@@ -74,8 +76,8 @@ class router_kernel<Spec, cuda_device> {
   router_kernel() = default;
   explicit router_kernel(const config& g)
       : dim_(g.dim), width_(compared_columns(g.router, g.dim)), experts_(g.experts) {
-    require(experts_ <= most_experts, "routing: experts is ", experts_, ", the kernels of this spec were compiled for at most ",
-            most_experts, " (Spec::most_experts)");
+    require(experts_ <= most_experts, "routing: experts is ", experts_,
+            ", the kernels of this spec were compiled for at most ", most_experts, " (Spec::most_experts)");
   }
   template <class V>
   void visit(V&) {}  // logits read the parameters themselves
@@ -114,13 +116,14 @@ class router_kernel<Spec, cuda_device> {
   void refresh(context<cuda_device>&, const parameters&) {}
 
   void forward(context<cuda_device>& c, const config& g, const parameters& p, view<const T> r, memory& s) const {
-    route_forward_cuda<Router, Capacity, Balance, Combine, most_experts>(c.stream.handle, g.router, g.balance, g.combine,
-                                                                         arguments(c, g, p, r, s), sort());
+    route_forward_cuda<Router, Capacity, Balance, Combine, most_experts>(c.stream.handle, g.router, g.balance,
+                                                                         g.combine, arguments(c, g, p, r, s), sort());
     if constexpr (carries_prices<Router>)
       if (c.training() && s.plan.groups > 0)
-        device::launch({.kernel = "add prices", .grid = 1, .block = state_threads, .shared = 0, .stream = c.stream.handle},
-                       kernel::add_prices_kernel<state_threads>, static_cast<const float*>(s.found), p.price_sum,
-                       static_cast<int>(s.plan.groups), static_cast<int>(experts_));
+        device::launch(
+            {.kernel = "add prices", .grid = 1, .block = state_threads, .shared = 0, .stream = c.stream.handle},
+            kernel::add_prices_kernel<state_threads>, static_cast<const float*>(s.found), p.price_sum,
+            static_cast<int>(s.plan.groups), static_cast<int>(experts_));
   }
   void clear(context<cuda_device>& c, view<C> v, index n) const {
     if (v.ptr[0]) device::clear(v.ptr[0], static_cast<std::size_t>(n) * sizeof(C), c.stream.handle);
@@ -138,10 +141,12 @@ class router_kernel<Spec, cuda_device> {
     arena_scope call(c.scratch);
     if constexpr (traits::cosine) {
       b.cosine = take_cosine(c.scratch, s.plan.tokens);
-      b.cosine.projection_grad = p.projection.grad.ptr[0], b.cosine.projection_bias_grad = p.projection_bias.grad.ptr[0];
+      b.cosine.projection_grad = p.projection.grad.ptr[0],
+      b.cosine.projection_bias_grad = p.projection_bias.grad.ptr[0];
       b.cosine.log_scale_grad = p.log_scale.grad.ptr[0];
     }
-    route_backward_cuda<Router, Capacity, Balance, Combine, most_experts>(c.stream.handle, g.router, g.balance, g.combine, b);
+    route_backward_cuda<Router, Capacity, Balance, Combine, most_experts>(c.stream.handle, g.router, g.balance,
+                                                                          g.combine, b);
   }
   void commit(context<cuda_device>& c, const parameters& p, float rate) const {
     constexpr int threads = 256;
@@ -149,19 +154,22 @@ class router_kernel<Spec, cuda_device> {
                    kernel::move_bias_kernel<threads>, p.bias, p.load, static_cast<int>(experts_), rate, c.halted);
   }
   void move_thresholds(context<cuda_device>& c, const parameters& p, float rate) const {
-    device::launch({.kernel = "move thresholds", .grid = 1, .block = state_threads, .shared = 0, .stream = c.stream.handle},
-                   kernel::move_thresholds_kernel<state_threads>, p.threshold, p.threshold_gap, static_cast<int>(experts_),
-                   rate, c.halted);
+    device::launch(
+        {.kernel = "move thresholds", .grid = 1, .block = state_threads, .shared = 0, .stream = c.stream.handle},
+        kernel::move_thresholds_kernel<state_threads>, p.threshold, p.threshold_gap, static_cast<int>(experts_), rate,
+        c.halted);
   }
   void commit_prices(context<cuda_device>& c, const parameters& p) const {
-    device::launch({.kernel = "commit prices", .grid = 1, .block = state_threads, .shared = 0, .stream = c.stream.handle},
-                   kernel::commit_prices_kernel<state_threads>, p.price, p.price_sum, static_cast<int>(experts_), c.halted);
+    device::launch(
+        {.kernel = "commit prices", .grid = 1, .block = state_threads, .shared = 0, .stream = c.stream.handle},
+        kernel::commit_prices_kernel<state_threads>, p.price, p.price_sum, static_cast<int>(experts_), c.halted);
   }
   void adapt(context<cuda_device>& c, const parameters& p, const config& g) const {
     const auto& loss = g.balance.adaptive();
     using loss_type = std::remove_cvref_t<decltype(loss)>;
     device::launch({.kernel = "adapt coefficient", .grid = 1, .block = 32, .shared = 0, .stream = c.stream.handle},
-                   kernel::adapt_kernel<loss_type>, loss, p.coefficient, p.active, static_cast<int>(experts_), c.halted);
+                   kernel::adapt_kernel<loss_type>, loss, p.coefficient, p.active, static_cast<int>(experts_),
+                   c.halted);
   }
 
   routing_stats stats(context<cuda_device>& c, const memory& s) const {
@@ -219,9 +227,10 @@ class router_kernel<Spec, cuda_device> {
       return {};
     } else {
       constexpr bool sorts = requires { sort_for(schedule{}); };
-      static_assert(sorts,
-                    "polymoe: priority by gate or probability sorts; include <polymoe/backend/cuda/dispatch/sort.cuh> before "
-                    "the layer is used (it includes CUB, ten seconds of compile time)");
+      static_assert(
+          sorts,
+          "polymoe: priority by gate or probability sorts; include <polymoe/backend/cuda/dispatch/sort.cuh> before "
+          "the layer is used (it includes CUB, ten seconds of compile time)");
       return sort_for(schedule{});
     }
   }

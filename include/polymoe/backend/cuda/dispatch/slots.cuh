@@ -127,9 +127,9 @@ class router_products {
 // ---- router ---------------------------------------------------------------------------------------------------------
 
 template <class Spec>
-requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cuda_device> {
+requires makes_slot_plan<typename Spec::router> class router_kernel<Spec, cuda_device> {
  public:
-  using traits = routing_traits<Spec>;
+  using traits = routing_traits<Spec, cuda_device>;
   using T = typename traits::T;
   using C = typename traits::C;
   using M = master_t<T>;
@@ -142,7 +142,8 @@ requires(Spec::router::k == mixed_into_slots) class router_kernel<Spec, cuda_dev
   static constexpr bool normalised = Router::normalised;
   static constexpr bool rounds = !std::is_same_v<T, M>;
   static const char* products() { return rounds ? "cuBLASLt (three bf16 parts)" : "cuBLASLt"; }
-  static const char* plan_text() { return "plan of slots, dispatch and combine [T, E*C] by batched products"; }
+  /// How the matrices of a plan are used, for describe().
+  static const char* matrices() { return "by batched products"; }
 
   /// What the host reads of a call, after it.
   struct host_copy {

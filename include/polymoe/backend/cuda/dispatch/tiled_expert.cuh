@@ -27,6 +27,7 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
   using C = compute_t<T>;
   using rows_type = grouped::rows_of<T>;
   using products_type = polymoe::backend::batched::products<Body, T>;
+  static constexpr bool chooses_products = true;  ///< Spec::products decides
   static_assert(std::is_same_v<M, compute_t<T>>, "polymoe: experts on CUDA keep parameters in their compute type");
   struct saved {
     view<T> kept[Body::kept];  ///< [rows, H], null where it does not stay
@@ -138,8 +139,8 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
   static constexpr bool rounds = !std::is_same_v<T, M>;
   /// Of activate_gradient with sums.
   static constexpr index dot_numbers(index rows, index columns) { return rows * grouped::dot_parts(columns); }
-  using precision =
-      std::conditional_t<Body::products == float_products::tf32 && std::is_same_v<T, float>, grouped::tf32, grouped::exact>;
+  using precision = std::conditional_t<Body::products == float_products::tf32 && std::is_same_v<T, float>,
+                                       grouped::tf32, grouped::exact>;
 
   struct map : expert_map<M> {
     std::byte* rounded = nullptr;       ///< the weights as T
@@ -346,7 +347,8 @@ class tiled_expert<Body, T, backend::cuda_device> : public tiled_expert_base<Bod
   kept_rows rows_of_call(arena& scratch, const saved& s, index rows) const {
     kept_rows all;
     for (int k = 0; k < Body::kept; ++k)
-      all[static_cast<std::size_t>(k)] = Body::stays(k) ? s.kept[k].rows_at(0, rows) : scratch.template take<T>(rows, config_.hidden);
+      all[static_cast<std::size_t>(k)] =
+          Body::stays(k) ? s.kept[k].rows_at(0, rows) : scratch.template take<T>(rows, config_.hidden);
     return all;
   }
   void weight_gradients(context<backend>& c, const polymoe::backend::grouped_work& work, view<const T> dy,

@@ -4,6 +4,7 @@
 #include "../../../capacity/capacity.hpp"
 #include "../../../combine/combine.hpp"
 #include "../../../core/context.hpp"
+#include "../../../layer/recipe.hpp"
 #include "../../../layer/stats.hpp"
 #include "../../../plan/sparse_plan.hpp"
 #include "../../../router/input_noise.hpp"
@@ -11,6 +12,7 @@
 #include "../../../router/reload_row.hpp"
 #include "../../../router/strictly_balanced.hpp"
 #include "../../../router/with_cosine.hpp"
+#include "../backend.cuh"
 #include "../block_group.cuh"
 #include "../tuning/route.hpp"
 
@@ -160,20 +162,16 @@ enum class route_step { rows, choose, count, scan, place, propose, overflow, ove
 template <class Router, class Capacity>
 struct route_schedule {
   using Overflow = typename Capacity::overflow_policy;
-  static constexpr bool mixture = Router::k == every_expert;
-  static constexpr bool picked = Router::k == picked_by_experts;
-  static constexpr bool by_unit = !mixture && !picked;  ///< every unit chooses K experts
-  /// A plan of the group is made between the rows and the choices.  A mixture has no choice, so it needs one for its
-  /// gates only.
-  static constexpr bool plans = plans_groups<Router> && (!mixture || weighs_plan<Router>);
+  static constexpr polymoe::recipe recipe = choose_route<Router, Capacity, backend::cuda_device>();
+  static constexpr bool mixture = recipe.all_experts(), picked = recipe.picked();
+  static constexpr bool by_unit = recipe.by_unit();   ///< every unit chooses K experts
+  static constexpr bool plans = recipe.group_plan;    ///< between the rows and the choices
   /// Choices (the gates of a mixture) are made from the rows of that plan: a step of its own behind it.
   static constexpr bool chooses_later = plans && !picked;
   static constexpr int K = choices_of<Router>;
-  static constexpr auto kind = Overflow::value;
   static constexpr auto priority_kind = Capacity::priority_policy::value;
-  static constexpr bool limited = Capacity::limited && by_unit;
-  static constexpr bool fallback = limited && kind == overflow::kind::fallback;
-  static constexpr bool identity = limited && kind == overflow::kind::identity;
+  static constexpr bool limited = recipe.capacity_binds && by_unit;
+  static constexpr bool fallback = recipe.fallback, identity = recipe.unit_for_expert;
   static constexpr int rounds = limited ? Overflow::rounds : 0;
   /// Places are given in another order than by position, so the items have to be sorted first.
   static constexpr bool ordered = limited && priority_kind != priority::kind::position;
