@@ -31,7 +31,8 @@ static_assert(capacity::unlimited{}.slots({1024, 8, 2, true}) == 1024);
 static_assert(!capacity::unlimited::limited && up::limited);
 static_assert(up{.factor = 1, .eval_factor = 2.0f}.slots({96, 8, 2, false}) == 48);
 static_assert(up{.factor = 1, .absolute = 7}.slots({96, 8, 2, true}) == 7);
-static_assert(!up{}.eval_factor && !up{}.absolute);
+static_assert(up{.absolute = 7, .eval_absolute = 9}.slots({96, 8, 2, false}) == 9);
+static_assert(!up{}.eval_factor && !up{}.absolute && !up{}.eval_absolute);
 
 template <class F>
 bool refused(F change, std::initializer_list<const char*> parts) {
@@ -92,6 +93,22 @@ TEST_CASE("an absolute number of slots ignores factors, in training and evaluati
   CHECK(c.slots({100, 4, 2, true}) == 100);
 }
 
+TEST_CASE("evaluation has its own absolute number when one is given") {
+  up c = with_factor<up>(0.5f);
+  c.absolute = 3, c.eval_absolute = 40;
+  CHECK(c.slots({100, 4, 2, true}) == 3);
+  CHECK(c.slots({100, 4, 2, false}) == 40);
+  c.eval_absolute = 0;
+  CHECK(c.slots({100, 4, 2, true}) == 3);
+  CHECK(c.slots({100, 4, 2, false}) == 0);
+  c.eval_absolute = 1000, c.multiple_of = 8;
+  CHECK(c.slots({100, 4, 2, false}) == 104);
+  // It takes the place of factors, those of evaluation too; training keeps its own.
+  c.absolute.reset(), c.eval_factor = 1.0f, c.eval_absolute = 7, c.multiple_of = 1;
+  CHECK(c.slots({100, 4, 2, true}) == 25);
+  CHECK(c.slots({100, 4, 2, false}) == 7);
+}
+
 TEST_CASE("an absolute number of zero slots is zero slots, not the factor") {
   up c = with_factor<up>(3.0f);
   c.absolute = 0;
@@ -110,6 +127,7 @@ TEST_CASE("numbers that make no sense are refused, and named") {
   CHECK(refused([](up& c) { c.eval_factor = 0.0f; }, {"factor 0", "evaluation"}));
   CHECK(refused([=](up& c) { c.eval_factor = nan; }, {"factor nan", "evaluation"}));
   CHECK(refused([](up& c) { c.absolute = -3; }, {"absolute is -3"}));
+  CHECK(refused([](up& c) { c.eval_absolute = -5; }, {"absolute is -5", "evaluation"}));
   CHECK(refused([](up& c) { c.multiple_of = 0; }, {"multiple_of is 0"}));
   CHECK(refused([](up& c) { c.multiple_of = -4; }, {"multiple_of is -4"}));
   CHECK(refused([](up& c) { c.multiple_of = index{1} << 33; }, {"8589934592", "1048576"}));

@@ -51,6 +51,9 @@ tally place_cases(int K, bool long_list) {
   for (const int T : {0, 1, 63, 65})
     check<Spec, 32, Backward>({.T = T, .E = 8, .group_size = T > 1 ? T - 1 : 0, .absolute = 2, .seed = 3}, n);
   check<Spec, 32, Backward>({.T = 65, .E = 9, .absolute = 0, .seed = 4}, n);
+  for (const run_mode mode : {run_mode::train, run_mode::eval})
+    check<Spec, 32, Backward>(
+        {.T = 65, .E = 9, .padded = true, .absolute = 3, .eval_absolute = 5, .mode = mode, .seed = 6}, n);
   if (long_list) check<Spec, 32, Backward>({.T = 700, .E = 8, .D = 3, .factor = 0.9f, .seed = 5, .repeat = false}, n);
   return n;
 }

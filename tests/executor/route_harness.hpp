@@ -30,7 +30,7 @@ struct setup {
   int T = 65, E = 8, D = 6, group_size = 0;
   bool padded = false;
   float factor = 1.0f;
-  std::optional<index> absolute = std::nullopt;
+  std::optional<index> absolute = std::nullopt, eval_absolute = std::nullopt;
   inputs kind = inputs::random;
   run_mode mode = run_mode::train;
   std::uint64_t seed = 1;
@@ -52,8 +52,8 @@ void same(const I* x, const I* y, index n, const char* what) {
     if (x[i] != y[i])
       FAIL(std::string(what), "[", i, "] is ", static_cast<index>(x[i]), ", the CPU has ", static_cast<index>(y[i]));
 }
-/// Norm of the difference over the norm, or over 0.01 where that is larger: what cancels to rounding errors (a gradient that
-/// is zero but for them) has no relative error.  Numbers that are not finite have to be so in both.
+/// Norm of the difference over the norm, or over 0.01 where that is larger: what cancels to rounding errors (a gradient
+/// that is zero but for them) has no relative error.  Numbers that are not finite have to be so in both.
 template <class A, class B>
 void near(const A* x, const B* y, index n, double tolerance, const char* what) {
   double d = 0, norm = 0;
@@ -120,7 +120,8 @@ class pair_of_backends {
   static Module module_of(const setup& s, const Router& router) {
     typename Module::config c;
     c.dim = s.D, c.experts = s.E, c.group_size = s.group_size, c.padded = s.padded, c.router = router;
-    if constexpr (Capacity::limited) c.capacity.factor = s.factor, c.capacity.absolute = s.absolute;
+    if constexpr (Capacity::limited) c.capacity.factor = s.factor, c.capacity.absolute = s.absolute,
+      c.capacity.eval_absolute = s.eval_absolute;
     return Module(c);
   }
   typename Module::saved& cpu() { return w_.saved(); }

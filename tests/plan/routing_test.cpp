@@ -176,6 +176,28 @@ TEST_CASE("evaluation uses its own capacity and draws no noise") {
   CHECK(plan_violation(w.saved().plan) == "");
 }
 
+TEST_CASE("evaluation uses its own absolute capacity, for which memory is bound") {
+  using Module = routing<by_softmax<1>, cpu>;
+  for (const bool padded : {false, true})
+    for (const auto& [training, evaluation] : {std::pair<index, index>{2, 16}, {16, 2}}) {
+      typename Module::config c;
+      c.dim = 2, c.experts = 4, c.padded = padded;
+      c.capacity.absolute = training, c.capacity.eval_absolute = evaluation;
+      workspace<Module> w(Module(c), {.max_rows = 16});
+      tensor<double> x(16, 2);
+      x.randomise(3);
+      for (const auto mode : {polymoe::run_mode::train, polymoe::run_mode::eval}) {
+        const index slots = mode == polymoe::run_mode::train ? training : evaluation;
+        w.ctx().mode = mode;
+        w.module().forward(w.ctx(), x.get(), w.saved());
+        CHECK(w.saved().plan.capacity == slots);
+        if (slots == 2) CHECK(w.saved().stats.drop_rate() >= 0.5);
+        else CHECK(w.saved().stats.drop_rate() == 0);
+        CHECK(plan_violation(w.saved().plan) == "");
+      }
+    }
+}
+
 TEST_CASE("rows that are not finite have no place and count nowhere") {
   using Module = routing<by_sigmoid, cpu>;
   typename Module::config c;

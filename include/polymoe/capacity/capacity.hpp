@@ -22,22 +22,27 @@
 namespace polymoe::inline v0 {
 
 namespace overflow {
+/// What a policy's `value` can be.
 enum class kind { drop, drop_to_zero, identity, fallback, reroute };
+/// The choice is gone; the residual around the layer carries the unit on (GShard, V-MoE).
 struct drop {
   static constexpr kind value = kind::drop;
   static constexpr int rounds = 0;
   static constexpr const char* name = "drop";
 };
+/// The same where no residual does: a unit without experts gets zeros.
 struct drop_to_zero {
   static constexpr kind value = kind::drop_to_zero;
   static constexpr int rounds = 0;
   static constexpr const char* name = "drop_to_zero";
 };
+/// The unit itself stands in for the expert's output, weighted by the gate; widths in and out are equal.
 struct identity {
   static constexpr kind value = kind::identity;
   static constexpr int rounds = 0;
   static constexpr const char* name = "identity";
 };
+/// One more expert, id E, takes all overflow: T slots at most.
 struct fallback {
   static constexpr kind value = kind::fallback;
   static constexpr int rounds = 0;
@@ -55,15 +60,19 @@ struct reroute {
 }  // namespace overflow
 
 namespace priority {
+/// What a policy's `value` can be.
 enum class kind { position, gate, probability, random };
+/// First choices of all units before second ones, then in the units' order (V-MoE "vanilla").
 struct position {
   static constexpr kind value = kind::position;
   static constexpr const char* name = "position";
 };
+/// Batch prioritised routing (V-MoE, arXiv 2106.05974): units by their largest score.
 struct gate {
   static constexpr kind value = kind::gate;
   static constexpr const char* name = "gate";
 };
+/// Each expert keeps the choices with its largest scores (Megatron "probs").
 struct probability {
   static constexpr kind value = kind::probability;
   static constexpr const char* name = "probability";
@@ -90,8 +99,10 @@ struct capacity_query {
 
 namespace capacity {
 
+/// Of factor * n * K / E to whole slots.
 enum class rounding { up, nearest };
 
+/// Dropless: as many slots as units, nothing overflows (MegaBlocks, arXiv 2211.15841).
 struct unlimited {
   static constexpr bool limited = false;
   static constexpr const char* name = "unlimited";
@@ -100,6 +111,8 @@ struct unlimited {
   constexpr index slots(const capacity_query& q) const { return q.tokens; }
 };
 
+/// C = factor * n * K / E slots of an expert in a group of n units (GShard, arXiv 2006.16668; Switch, arXiv
+/// 2101.03961), or an absolute number.
 template <class Overflow = overflow::drop, class Priority = priority::position, rounding Round = rounding::up>
 struct bounded {
   static constexpr bool limited = true;
@@ -109,13 +122,14 @@ struct bounded {
 
   float factor = 1.25f;                             ///< capacity factor in training
   std::optional<float> eval_factor = std::nullopt;  ///< in evaluation; without it the same as in training
-  std::optional<index> absolute = std::nullopt;     ///< this many slots instead, in both modes
+  std::optional<index> absolute = std::nullopt;     ///< this many slots, in place of the factors
+  std::optional<index> eval_absolute = std::nullopt;  ///< in evaluation; without it the same as in training
   index multiple_of = 1;                            ///< raised to a multiple of this
 
   static constexpr float max_factor = 1e6f;
   static constexpr index max_multiple = index{1} << 20;
 
-  /// Throws unless factors lie in (0, 1e6], `absolute` is not negative and `multiple_of` lies in [1, 2^20].
+  /// Throws unless factors lie in (0, 1e6], absolute numbers are not negative and `multiple_of` lies in [1, 2^20].
   constexpr void validate() const {
     // Written so that NaN fails.
     if (!(factor > 0 && factor <= max_factor))
@@ -123,16 +137,18 @@ struct bounded {
     if (eval_factor && !(*eval_factor > 0 && *eval_factor <= max_factor))
       detail::fail("capacity factor ", *eval_factor, " in evaluation is outside (0, ", max_factor, "]");
     if (absolute && *absolute < 0) detail::fail("capacity absolute is ", *absolute, " slots, it must not be negative");
+    if (eval_absolute && *eval_absolute < 0)
+      detail::fail("capacity absolute is ", *eval_absolute, " slots in evaluation, it must not be negative");
     if (multiple_of < 1 || multiple_of > max_multiple)
       detail::fail("capacity multiple_of is ", multiple_of, ", it must lie in [1, ", max_multiple, "]");
   }
 
-  /// Slots of one expert in one group, never more than the units of the group (rounded up to the multiple).
+  /// C, slots of one expert in one group, never more than the units of the group (rounded up to the multiple).
   constexpr index slots(const capacity_query& q) const {
     validate();
     index c = 0;
-    if (absolute) {
-      c = *absolute;
+    if (const std::optional<index>& number = !q.training && eval_absolute ? eval_absolute : absolute) {
+      c = *number;
     } else {
       const double f = q.training ? factor : eval_factor.value_or(factor);
       const double exact =
