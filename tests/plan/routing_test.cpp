@@ -154,6 +154,8 @@ TEST_CASE("all-equal logits choose experts 0..K-1, also with a router of zeros")
     for (int j = 0; j < 3; ++j) CHECK(w.saved().plan.expert_of[3 * t + j] == (t < 4 ? j : -1));
   CHECK(w.saved().stats.drop_rate() == doctest::Approx(6.0 / 18));
   CHECK(w.saved().stats.load_max_over_mean() == doctest::Approx(7.0 / 3));
+  // Loads of 6 for 3 of 7 experts: mean 18/7, mean of squares 3 * 36 / 7, so cv^2 = 7/3 - 1 = 12/9.
+  CHECK(w.saved().stats.load_cv() == doctest::Approx(std::sqrt(12.0) / 3));
   CHECK(w.saved().stats.dead_experts() == 4);
   CHECK(w.saved().stats.entropy == doctest::Approx(std::log(7.0)).epsilon(1e-6));
 }
