@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <filesystem>
 
+#include <polymoe/nn/conv2d.hpp>
+#include <polymoe/nn/vit.hpp>
 #include <polymoe/testing/check_module.hpp>
 
 #include "support/moe_layer.hpp"
@@ -381,6 +383,58 @@ void check_primitives() {
 TEST_CASE("oneDNN makes its primitives before a layer runs, whatever number of rows comes") {
   check_primitives<float>();
   check_primitives<bf16>();
+}
+
+/// The same of a module of nn: `units` of `unit` rows of x each, the first of them what memory is bound for.
+template <class Module>
+void check_module_primitives(const typename Module::config& c, index unit, std::initializer_list<index> units) {
+  using T = typename Module::scalar;
+  const index most = *units.begin() * unit;
+  const auto out_rows = [&](index rows) {
+    if constexpr (requires { Module::out_rows(c, rows); }) return Module::out_rows(c, rows);
+    else return rows;
+  };
+  primitives_made = 0;
+  polymoe::workspace<Module> w(Module(c), {.max_rows = most, .threads = 2, .seed = 84});
+  CHECK(primitives_made > 0);
+  tensor<T> x(most, w.module().in_cols()), dx(most, x.cols);
+  tensor<T> y(out_rows(most), w.module().out_cols()), dy(y.rows, y.cols);
+  x.randomise(85), dy.randomise(86);
+  primitives_made = 0;
+  for (const index n : units) {
+    const index rows = n * unit, out = out_rows(rows);
+    w.forward(x.get().rows_at(0, rows), y.get().rows_at(0, out));
+    w.backward(dy.get().rows_at(0, out), dx.get().rows_at(0, rows));
+    w.refresh();
+  }
+  w.ctx().mode = polymoe::run_mode::eval;
+  w.forward(x.get(), y.get());
+  CHECK(primitives_made == 0);
+  CHECK(y.all_finite());
+}
+template <class T>
+void check_nn_primitives() {
+  namespace nn = polymoe::nn;
+  using mlp = nn::named<"mlp", nn::mlp_block<T>>;
+  nn::vit_sizes s;
+  s.height = s.width = 12, s.dim = 24, s.heads = 3, s.depth = 2;
+  check_module_primitives<nn::vit<mlp>>(nn::vit_config<mlp>(s), 1, {70, 33, 1, 0, 70});
+  typename nn::attention<T>::config heads;
+  heads.dim = 32, heads.heads = 4, heads.tokens = 9;
+  check_module_primitives<nn::attention<T>>(heads, 9, {40, 17, 1, 0, 40});
+  typename nn::linear<T>::config map;
+  map.in = 40, map.out = 24;
+  check_module_primitives<nn::linear<T>>(map, 1, {700, 301, 1, 0, 700});
+  typename nn::conv2d<T>::config conv;
+  conv.in = 8, conv.out = 16, conv.height = conv.width = 8, conv.padding = 1;
+  for (const index stride : {1, 2}) {
+    conv.stride = stride;
+    check_module_primitives<nn::conv2d<T>>(conv, 64, {21, 10, 1, 0, 21});
+  }
+}
+TEST_CASE("oneDNN makes the primitives of attention, linear layers and convolutions before they run") {
+  check_nn_primitives<float>();
+  check_nn_primitives<bf16>();
 }
 #endif
 
