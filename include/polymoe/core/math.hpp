@@ -28,18 +28,23 @@ POLYMOE_ALWAYS_INLINE POLYMOE_HD float erf(float x) { return ::erff(x); }
 POLYMOE_ALWAYS_INLINE POLYMOE_HD float log(float x) { return ::logf(x); }
 POLYMOE_ALWAYS_INLINE POLYMOE_HD float log1p(float x) { return ::log1pf(x); }
 #else
-/// e^x in float: range reduction by ln 2 in two parts, a degree 6 polynomial, exponent bits added.
-POLYMOE_ALWAYS_INLINE POLYMOE_HD float exp(float x) {
-  const float clamped = x > 88.72283f ? 88.72283f : (x < -104.0f ? -104.0f : x);
-  const float n = ::nearbyintf(clamped * 1.44269504f);
-  float r = clamped - n * 0.693359375f;
+/// e^(x - n ln 2) for a whole n that leaves at most ln(2) / 2 of x: ln 2 in two parts, a polynomial of degree 6.  V is
+/// float or a vector of floats.
+template <class V>
+POLYMOE_ALWAYS_INLINE POLYMOE_HD V exp_of_rest(V x, V n) {
+  V r = x - n * 0.693359375f;
   r = r - n * -2.12194440e-4f;
-  float p = 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
+  V p = 1.3981999507e-3f * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
+  return p * r * r + r + 1.0f;
+}
+/// e^x in float: exp_of_rest, exponent bits added.
+POLYMOE_ALWAYS_INLINE POLYMOE_HD float exp(float x) {
+  const float clamped = x > 88.72283f ? 88.72283f : (x < -104.0f ? -104.0f : x);
+  const float n = ::nearbyintf(clamped * 1.44269504f);
+  const float p = exp_of_rest(clamped, n);
   // Two steps, so that results in the denormal range are rounded instead of wrapping.
   const int i = static_cast<int>(n);
   const int half = i / 2;
@@ -82,8 +87,8 @@ POLYMOE_ALWAYS_INLINE POLYMOE_HD float erf(float x) {
   const float y = c * p / q;
   return x != x ? x : y;
 }
-/// log(x) in float: x = 2^e m with m in [sqrt(1/2), sqrt(2)), a degree 9 polynomial of m - 1 (coefficients of the Cephes
-/// library, Moshier 1992), e ln 2 added in two parts.
+/// log(x) in float: x = 2^e m with m in [sqrt(1/2), sqrt(2)), a degree 9 polynomial of m - 1 (coefficients of the
+/// Cephes library, Moshier 1992), e ln 2 added in two parts.
 POLYMOE_ALWAYS_INLINE POLYMOE_HD float log(float x) {
   const bool tiny = x < 1.17549435e-38f;
   const float normal = tiny ? x * 8388608.0f : x;

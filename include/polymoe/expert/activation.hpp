@@ -25,14 +25,7 @@ POLYMOE_ALWAYS_INLINE float gate<float>(float x) {
   // Adding 1.5 * 2^23 rounds to an integer and leaves that integer in the low bits.
   const float shifted = z * 1.44269504f + 12582912.0f;
   const float n = shifted - 12582912.0f;
-  float r = z - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
-  float p = 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
+  const float p = math::exp_of_rest(z, n);
   const float y = 1.0f / (1.0f + p * bit_cast<float>((bit_cast<std::uint32_t>(shifted) + 127u) << 23));
   const std::uint32_t keep = size < most || bits >> 31 ? 0xffffffffu : 0u;
   return bit_cast<float>(bit_cast<std::uint32_t>(y) & keep);

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "../../core/dtype.hpp"
-#include "parallel.hpp"
+#include "simd.hpp"
 
 namespace polymoe::inline v0::maths {
 
@@ -97,32 +97,16 @@ class output_blocks {
   index n_ = 0, k_ = 0, n_step_ = 1, k_step_ = 1, across_ = 1;
 };
 
-#if defined(__AVX512F__)
-inline constexpr int vector_bytes = 64, micro_rows = 8;
-#elif defined(__AVX__)
-inline constexpr int vector_bytes = 32, micro_rows = 6;
-#else
-inline constexpr int vector_bytes = 16, micro_rows = 6;
-#endif
+/// Rows whose sums fit the registers: AVX-512 has 32 of them, the others 16.
+inline constexpr int micro_rows = simd::vector_bytes == 64 ? 8 : 6;
 /// Columns of one packed panel: two vectors.
 template <class C>
-inline constexpr index panel = 2 * vector_bytes / static_cast<int>(sizeof(C));
-
-template <class C>
-struct vector_of;
-template <>
-struct vector_of<float> {
-  typedef float type __attribute__((vector_size(vector_bytes)));
-};
-template <>
-struct vector_of<double> {
-  typedef double type __attribute__((vector_size(vector_bytes)));
-};
+inline constexpr index panel = 2 * simd::lanes<C>;
 
 /// out[micro_rows, panel] = rows of A times one panel of B.  a[i] points to row i, whose entries lie a_step apart.
 template <class C>
 POLYMOE_ALWAYS_INLINE void micro_kernel(const C* const* a, index a_step, const C* b, index k, C* out) {
-  using vec = typename vector_of<C>::type;
+  using vec = typename simd::detail::vector_of<C>::type;
   constexpr index lanes = panel<C> / 2;
   vec sum[micro_rows][2] = {};
   for (index p = 0; p < k; ++p) {

@@ -86,15 +86,8 @@ POLYMOE_ALWAYS_INLINE V exp_nonpositive_float(V x) {
   const V z = x < -87.0f ? V{} + -87.0f : x;
   const V shifted = z * 1.44269504f + 12582912.0f;
   const V n = shifted - 12582912.0f;
-  V r = z - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
-  V p = 1.3981999507e-3f * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
   const I bits = (bit_cast<I>(shifted) + 127) << 23;
-  return p * bit_cast<V>(bits);
+  return math::exp_of_rest(z, n) * bit_cast<V>(bits);
 }
 /// e^x lane by lane for x <= 0; in float, arguments below -87 count as -87.
 template <class R>
