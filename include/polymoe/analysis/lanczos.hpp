@@ -1,9 +1,9 @@
 // The largest eigenvalues of a symmetric operator, each with a bound on its error.
 //
 // Lanczos with full re-orthogonalisation and thick restarts (Wu and Simon 2000): the projected matrix is kept whole, so
-// a restart needs no formula of its own, and rounding cannot make copies of an eigenvalue that was already found.  A Ritz
-// pair (theta, u) with residual r = |A u - theta u| has an eigenvalue within r of theta; power iteration with a relative
-// tolerance (power_iteration.hpp), which the literature uses, gives no such statement.
+// a restart needs no formula of its own, and rounding cannot make copies of an eigenvalue that was already found.  A
+// Ritz pair (theta, u) with residual r = |A u - theta u| has an eigenvalue within r of theta; power iteration with a
+// relative tolerance (power_iteration.hpp), which the literature uses, gives no such statement.
 #pragma once
 
 #include "symmetric_eigen.hpp"
@@ -11,6 +11,7 @@
 
 namespace polymoe::inline v0::analysis {
 
+/// How many pairs, how exact, and what it may cost.
 struct lanczos_options {
   index count = 1;          ///< how many of the largest eigenvalues
   index basis = 40;         ///< vectors kept; more memory, fewer products
@@ -19,6 +20,7 @@ struct lanczos_options {
   std::uint64_t seed = 0;   ///< of the start vector
 };
 
+/// An eigenvalue, how far it may be off, and its unit vector of n numbers.
 template <class R>
 struct eigen_pair {
   double value = 0;
@@ -26,6 +28,7 @@ struct eigen_pair {
   std::vector<R> vector{};
 };
 
+/// `converged`: every residual came below the tolerance within the products allowed.
 template <class R>
 struct lanczos_result {
   std::vector<eigen_pair<R>> largest;  ///< largest first
@@ -72,7 +75,9 @@ lanczos_result<typename A::real> lanczos(A& a, const lanczos_options& o = {}) {
     part.assign(basis.size(), 0.0);
     next = product;
     detail::orthogonalise(next, basis, part.data());
-    for (index i = 0; i <= j; ++i) t[static_cast<std::size_t>(i * most + j)] = t[static_cast<std::size_t>(j * most + i)] = part[static_cast<std::size_t>(i)];
+    for (index i = 0; i <= j; ++i)
+      t[static_cast<std::size_t>(i * most + j)] = t[static_cast<std::size_t>(j * most + i)] =
+          part[static_cast<std::size_t>(i)];
     coupling = detail::norm(next);
     require(std::isfinite(coupling), "lanczos: product ", out.products, " is not finite");
 
@@ -91,8 +96,10 @@ lanczos_result<typename A::real> lanczos(A& a, const lanczos_options& o = {}) {
     if (done || out.products >= o.products || m == n) {
       out.converged = done || m == n;
       for (index i = 0; i < std::min(count, m); ++i) {
-        eigen_pair<R> p{s.values[static_cast<std::size_t>(i)], m == n ? 0.0 : coupling * last(i), std::vector<R>(static_cast<std::size_t>(n), R(0))};
-        for (index k = 0; k < m; ++k) detail::add(p.vector, s.vectors[static_cast<std::size_t>(i * m + k)], basis[static_cast<std::size_t>(k)]);
+        eigen_pair<R> p{s.values[static_cast<std::size_t>(i)], m == n ? 0.0 : coupling * last(i),
+                        std::vector<R>(static_cast<std::size_t>(n), R(0))};
+        for (index k = 0; k < m; ++k)
+          detail::add(p.vector, s.vectors[static_cast<std::size_t>(i * m + k)], basis[static_cast<std::size_t>(k)]);
         out.largest.push_back(std::move(p));
       }
       out.smallest = s.values.back(), out.smallest_residual = m == n ? 0.0 : coupling * last(m - 1);
@@ -103,13 +110,14 @@ lanczos_result<typename A::real> lanczos(A& a, const lanczos_options& o = {}) {
     else
       detail::scale(next, 1 / coupling);
     if (m < most) continue;
-    // Full: keep the best Ritz vectors; in their basis the projected matrix is diagonal, and the next product finds their
-    // coupling to the next vector by itself.
+    // Full: keep the best Ritz vectors; in their basis the projected matrix is diagonal, and the next product finds
+    // their coupling to the next vector by itself.
     const index keep = std::min(m - 2, count + (most - count) / 2);
     std::vector<std::vector<R>> kept;
     for (index i = 0; i < keep; ++i) {
       std::vector<R> u(static_cast<std::size_t>(n), R(0));
-      for (index k = 0; k < m; ++k) detail::add(u, s.vectors[static_cast<std::size_t>(i * m + k)], basis[static_cast<std::size_t>(k)]);
+      for (index k = 0; k < m; ++k)
+        detail::add(u, s.vectors[static_cast<std::size_t>(i * m + k)], basis[static_cast<std::size_t>(k)]);
       kept.push_back(std::move(u));
     }
     basis = std::move(kept);

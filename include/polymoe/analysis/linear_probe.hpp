@@ -1,5 +1,6 @@
 // Few-shot linear probes: how well frozen features tell classes apart, by ridge regression in closed form
-// (the protocol of the V-MoE code base, papers.md 3.6: 1, 5, 10, 25 examples of a class, strengths 2^-10 .. 2^19).
+// (the protocol of google-research/vmoe, configs/common_fewshot.py, which paper C, arXiv 2401.15969, follows: 1, 5, 10,
+// 25 examples of a class, strengths 2^-10 .. 2^19).
 //
 // Features are standardised by the few examples' mean and deviation, a column of ones is added, targets are +1 for the
 // class and -1 for the others, and one eigen-decomposition of the Gram matrix serves every strength.
@@ -57,7 +58,8 @@ inline linear_probe_result linear_probe(const labelled_features& train, const la
     std::swap(order[i - 1], order[draw.below(i, static_cast<std::uint32_t>(i))]);
   std::vector<index> taken(static_cast<std::size_t>(K), 0);
   for (const index r : order)
-    if (index& n = taken[static_cast<std::size_t>(train.labels[static_cast<std::size_t>(r)])]; n < o.shots) ++n, rows.push_back(r);
+    if (index& n = taken[static_cast<std::size_t>(train.labels[static_cast<std::size_t>(r)])]; n < o.shots)
+      ++n, rows.push_back(r);
   linear_probe_result out;
   out.examples = static_cast<index>(rows.size());
 
@@ -74,10 +76,12 @@ inline linear_probe_result linear_probe(const labelled_features& train, const la
   }
   const auto value = [&](const labelled_features& f, index r, index j) {
     if (j == D) return 1.0;
-    return (static_cast<double>(f.x.get(r, j)) - mean[static_cast<std::size_t>(j)]) * scale[static_cast<std::size_t>(j)];
+    return (static_cast<double>(f.x.get(r, j)) - mean[static_cast<std::size_t>(j)]) *
+           scale[static_cast<std::size_t>(j)];
   };
   // Gram matrix [W, W] and X^T Y [W, K].
-  std::vector<double> gram(static_cast<std::size_t>(W * W), 0.0), product(static_cast<std::size_t>(W * K), 0.0), row(static_cast<std::size_t>(W));
+  std::vector<double> gram(static_cast<std::size_t>(W * W), 0.0), product(static_cast<std::size_t>(W * K), 0.0),
+      row(static_cast<std::size_t>(W));
   for (const index r : rows) {
     for (index j = 0; j < W; ++j) row[static_cast<std::size_t>(j)] = value(train, r, j);
     const index label = train.labels[static_cast<std::size_t>(r)];
@@ -109,14 +113,16 @@ inline linear_probe_result linear_probe(const labelled_features& train, const la
     const double strength = std::ldexp(1.0, power);
     for (index i = 0; i < W; ++i)
       for (index k = 0; k < K; ++k)
-        weight[static_cast<std::size_t>(i * K + k)] = rotated[static_cast<std::size_t>(i * K + k)] / (std::max(s.values[static_cast<std::size_t>(i)], 0.0) + strength);
+        weight[static_cast<std::size_t>(i * K + k)] = rotated[static_cast<std::size_t>(i * K + k)] /
+                                                      (std::max(s.values[static_cast<std::size_t>(i)], 0.0) + strength);
     index right = 0;
     for (index r = 0; r < test.x.rows; ++r) {
       index best = 0;
       double most = -HUGE_VAL;
       for (index k = 0; k < K; ++k) {
         double score = 0;
-        for (index i = 0; i < W; ++i) score += seen[static_cast<std::size_t>(r * W + i)] * weight[static_cast<std::size_t>(i * K + k)];
+        for (index i = 0; i < W; ++i)
+          score += seen[static_cast<std::size_t>(r * W + i)] * weight[static_cast<std::size_t>(i * K + k)];
         if (score > most) most = score, best = k;
       }
       right += best == test.labels[static_cast<std::size_t>(r)];

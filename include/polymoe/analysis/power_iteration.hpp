@@ -1,24 +1,25 @@
-// Eigenvalues by power iteration with deflation: the instrument of PyHessian and of paper B (papers.md 2.8), offered to
-// compare with published figures.
+// Eigenvalues by power iteration with deflation: the instrument of PyHessian (Yao et al. 2020, arXiv 1912.07145) and of
+// paper B (arXiv 2601.15021), offered to compare with published figures.
 //
-// It stops when the estimate moves by less than a relative tolerance, which says nothing about its error, and reports the
-// estimate before the last; it converges to the eigenvalue of largest magnitude, which may be negative.  lanczos.hpp is
-// the better instrument.
+// It stops when the estimate moves by less than a relative tolerance, which says nothing about its error, and reports
+// the estimate before the last; it converges to the eigenvalue of largest magnitude, which may be negative.
+// lanczos.hpp is the better instrument.
 #pragma once
 
 #include "lanczos.hpp"
 
 namespace polymoe::inline v0::analysis {
 
+/// The defaults are PyHessian's.
 struct power_options {
-  index count = 1;
+  index count = 1;          ///< how many eigenvalues
   index iterations = 100;   ///< at most so many products per eigenvalue
   double tolerance = 1e-3;  ///< on |change| / (|estimate| + 1e-6)
-  std::uint64_t seed = 0;
+  std::uint64_t seed = 0;   ///< of the start vectors
 };
 
-/// In the order in which they are found, which need not be the order of size; `residual` is |A v - value v| of the vector
-/// before the last product.
+/// In the order in which they are found, which need not be the order of size; `residual` is |A v - value v| of the
+/// vector before the last product.
 template <symmetric_operator A>
 std::vector<eigen_pair<typename A::real>> power_iteration(A& a, const power_options& o = {}) {
   using R = typename A::real;

@@ -1,8 +1,9 @@
-// The density of eigenvalues by stochastic Lanczos quadrature (Ubaru, Chen, Saad 2017; as PyHessian, papers.md 2.8).
+// The density of eigenvalues by stochastic Lanczos quadrature (Ubaru, Chen, Saad 2017; as PyHessian, Yao et al. 2020,
+// arXiv 1912.07145).
 //
-// Each random start vector gives nodes (Ritz values) and weights (squared first components of their vectors): a discrete
-// measure that integrates every polynomial of degree below twice the number of steps as the start vector's spectral
-// measure does.  Averaged over start vectors it estimates the share of eigenvalues near a point.
+// Each random start vector gives nodes (Ritz values) and weights (squared first components of their vectors): a
+// discrete measure that integrates every polynomial of degree below twice the number of steps as the start vector's
+// spectral measure does.  Averaged over start vectors it estimates the share of eigenvalues near a point.
 #pragma once
 
 #include "symmetric_eigen.hpp"
@@ -40,8 +41,8 @@ template <symmetric_operator A>
 spectral_measure spectral_density(A& a, const density_options& o = {}) {
   using R = typename A::real;
   const index n = a.size();
-  require(o.probes >= 1 && o.steps >= 1 && n >= 1, "spectral_density: ", o.probes, " probes of ", o.steps, " steps on ", n,
-          " dimensions; at least one each");
+  require(o.probes >= 1 && o.steps >= 1 && n >= 1, "spectral_density: ", o.probes, " probes of ", o.steps, " steps on ",
+          n, " dimensions; at least one each");
   spectral_measure out;
   std::vector<R> product(static_cast<std::size_t>(n));
   for (index p = 0; p < o.probes; ++p) {

@@ -1,5 +1,5 @@
 // Super-classes from what a classifier confuses: classes that are mistaken for each other share an expert (paper D,
-// papers.md 4.3; the graph of Jin et al. 2017, "Confusion Graph").
+// "Mobile V-MoEs", Daxberger et al. 2023, arXiv 2309.04354; the graph of Jin et al. 2017, "Confusion Graph").
 //
 //   counts [n, n] of (true class, predicted class) -> confusion_graph -> one of the clusterings -> one expert per class
 //
@@ -19,17 +19,20 @@
 
 namespace polymoe::inline v0::analysis {
 
-/// Symmetric weights [n, n] with zero diagonal: half the sum of the two rates at which one class is taken for the other.
-/// A class without examples has no edges.
+/// Symmetric weights [n, n] with zero diagonal: half the sum of the two rates at which one class is taken for the
+/// other. A class without examples has no edges.
 inline std::vector<double> confusion_graph(std::span<const index> counts, int n) {
-  require(n >= 1 && static_cast<index>(counts.size()) == index{n} * n, "confusion_graph: ", counts.size(), " counts for ", n,
-          " classes");
-  const auto at = [n](int i, int j) { return static_cast<std::size_t>(i) * static_cast<std::size_t>(n) + static_cast<std::size_t>(j); };
+  require(n >= 1 && static_cast<index>(counts.size()) == index{n} * n, "confusion_graph: ", counts.size(),
+          " counts for ", n, " classes");
+  const auto at = [n](int i, int j) {
+    return static_cast<std::size_t>(i) * static_cast<std::size_t>(n) + static_cast<std::size_t>(j);
+  };
   std::vector<double> w(counts.size(), 0.0);
   for (int i = 0; i < n; ++i) {
     double row = 0;
     for (int j = 0; j < n; ++j) {
-      require(counts[at(i, j)] >= 0, "confusion_graph: count ", counts[at(i, j)], " of class ", i, " taken for ", j, " is negative");
+      require(counts[at(i, j)] >= 0, "confusion_graph: count ", counts[at(i, j)], " of class ", i, " taken for ", j,
+              " is negative");
       row += static_cast<double>(counts[at(i, j)]);
     }
     for (int j = 0; row > 0 && j < n; ++j)
@@ -72,7 +75,8 @@ struct cluster_quality {
 /// `of_class` [n] names a cluster in [0, clusters) for every class.
 inline cluster_quality quality_of(std::span<const double> graph, const std::vector<int>& of_class, int clusters) {
   const int n = static_cast<int>(of_class.size());
-  require(graph.size() == of_class.size() * of_class.size(), "quality_of: a graph of ", graph.size(), " numbers for ", n, " classes");
+  require(graph.size() == of_class.size() * of_class.size(), "quality_of: a graph of ", graph.size(), " numbers for ",
+          n, " classes");
   cluster_quality q;
   q.sizes.assign(static_cast<std::size_t>(clusters), 0);
   std::vector<double> degree(static_cast<std::size_t>(clusters), 0.0);
@@ -96,8 +100,8 @@ inline cluster_quality quality_of(std::span<const double> graph, const std::vect
 
 namespace detail {
 inline void check_clusters(std::span<const double> graph, int n, int clusters) {
-  require(n >= 1 && static_cast<index>(graph.size()) == index{n} * n, "super-classes: a graph of ", graph.size(), " numbers for ", n,
-          " classes");
+  require(n >= 1 && static_cast<index>(graph.size()) == index{n} * n, "super-classes: a graph of ", graph.size(),
+          " numbers for ", n, " classes");
   require(clusters >= 1 && clusters <= n, "super-classes: ", clusters, " of them for ", n, " classes");
 }
 /// Numbers clusters by their first class, so that equal clusterings are equal vectors.
@@ -165,13 +169,15 @@ inline std::vector<int> at_random(int n, int clusters, std::uint64_t seed) {
   std::vector<int> c(static_cast<std::size_t>(n));
   for (int i = 0; i < n; ++i) c[static_cast<std::size_t>(i)] = i % clusters;
   for (int i = n - 1; i > 0; --i)
-    std::swap(c[static_cast<std::size_t>(i)], c[draw.below(static_cast<std::uint64_t>(i), static_cast<std::uint32_t>(i + 1))]);
+    std::swap(c[static_cast<std::size_t>(i)],
+              c[draw.below(static_cast<std::uint64_t>(i), static_cast<std::uint32_t>(i + 1))]);
   return detail::in_order(c);
 }
 
-/// Spectral clustering (Ng, Jordan, Weiss 2001): rows of the `clusters` leading eigenvectors of D^-1/2 W D^-1/2, each of
-/// length 1, by k-means from several starts.  With `balanced` no cluster gets more than ceil(n / clusters) classes.
-inline std::vector<int> spectral(std::span<const double> graph, int n, int clusters, std::uint64_t seed = 0, bool balanced = false) {
+/// Spectral clustering (Ng, Jordan, Weiss 2001): rows of the `clusters` leading eigenvectors of D^-1/2 W D^-1/2, each
+/// of length 1, by k-means from several starts.  With `balanced` no cluster gets more than ceil(n / clusters) classes.
+inline std::vector<int> spectral(std::span<const double> graph, int n, int clusters, std::uint64_t seed = 0,
+                                 bool balanced = false) {
   detail::check_clusters(graph, n, clusters);
   const auto N = static_cast<std::size_t>(n), E = static_cast<std::size_t>(clusters);
   std::vector<double> scaled(graph.begin(), graph.end()), root(N, 0.0);
@@ -186,7 +192,8 @@ inline std::vector<int> spectral(std::span<const double> graph, int n, int clust
   std::vector<double> point(N * E);
   for (std::size_t i = 0; i < N; ++i) {
     double length = 0;
-    for (std::size_t k = 0; k < E; ++k) point[i * E + k] = s.vectors[k * N + i], length += point[i * E + k] * point[i * E + k];
+    for (std::size_t k = 0; k < E; ++k)
+      point[i * E + k] = s.vectors[k * N + i], length += point[i * E + k] * point[i * E + k];
     for (std::size_t k = 0; length > 0 && k < E; ++k) point[i * E + k] /= std::sqrt(length);
   }
   const auto distance = [&](std::size_t i, const double* c) {
@@ -205,12 +212,14 @@ inline std::vector<int> spectral(std::span<const double> graph, int n, int clust
       std::size_t pick = draw.below(e, static_cast<std::uint32_t>(n));
       if (e > 0) {
         double all = 0;
-        for (std::size_t i = 0; i < N; ++i) near[i] = std::min(near[i], distance(i, centre.data() + (e - 1) * E)), all += near[i];
+        for (std::size_t i = 0; i < N; ++i)
+          near[i] = std::min(near[i], distance(i, centre.data() + (e - 1) * E)), all += near[i];
         double at = static_cast<double>(draw.uniform(1000 + e)) * all;
         if (all > 0)
           for (pick = 0; pick + 1 < N && (at -= near[pick]) >= 0; ++pick) {}
       }
-      centre.insert(centre.end(), point.begin() + static_cast<std::ptrdiff_t>(pick * E), point.begin() + static_cast<std::ptrdiff_t>((pick + 1) * E));
+      centre.insert(centre.end(), point.begin() + static_cast<std::ptrdiff_t>(pick * E),
+                    point.begin() + static_cast<std::ptrdiff_t>((pick + 1) * E));
     }
     std::vector<int> of_class(N, -1);
     double cost = 0;
@@ -244,7 +253,8 @@ inline std::vector<int> spectral(std::span<const double> graph, int n, int clust
       std::fill(centre.begin(), centre.end(), 0.0);
       for (std::size_t i = 0; i < N; ++i)
         for (std::size_t k = 0; k < E; ++k)
-          centre[static_cast<std::size_t>(of_class[i]) * E + k] += point[i * E + k] / held[static_cast<std::size_t>(of_class[i])];
+          centre[static_cast<std::size_t>(of_class[i]) * E + k] +=
+              point[i * E + k] / held[static_cast<std::size_t>(of_class[i])];
     }
     if (cost < least) least = cost, best = of_class;
   }

@@ -1,5 +1,5 @@
 // transport_costs: what the plans of score::sparse_transport cost, as a layer made them and as every solver makes them
-// of the same scores   (papers.md 3.4).
+// of the same scores   (Liu, Puigcerver and Blondel 2023, arXiv 2209.15466; paper C, arXiv 2401.15969).
 //
 // With the cost C = -S of a group of n finite units, gamma and at most k non-zeros in a line,
 //

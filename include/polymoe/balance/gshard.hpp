@@ -1,6 +1,6 @@
 // balance::gshard: E sum_e f_e P_e, f the share of units whose first choice is e (before capacity, no gradient), P the
-// mean score.  GShard (Lepikhin 2020), algorithm 1, with V-MoE's factor E^2 (papers.md 5.2), so that it is exactly 1 when
-// both are uniform.
+// mean score.  GShard (Lepikhin et al. 2020, arXiv 2006.16668), algorithm 1, with the factor E^2 of V-MoE's code
+// (google-research/vmoe, nn/routing.py), so that it is exactly 1 when both are uniform.
 //
 // For K = 1 it is the Switch loss; for K > 1 that one counts all K choices.
 #pragma once

@@ -1,6 +1,7 @@
 // balance::importance: CV^2 of the summed scores, I_e = sum_t p_{t,e} of the clean logits.
 //
-// Shazeer 2017 eq. 6-7; V-MoE uses the clean softmax, population variance, per group (papers.md 5.2).
+// Shazeer et al. 2017 (arXiv 1701.06538), equations 6 and 7; V-MoE (Riquelme et al. 2021, arXiv 2106.05974) uses the
+// clean softmax, population variance, per group.
 #pragma once
 
 #include "balance.hpp"

@@ -1,8 +1,9 @@
 // balance::importance_of_scores: CV^2 of I_e = sum_t p_{t,e} of the scores that the gates are made of, noise included.
 //
-// What paper B's code computes for its sparse head, twice: once under the name importance and once under the name load
-// (papers.md 2.4), 0.2 each, hence the weight 0.4 here.  With score::largest_softmax the sum runs over the gates that its
-// code sums.  balance::importance is the published form, on clean scores.
+// What the code of paper B ("Mixture-of-Experts Models in Vision", arXiv 2601.15021; moe-project-uu,
+// heads/sparse_moe.py) computes for its sparse head, twice: once under the name importance and once under the name
+// load, 0.2 each, hence the weight 0.4 here.  With score::largest_softmax the sum runs over the gates that its code
+// sums.  balance::importance is the published form, on clean scores.
 #pragma once
 
 #include "balance.hpp"

@@ -1,7 +1,9 @@
 // Smooth load losses: CV^2 of the expected number of units an expert would get if the noise were drawn again.
 //
-//   load          V-MoE:   p = 1 - Phi((tau - z_e) / s_e), tau = K-th largest noisy logit        (papers.md 5.2)
-//   load_shazeer  Shazeer: p = Phi((z_e - kth_excluding(e)) / s_e), eq. 8-11: the K-th largest of the others
+//   load          p = 1 - Phi((tau - z_e) / s_e), tau = K-th largest noisy logit: V-MoE (Riquelme et al. 2021, arXiv
+//                 2106.05974; google-research/vmoe, nn/routing.py)
+//   load_shazeer  p = Phi((z_e - kth_excluding(e)) / s_e), the K-th largest of the others: Shazeer et al. 2017 (arXiv
+//                 1701.06538), equations 8 to 11
 //
 // z are the clean logits, s_e the noise deviation.  Gradients flow to z, to s and to the noisy logit that is the
 // threshold.  Both need a router with noise.

@@ -5,7 +5,8 @@
 //
 // times `weight` times the coefficient, which is state: it starts at `first` and is multiplied by `step` in each commit
 // where fewer than a share 1 - K/E of the scores was zero since the last one, and divided by it otherwise.
-// REMOE megatron/core/transformer/moe/router.py (papers.md 5.7).
+// ReMoE (Wang et al. 2024, arXiv 2412.14711), as its code has it: thu-ml/ReMoE,
+// megatron/core/transformer/moe/router.py.
 #pragma once
 
 #include "balance.hpp"
@@ -22,7 +23,8 @@ struct relu_l1 : detail::count_times_score {
   float coefficient = 0;  ///< set by the library in each call
 
   void validate(int) const {
-    require(target > 0 && math::is_finite(target), "relu_l1: target is ", target, " experts a unit, it must be positive");
+    require(target > 0 && math::is_finite(target), "relu_l1: target is ", target,
+            " experts a unit, it must be positive");
     require(first > 0 && math::is_finite(first), "relu_l1: the first coefficient is ", first, ", it must be positive");
     require(step >= 1 && math::is_finite(step), "relu_l1: step is ", step, ", it must be at least 1: it multiplies");
   }

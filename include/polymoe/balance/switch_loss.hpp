@@ -1,6 +1,6 @@
 // balance::switch_loss: E sum_e f_e P_e, f the share of choices that name expert e (before capacity, no gradient),
-// P the mean score.  Switch Transformer eq. 4-6; for K > 1 the counts are divided by K (papers.md 5.3).  Exactly 1 when
-// both are uniform.
+// P the mean score.  Switch Transformer (Fedus et al. 2021, arXiv 2101.03961), equations 4 to 6; for K > 1 the counts
+// are divided by K, as Megatron-LM does.  Exactly 1 when both are uniform.
 #pragma once
 
 #include "balance.hpp"

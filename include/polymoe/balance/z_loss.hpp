@@ -1,4 +1,4 @@
-// balance::z_loss: mean over units of (logsumexp of the clean logits)^2   (ST-MoE; papers.md 5.3).
+// balance::z_loss: mean over units of (logsumexp of the clean logits)^2   (ST-MoE, Zoph et al. 2022, arXiv 2202.08906).
 #pragma once
 
 #include "balance.hpp"

@@ -1,6 +1,6 @@
 // Combine policies: from the scores of a unit's choices to the weights of the experts' outputs.
 //
-//   affinity                     the score itself                                       (papers.md 3.2, V-MoE)
+//   affinity                     the score itself         (V-MoE, arXiv 2106.05974; paper C, arXiv 2401.15969)
 //   renormalised<over_chosen>    divided by the sum over the K chosen, kept or not
 //   renormalised<over_kept>      divided by the sum over the choices that got a place
 //   sum                          1 for every kept choice
@@ -45,6 +45,7 @@ POLYMOE_HD void rest_vjp(const chosen_scores<K, S>& c, const S& d_rest, S* d_wei
 
 namespace combine {
 
+/// weight_j = score_j, not renormalised (V-MoE, Riquelme et al. 2021).
 struct affinity {
   static constexpr const char* name = "affinity";
   template <int K, class S>
@@ -57,6 +58,7 @@ struct affinity {
   }
 };
 
+/// weight_j = 1: outputs add up, and the task teaches the router nothing.
 struct sum {
   static constexpr const char* name = "sum";
   template <int K, class S>
@@ -76,14 +78,17 @@ struct interpolated : affinity {
   static constexpr bool rest_to_unit = true;
 };
 
+/// The sum that `renormalised` divides by has all K choices, kept or not.
 struct over_chosen {};
+/// ... or those that got a place.
 struct over_kept {};
 
-/// With K = 1 the weight is always 1 and the router learns nothing from the task: a known trap, see
-/// docs/policies/combine_renormalised.md.
+/// weight_j = score_j / (1e-20 + sum of scores).  With K = 1 the weight is always 1 and the router learns nothing from
+/// the task: a known trap, see docs/policies/combine_renormalised.md.
 template <class Over = over_chosen>
 struct renormalised {
-  static constexpr const char* name = std::is_same_v<Over, over_kept> ? "renormalised<over_kept>" : "renormalised<over_chosen>";
+  static constexpr const char* name =
+      std::is_same_v<Over, over_kept> ? "renormalised<over_kept>" : "renormalised<over_chosen>";
   static constexpr bool kept_only = std::is_same_v<Over, over_kept>;
   template <int K, class S>
   POLYMOE_HD S total(const chosen_scores<K, S>& c) const {

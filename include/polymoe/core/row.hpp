@@ -11,6 +11,7 @@
 
 namespace polymoe::inline v0 {
 
+/// [n] numbers, n <= Tier, one for each expert.
 template <class Lanes, int Tier, class Scalar, bool Full = false>
 struct row {
   using lanes = Lanes;
@@ -150,7 +151,8 @@ struct row {
   }
 };
 
-/// The experts a unit chose, best first; the same on every lane.  `n` may be below K only where there are fewer experts.
+/// The experts a unit chose, best first; the same on every lane.  `n` may be below K only where there are fewer
+/// experts.
 template <int K>
 struct choice {
   int expert[K];
@@ -184,7 +186,8 @@ POLYMOE_HD choice<K> largest(const Row& scores) {
       const int e = left.index_of(left.max());
       c.expert[j] = e;
       // Taken elements become -infinity; finite scores never equal it, so no expert is taken twice.
-      left = left.map([=](typename Row::scalar x, int i) { return i == e ? typename Row::scalar(-__builtin_inff()) : x; });
+      left =
+          left.map([=](typename Row::scalar x, int i) { return i == e ? typename Row::scalar(-__builtin_inff()) : x; });
     }
   }
   return c;

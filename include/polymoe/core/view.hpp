@@ -10,6 +10,7 @@
 
 namespace polymoe::inline v0 {
 
+/// [rows, cols] numbers of T, or of const T to read only; a plane without memory has a null pointer.
 template <class T>
 struct view {
   using value_type = std::remove_const_t<T>;
@@ -20,7 +21,7 @@ struct view {
   storage* ptr[planes] = {};
   index rows = 0;
   index cols = 0;
-  index stride = 0;
+  index stride = 0;  ///< elements from row to row, at least `cols` where there are several
 
   view() = default;
   /// One plane; rows are contiguous unless a stride is given.

@@ -13,12 +13,14 @@
 
 namespace polymoe::inline v0 {
 
+/// What the memory and the workers of a module are made for.
 struct workspace_options {
   index max_rows = 0;      ///< rows of the largest input
-  int threads = 1;
-  std::uint64_t seed = 0;
+  int threads = 1;         ///< of the CPU backend
+  std::uint64_t seed = 0;  ///< of first values and of all random streams
 };
 
+/// One module with the memory it needs for inputs of at most max_rows rows, its context and its step.
 template <class Module>
 class workspace {
  public:
@@ -40,14 +42,16 @@ class workspace {
     entries_ = count.params();
     state_entries_ = count.states();
     const index n = count.param_elements();
-    for (block* b : {&value_block_, &grad_block_}) *b = block(static_cast<std::size_t>(n) * sizeof(R) * view<M>::planes);
+    for (block* b : {&value_block_, &grad_block_})
+      *b = block(static_cast<std::size_t>(n) * sizeof(R) * view<M>::planes);
     arena va = value_block_.as_arena(), ga = grad_block_.as_arena();
     values_ = va.template take<M>(1, n);
     grads_ = ga.template take<M>(1, n);
     state_size_ = count.state_elements();
     state_block_ = block(static_cast<std::size_t>(state_size_) * sizeof(float));
     derived_ = block(count.derived_bytes());
-    visitor<M> attach(values_, grads_, static_cast<float*>(state_block_.data()), static_cast<std::byte*>(derived_.data()));
+    visitor<M> attach(values_, grads_, static_cast<float*>(state_block_.data()),
+                      static_cast<std::byte*>(derived_.data()));
     module_.visit(attach);
 
     binder<B> dry;
@@ -161,7 +165,8 @@ class workspace {
     clear(values_), clear(grads_);
     std::vector<float> first(state().size(), 0.0f);
     for (const param_entry& e : state_entries_)
-      for (index i = 0; i < e.size; ++i) first[static_cast<std::size_t>(e.offset + i)] = static_cast<float>(e.init.scale);
+      for (index i = 0; i < e.size; ++i)
+        first[static_cast<std::size_t>(e.offset + i)] = static_cast<float>(e.init.scale);
     set_state(first);
     if (first_on_backend) return first_on_backend(ctx_.stream, entries_, values_, options_.seed);
     if constexpr (memory::on_host) {

@@ -4,9 +4,9 @@
 //   padded    expert e, group g owns slots [(e*G + g)*C, +C); unused ones hold token -1
 //   packed    runs follow each other without gaps
 //   identity  every expert sees every unit: slot e*T + t, no copy of the payload (mixtures)
-// The inverse is kept in rows, so that combine is a gather in every case and needs no atomics: a fixed stride of K slots
-// per unit, or offsets (slots_begin) where a unit may have any number of experts.
-// Ids are 32-bit; sizes that do not fit are refused when the plan is bound.  Counts stay in the backend's memory.
+// The inverse is kept in rows, so that combine is a gather in every case and needs no atomics: a fixed stride of K
+// slots per unit, or offsets (slots_begin) where a unit may have any number of experts. Ids are 32-bit; sizes that do
+// not fit are refused when the plan is bound.  Counts stay in the backend's memory.
 #pragma once
 
 #include <concepts>
@@ -15,8 +15,10 @@
 
 namespace polymoe::inline v0 {
 
+/// Where the slots of an expert lie; see the top of this file.
 enum class plan_layout { padded, packed, identity };
 
+/// Pointers and sizes of one call's plan, in the backend's memory; C is the type of the gates.
 template <class C>
 struct sparse_plan {
   using gate_type = C;
@@ -24,7 +26,7 @@ struct sparse_plan {
   plan_layout layout = plan_layout::packed;
   int tokens = 0;      ///< T, routed units in this call
   int experts = 0;     ///< E, experts that have a score
-  int all_experts = 0; ///< E, or E + 1 with a fallback expert (its id is E)
+  int all_experts = 0;  ///< E, or E + 1 with a fallback expert (its id is E)
   int groups = 0;      ///< G
   int group_size = 0;  ///< units per group; the last group may be smaller
   int k = 0;           ///< row stride of the inverse; 0 when slots_begin is used
@@ -40,9 +42,9 @@ struct sparse_plan {
   int* slot_of = nullptr;      ///< [T * K] slot of a unit's j-th choice, -1 when it has none
   int* expert_of = nullptr;    ///< [T * K] expert whose score weighs the choice, -1 when dropped (null with a list)
   int* slots_begin = nullptr;  ///< [T + 1] with slot_of as a list, for units with any number of experts
-  int* fallback_slot = nullptr;///< [T] slot in the fallback expert, -1 when none (null without fallback)
-  view<C> skip;                ///< [1, T] weight of the unit itself (null without overflow::identity, combine::interpolated)
-  unsigned char* bad = nullptr;///< [T] 1 where the router row was not finite: no slots, output NaN
+  int* fallback_slot = nullptr;  ///< [T] slot in the fallback expert, -1 when none (null without fallback)
+  view<C> skip;                  ///< [1, T] weight of the unit itself (null unless overflow or combine gives it one)
+  unsigned char* bad = nullptr;  ///< [T] 1 where the router row was not finite: no slots, output NaN
   int* bad_count = nullptr;    ///< [1]
 
   /// Slots that can be asked for by slot_at.

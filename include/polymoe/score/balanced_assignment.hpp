@@ -1,22 +1,26 @@
-// score::balanced_assignment<Inner>: every expert of a group gets floor(n / E) or ceil(n / E) of its n finite units, every
-// unit one expert, and the sum of the scaled logits of the chosen is as large as that allows   (BASE, Lewis et al. 2021).
+// score::balanced_assignment<Inner>: every expert of a group gets floor(n / E) or ceil(n / E) of its n finite units,
+// every unit one expert, and the sum of the scaled logits of the chosen is as large as that allows   (BASE, Lewis et
+// al. 2021).
 //
-// The assignment carries no gradient and no weight: gates are the inner score (BASE: the sigmoid), as papers.md 5.5 has it.
+// The assignment carries no gradient and no weight: gates are the inner score (BASE: the sigmoid), as in fairseq's
+// base_layer.py.
 //
-// Solved by an auction with similar objects (Bertsekas and Castanon 1989).  An expert has c = ceil(n / E) slots, each with
-// a price; the price of the expert is that of its cheapest slot.  In a round every unit without a slot bids for the expert e
-// that is worth most to it, z_te - price_e, and pays so much that the second best, or any within epsilon, would be as good:
+// Solved by an auction with similar objects (Bertsekas and Castanon 1989).  An expert has c = ceil(n / E) slots, each
+// with a price; the price of the expert is that of its cheapest slot.  In a round every unit without a slot bids for
+// the expert e that is worth most to it, z_te - price_e, and pays so much that the second best, or any within epsilon,
+// would be as good:
 //
 //   bid = price_e + (best - second best) + epsilon
 //
-// and each expert keeps the c highest of its owners and bidders, lower index first among equals.  Where E does not divide
-// n, E - n mod E stand-ins worth 0 to everybody fill the slots that stay empty, at most one in an expert.  Prices only
-// rise.  When everybody has a slot, the sum is within (n + E / 2) epsilon of the largest.  Epsilon falls by 4 from phase to
-// phase, each of which begins with the prices of the one before; the last is `tolerance` times the largest spread of a
-// unit's logits.
+// and each expert keeps the c highest of its owners and bidders, lower index first among equals.  Where E does not
+// divide n, E - n mod E stand-ins worth 0 to everybody fill the slots that stay empty, at most one in an expert.
+// Prices only rise.  When everybody has a slot, the sum is within (n + E / 2) epsilon of the largest.  Epsilon falls by
+// 4 from phase to phase, each of which begins with the prices of the one before; the last is `tolerance` times the
+// largest spread of a unit's logits.
 //
-// Nothing but comparisons, and sums of two numbers, is computed: any number of threads finds the same assignment.  Experts
-// decide side by side, each by a team of threads: a bidder stands with one expert, whose team alone writes of it.
+// Nothing but comparisons, and sums of two numbers, is computed: any number of threads finds the same assignment.
+// Experts decide side by side, each by a team of threads: a bidder stands with one expert, whose team alone writes of
+// it.
 //
 // Use: top_k<1, score::balanced_assignment<>>.
 #pragma once
@@ -264,8 +268,8 @@ struct balanced_assignment : Inner {
         put_expert(2, e, chosen != nobody && standing(chosen) == inside ? price(chosen) : no_stand_in);
       }
     }
-    /// No rounds left, one thread: experts beyond the number that may be full give up their cheapest unit, then every unit
-    /// without a slot takes the best free one, in order.
+    /// No rounds left, one thread: experts beyond the number that may be full give up their cheapest unit, then every
+    /// unit without a slot takes the best free one, in order.
     POLYMOE_HD void settle() const {
       const int whole = present / E, full_ones = present % E;
       const auto held = [&](int e) { return of_expert(1, e); };

@@ -1,8 +1,8 @@
-// score::gate_dropout<Inner>: in training, each element of the router's input becomes 0 with probability `input_dropout`,
-// and the others grow by 1 / (1 - input_dropout).
+// score::gate_dropout<Inner>: in training, each element of the router's input becomes 0 with probability
+// `input_dropout`, and the others grow by 1 / (1 - input_dropout).
 //
-// The gates of paper B (papers.md 2.3, step 1).  The experts' input is not touched.  Off in evaluation, and where
-// step_state::noise is 0.  Drawn from the stream "input_dropout" of the layer by (seed, step, unit, element); see
+// The gates of paper B (arXiv 2601.15021) in its code.  The experts' input is not touched.  Off in evaluation, and
+// where step_state::noise is 0.  Drawn from the stream "input_dropout" of the layer by (seed, step, unit, element); see
 // router/input_noise.hpp.
 #pragma once
 

@@ -1,8 +1,9 @@
-// score::gate_jitter<Inner>: in training, the router sees its input multiplied element by element by U(1 - jitter, 1 + jitter).
+// score::gate_jitter<Inner>: in training, the router sees its input multiplied element by element by U(1 - jitter, 1 +
+// jitter).
 //
-// Switch Transformer and ST-MoE (papers.md 5.3), where the share is 0.01.  The experts' input is not touched.  The share is
-// multiplied by step_state::noise; evaluation has none.  Drawn from the stream "jitter" of the layer by (seed, step, unit,
-// element); see router/input_noise.hpp.
+// Switch Transformer (arXiv 2101.03961) and ST-MoE (arXiv 2202.08906), where the share is 0.01.  The experts' input is
+// not touched.  The share is multiplied by step_state::noise; evaluation has none.  Drawn from the stream "jitter" of
+// the layer by (seed, step, unit, element); see router/input_noise.hpp.
 #pragma once
 
 #include "softmax.hpp"

@@ -1,7 +1,7 @@
 // score::largest_softmax<K>: softmax over the logits that are not below the K-th largest; 0 for the others.
 //
-// The sparse gate of paper B as its code has it (papers.md 2.3, step 5): the threshold keeps every expert that ties with
-// the K-th, so more than K scores may be above zero while a top_k<K> router serves K of them; the weight of the others is
+// The sparse gate of paper B (arXiv 2601.15021) as its code has it: the threshold keeps every expert that ties with the
+// K-th, so more than K scores may be above zero while a top_k<K> router serves K of them; the weight of the others is
 // lost.  Without ties it is softmax with weights renormalised over the chosen.
 #pragma once
 

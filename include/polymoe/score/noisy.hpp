@@ -1,7 +1,8 @@
 // Noisy scores: Gaussian noise is added to the logits in training, before the inner score.
 //
-//   noisy_constant<Inner>  standard deviation s / E for every expert              (V-MoE; papers.md 3.2)
-//   noisy_learned<Inner>   standard deviation softplus(x W_n), a second projection (Shazeer 2017, eq. 4)
+//   noisy_constant<Inner>  standard deviation s / E for every expert  (V-MoE, Riquelme et al. 2021, arXiv 2106.05974)
+//   noisy_learned<Inner>   standard deviation softplus(x W_n), a second projection  (Shazeer et al. 2017, arXiv
+//                          1701.06538, equation 4)
 //
 // The library draws the noise (counter stream of the layer), multiplies it by step_state::noise, and differentiates
 // through the standard deviation; the policy only says how large it is.

@@ -1,5 +1,5 @@
-// score::relu: p_e = max(z_e, 0)   (ReMoE; papers.md 5.7).  With positive<score::relu> a unit uses the experts whose
-// score is not zero.
+// score::relu: p_e = max(z_e, 0)   (ReMoE, Wang et al. 2024, arXiv 2412.14711).  With positive<score::relu> a unit uses
+// the experts whose score is not zero.
 #pragma once
 
 #include "../core/row.hpp"

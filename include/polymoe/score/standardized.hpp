@@ -3,7 +3,7 @@
 //
 //   z_e <- (z_e - mean z) / (std z + epsilon),   std with E - 1 in its denominator
 //
-// The gate of paper B as its code has it (papers.md 2.3, step 2); Shazeer 2017 has no such step.  With one expert, and for
+// The gate of paper B (arXiv 2601.15021) as its code has it; Shazeer 2017 has no such step.  With one expert, and for
 // equal logits, the result is 0 (the code of paper B divides 0 by 0 at E = 1).
 #pragma once
 

@@ -1,8 +1,10 @@
-// Router temperature over a run: constant, linear or sigmoid descent to a least value, and a stop at an observed entropy.
+// Router temperature over a run: constant, linear or sigmoid descent to a least value, and a stop at an observed
+// entropy.
 //
-// Paper A (papers.md 1.2): linear descent to 0.1 gave a peak and then a collapse of the routing; a sigmoid schedule, a
-// floor of 0.3, or stopping at an entropy floor did not.  The shape is a pure function of the step; what was observed
-// (where the descent stopped) is two numbers that belong into a checkpoint.
+// Paper A ("When Does Sparse MoE Help in Vision?", arXiv 2605.15484): linear descent to 0.1 gave a peak and then a
+// collapse of the routing; a sigmoid schedule, a floor of 0.3, or stopping at an entropy floor did not.  The shape is a
+// pure function of the step; what was observed (where the descent stopped) is two numbers that belong into a
+// checkpoint.
 #pragma once
 
 #include <algorithm>
@@ -75,8 +77,8 @@ class temperature_annealing {
     const double tau = schedule_(step);
     return held_ > 0 ? std::max(tau, held_) : tau;
   }
-  /// Tells the mean entropy of the scores (routing_stats::entropy) of training step `step`.  The first one below the floor
-  /// holds the temperature of that step for the rest of the run.
+  /// Tells the mean entropy of the scores (routing_stats::entropy) of training step `step`.  The first one below the
+  /// floor holds the temperature of that step for the rest of the run.
   void observe(index step, double entropy) {
     if (held_ > 0 || !(schedule_.entropy_floor > 0) || !(entropy < schedule_.entropy_floor)) return;
     held_ = (*this)(step), held_at_ = step;
@@ -86,8 +88,8 @@ class temperature_annealing {
   index held_at() const { return held_at_; }
   /// From a checkpoint.
   void restore(double held, index at) {
-    require(held == 0 || (held >= schedule_.least && held <= schedule_.start), "temperature: the checkpoint held ", held,
-            ", the schedule goes from ", schedule_.start, " to ", schedule_.least);
+    require(held == 0 || (held >= schedule_.least && held <= schedule_.start), "temperature: the checkpoint held ",
+            held, ", the schedule goes from ", schedule_.start, " to ", schedule_.least);
     held_ = held, held_at_ = at;
   }
 
@@ -97,9 +99,9 @@ class temperature_annealing {
   index held_at_ = -1;
 };
 
-/// The same for a loop that starts steps before it has read what earlier ones did: the entropy of step s is looked at when
-/// step s + entropy_lag begins, however many steps were read in between, so that the temperature of a step never depends on
-/// when the host looked, nor on where a run was interrupted.
+/// The same for a loop that starts steps before it has read what earlier ones did: the entropy of step s is looked at
+/// when step s + entropy_lag begins, however many steps were read in between, so that the temperature of a step never
+/// depends on when the host looked, nor on where a run was interrupted.
 class temperature_control {
  public:
   explicit temperature_control(const temperature_schedule& s) : annealing_(s) {
@@ -124,7 +126,8 @@ class temperature_control {
   }
   const temperature_annealing& annealing() const { return annealing_; }
 
-  /// What a checkpoint has to keep: where the descent stopped, and the entropies not yet looked at.  Empty without a floor.
+  /// What a checkpoint has to keep: where the descent stopped, and the entropies not yet looked at.  Empty without a
+  /// floor.
   std::vector<double> packed() const {
     if (entropy_.empty()) return {};
     std::vector<double> v{annealing_.held(), static_cast<double>(annealing_.held_at())};
@@ -135,8 +138,8 @@ class temperature_control {
     require(v.size() == packed().size(), "temperature: the checkpoint has ", v.size(), " numbers, the schedule keeps ",
             packed().size());
     if (v.empty()) return;
-    require(v[1] >= -1 && v[1] < 9007199254740992.0 && v[1] == std::floor(v[1]), "temperature: the checkpoint stopped at step ",
-            v[1]);
+    require(v[1] >= -1 && v[1] < 9007199254740992.0 && v[1] == std::floor(v[1]),
+            "temperature: the checkpoint stopped at step ", v[1]);
     annealing_.restore(v[0], static_cast<index>(v[1]));
     entropy_.assign(v.begin() + 2, v.end());
   }

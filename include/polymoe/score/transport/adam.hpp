@@ -1,5 +1,5 @@
 // score::solver::adam: potentials of a transport plan by steps of Adam on the semi-dual, as V-MoE's code has it
-// (papers.md 3.4).
+// (google-research/vmoe, ksparse_projection_routing.py).
 //
 // Lines are exact after every step, the other sums are right when it has converged; twenty steps leave them far from
 // it.

@@ -1,4 +1,5 @@
-// The lines of a quadratic transport problem, and their exact solution for given potentials   (papers.md 3.4).
+// The lines of a quadratic transport problem, and their exact solution for given potentials   (Liu, Puigcerver and
+// Blondel 2023, "Sparsity-Constrained Optimal Transport", arXiv 2209.15466; paper C, arXiv 2401.15969).
 //
 //   P = argmax <P, S> - (gamma / 2) |P|^2,  P >= 0, every unit gives 1, every expert gets n / E, S the inner score
 //
