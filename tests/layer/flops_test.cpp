@@ -1,5 +1,6 @@
-// The compute shares of papers.md 1.3, asserted at compile time of models as the library composes them: three digits,
-// as the table prints them; sizes alone give the same; and their inverse against trying every width.
+// The compute shares of papers.md 1.3, asserted at compile time of models as the library composes them, to three digits;
+// sizes alone give the same; and their inverse against trying every width.  The table leaves the router's products out;
+// here they count, which moves one third digit: k = 1 of V-MoE B/16 is .317418, without its router .317549, shown as .318.
 // with: slots
 #include <doctest/doctest.h>
 
@@ -11,6 +12,8 @@
 #include <polymoe/nn/routed_blocks.hpp>
 #include <polymoe/nn/shared_experts.hpp>
 #include <polymoe/nn/vit.hpp>
+
+#include "support/close_to.hpp"
 
 namespace polymoe {
 namespace {
@@ -200,7 +203,7 @@ TEST_CASE("twins: as near as any width by parameters, active and total MACs, wit
         CHECK(t.wanted == doctest::Approx(want));
         CHECK(t.achieved == doctest::Approx(amount(static_cast<double>(t.hidden))));
         CHECK(distance(t.achieved, want) == doctest::Approx(nearest).epsilon(1e-6).scale(want * 1e-9));
-        CHECK(t.error() == doctest::Approx(t.achieved / want - 1));
+        CHECK(t.error() == doctest::Approx(t.achieved / want - 1).epsilon(1e-12));
       }
 }
 
@@ -231,7 +234,7 @@ TEST_CASE("rho, E and K together: no other pair has both the share and the param
       }
     const double have = s.rest_params + s.routed(match::parameters, {off.hidden, off.experts, off.k});
     const double by_params = distance(have, parameters) / parameters;
-    CHECK(std::max(std::abs(off.error()) / off.wanted, by_params) == doctest::Approx(nearest));
+    CHECK(std::max(std::abs(off.error()) / off.wanted, by_params) == moe_test::close_to(nearest, 1e-6));
   }
 }
 

@@ -11,6 +11,7 @@
 
 #include <polymoe/train/loader.hpp>
 
+#include "support/close_to.hpp"
 #include "temp_folder.hpp"
 
 namespace polymoe::inline v0 {
@@ -223,7 +224,7 @@ TEST_CASE("mixup: lambda is Beta(alpha, alpha); with CutMix a coin per batch dec
       sum += x, squares += x * x;
     }
     CHECK(std::abs(sum / static_cast<double>(n)) < 0.02);
-    CHECK(squares / static_cast<double>(n) == doctest::Approx(1 / (4 * (2 * alpha + 1))).epsilon(0.03));
+    CHECK(squares / static_cast<double>(n) == moe_test::close_to(1 / (4 * (2 * alpha + 1)), 0.03));
   }
   augment_options both;
   both.mixup = 0.2, both.cutmix = 1;

@@ -5,6 +5,7 @@
 
 #include <polymoe/plan/expand.hpp>
 
+#include "support/close_to.hpp"
 #include "temp_folder.hpp"
 #include "tiny_vit.hpp"
 
@@ -27,13 +28,19 @@ using strict = routed<strictly_balanced<>, capacity::bounded<>>;
 using assigned = routed<top_k<1, score::balanced_assignment<>>>;
 using slots = routed<soft_slots<>>;
 
-template <class Spec>
-auto model_of() {
+struct unchanged {
+  template <class Config>
+  void operator()(Config&) const {}
+};
+/// `change` is given the layers' configuration.
+template <class Spec, class Change = unchanged>
+auto model_of(Change change = {}) {
   using moe = nn::named<"moe", layer<Spec, cpu>>;
   typename moe::config c;
   c.dim = 16, c.hidden = 16, c.experts = tiny::experts, c.group_size = tiny::tokens;
   if constexpr (requires { c.router.slots; }) c.router.slots = 2;
   if constexpr (requires { c.router.iterations; }) c.router.iterations = 5;
+  change(c);
   return nn::vit<moe>(nn::vit_config<moe>(tiny::sizes(), c));
 }
 
@@ -113,23 +120,28 @@ TEST_CASE("micro-batches are counted each, and state is moved once per step") {
   train_options o = tiny::options(2);
   o.batch = 8, o.accumulate = 2;
   using model = decltype(model_of<rectified>());
-  trainer<model> t(model_of<rectified>(), o, data);
-  for (int step = 0; step < 3; ++step) {
-    const auto before = t.work().state_on_host();
-    t.step();
-    int moved = 0;
-    for (const auto& e : t.work().state_entries()) {
-      const auto at = static_cast<std::size_t>(e.offset);
-      const float now = t.work().state()[at];
-      if (e.name.ends_with("coefficient")) {
-        const double by = static_cast<double>(now) / static_cast<double>(before[at]);
-        CHECK(std::max(by, 1 / by) == doctest::Approx(1.2).epsilon(1e-5));
-        ++moved;
-      } else if (e.name.ends_with("active")) {
-        CHECK((now == 0 && t.work().state()[at + 1] == 0));
+  // A unit has more than a hundredth of an expert in the mean, and never more than all: up and down.
+  for (const float target : {0.01f, static_cast<float>(tiny::experts)}) {
+    CAPTURE(target);
+    const auto change = [&](auto& c) { c.balance.template get<balance::relu_l1>().target = target; };
+    trainer<model> t(model_of<rectified>(change), o, data);
+    for (int step = 0; step < 3; ++step) {
+      const auto before = t.work().state_on_host();
+      t.step();
+      int moved = 0;
+      for (const auto& e : t.work().state_entries()) {
+        const auto at = static_cast<std::size_t>(e.offset);
+        const float now = t.work().state()[at];
+        if (e.name.ends_with("coefficient")) {
+          const double by = static_cast<double>(now) / static_cast<double>(before[at]);
+          CHECK(by == moe_test::close_to(target < 1 ? 1.2 : 1 / 1.2, 1e-6));
+          ++moved;
+        } else if (e.name.ends_with("active")) {
+          CHECK((now == 0 && t.work().state()[at + 1] == 0));
+        }
       }
+      CHECK(moved == tiny::depth);
     }
-    CHECK(moved == tiny::depth);
   }
 }
 
