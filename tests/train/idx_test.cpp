@@ -1,5 +1,5 @@
 // sanitize: yes
-// IDX files: plain and gzip, cut, damaged and wrong ones, and the real Fashion-MNIST where it is installed.
+// IDX files: plain and gzip, cut, damaged and wrong ones.
 // with: files
 #include <doctest/doctest.h>
 
@@ -162,21 +162,6 @@ TEST_CASE("idx: what does not fit is named with both numbers") {
   CHECK(has(pair_error(idx({2}, {0, 5}), {"a", "b"}), "byte 9: label 5, there are 2 classes"));
   CHECK(has(message_of<polymoe::error>([&] { find_fashion_mnist(t.path); }), "train-images-idx3-ubyte.gz: not found"));
   CHECK_FALSE(has_fashion_mnist(t.path));
-}
-
-TEST_CASE("idx: the real Fashion-MNIST" * doctest::skip(!has_fashion_mnist())) {
-  const auto [train, test] = read_fashion_mnist();
-  CHECK(train.size() == 60000);
-  CHECK(test.size() == 10000);
-  for (const auto* d : {&train, &test}) {
-    CHECK(d->features() == 784);
-    std::vector<index> count(10, 0);
-    for (const auto y : d->labels) ++count[static_cast<std::size_t>(y)];
-    for (const index n : count) CHECK(n == d->size() / 10);
-    CHECK(d->mean[0] == doctest::Approx(0.2860406).epsilon(1e-5));
-    CHECK(d->stddev[0] == doctest::Approx(0.3530242).epsilon(1e-5));
-  }
-  CHECK(train.class_names[static_cast<std::size_t>(train.labels[0])] == "Ankle boot");
 }
 
 }  // namespace polymoe
