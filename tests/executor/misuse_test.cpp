@@ -111,6 +111,12 @@ TEST_CASE("executor: misuse is found and named") {
     shape.grid = -1;
     CHECK(holds(report(-1), "misuse: grid -1 x 1 x 1"));
   }
+  SUBCASE("a grid beyond the limit of its second or third dimension") {
+    shape.grid = {1, 65536};
+    CHECK(holds(report(-1), "misuse: grid 1 x 65536 x 1, the limit is 2147483647 x 65535 x 65535"));
+    shape.grid = {1, 1, 65536};
+    CHECK(holds(report(-1), "misuse: grid 1 x 1 x 65536, the limit is 2147483647 x 65535 x 65535"));
+  }
   SUBCASE("outside kernels") {
     CHECK(holds(message_of([] { device::sync_block(); }), "sync_block is for kernels, and no kernel runs"));
   }
