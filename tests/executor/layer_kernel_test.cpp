@@ -1,5 +1,5 @@
-// Whole layers on CUDA, run on the CPU by the host executor, against the CPU backend: token choice with every overflow
-// policy, priorities, experts, units, number types.
+// Whole layers on CUDA, run on the CPU by the host executor, against the CPU backend: V-MoE with its balance losses, in
+// every number type; packed and padded, bad rows, evaluation, no unit and one.
 // timeout: 600
 // with: layers
 #include "layer_harness.hpp"

@@ -1,4 +1,4 @@
-// Activations: values, derivatives and accuracy; nn::activation and nn::dropout as modules.
+// Activations: values, derivatives and the ends of the range; nn::activation as a module.
 // with: parts
 #include <doctest/doctest.h>
 
