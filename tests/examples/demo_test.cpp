@@ -155,18 +155,23 @@ TEST_CASE("demo: every file is there, and threads and Ctrl-C do not change a bit
   CHECK(has(whole.out, "test accuracy"));
   CHECK(has(whole.out, "Written: " + t.file("whole/report.html")));
 
-  // Stopped in the second epoch of the first arm.
+  // Stopped in the second epoch of the first arm.  Who waits for a row may be held up until the epoch is over: then again.
   const std::string steps = t.file("parts/moe/steps.jsonl"), checkpoint = t.file("parts/moe/checkpoint.safetensors");
   const auto part = with(with(options, in("parts")), {"--threads", "2"});
-  const outcome stopped = run_demo(part, [&] { return lines_in(steps) >= 14; });
+  outcome stopped;
+  std::string step;
+  const auto in_second_epoch = [&] { return !step.empty() && std::stoi(step) > 12 && std::stoi(step) < 24; };
+  for (int tries = 0; tries < 10 && !in_second_epoch(); ++tries) {
+    std::filesystem::remove_all(t.file("parts"));
+    stopped = run_demo(part, [&] { return lines_in(steps) >= 14; });
+    step = file_exists(checkpoint) ? safetensors_file(checkpoint).metadata().at("polymoe.step") : "";
+  }
   CAPTURE(stopped.err);
+  REQUIRE_MESSAGE(in_second_epoch(), "stopped after step '", step, "'");
   CHECK(stopped.status == 130);
   CHECK(has(stopped.err, checkpoint));
   CHECK(has(stopped.out, "--resume"));
   CHECK_FALSE(file_exists(t.file("parts/summary.json")));
-  const std::string step = safetensors_file(checkpoint).metadata().at("polymoe.step");
-  // A stalled reader may see the signal late; the rest of the test holds all the same.
-  WARN_MESSAGE((std::stoi(step) > 12 && std::stoi(step) < 24), "stopped after step " << step);
 
   const outcome other = run_demo(with(with(options, in("parts")), {"--resume", "--experts", "4"}));
   CHECK(other.status == 1);
