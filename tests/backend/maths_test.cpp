@@ -336,9 +336,11 @@ long allocations_of_run() {
   std::vector<master_t<R>> g(64 * 128);
   CHECK(count_allocations([&] { p.pack(w.data(), 128, false, packed.data(), s.w); }) == 0);
   const long one = count_allocations([&] { p.run(s.w, x.data(), 64, 256, packed.data(), nullptr, y.data(), 128); });
-  // The sum into G is a post-operation, for which oneDNN may allocate once more.
+  // The sum into G is a post-operation, for which oneDNN may allocate once more, and its kernels without AVX-512 three times.
+  const std::string isa = maths::isa_name();
+  const bool wide = isa.find("512") != std::string::npos || isa.find("amx") != std::string::npos;
   CHECK(count_allocations([&] { o.run(s.w, 0, x.data(), 64, y.data(), 128, 128, g.data(), 128); }) <=
-        (one ? one + 1 : 0));
+        (one ? one + (wide ? 1 : 3) : 0));
   return one;
 }
 
@@ -400,10 +402,8 @@ TEST_CASE("maths: misuse is refused") {
 TEST_CASE("maths: calls allocate nothing") {
   const long before = allocations;
   ::operator delete(::operator new(1));  // a new-expression could be optimised away
-  if (allocations == before) {
-    MESSAGE("skipped: another file of this program replaced operator new");
-    return;
-  }
+  const long counted = allocations - before;
+  REQUIRE_MESSAGE(counted == 1, "another file of this program replaced operator new: nothing would be counted");
   CHECK(allocations_of_run<float, maths::builtin>() == 0);
   CHECK(allocations_of_run<bf16, maths::builtin>() == 0);
 #if defined(POLYMOE_WITH_CBLAS)
@@ -419,8 +419,6 @@ TEST_CASE("maths: calls allocate nothing") {
   aligned_block pad(m.scratch + 64);
   const long bare = count_allocations([&] { m.run(x.data(), w.data(), nullptr, y.data(), pad.data()); });
   MESSAGE("oneDNN's own allocations in one execution: ", bare);
-  // Without AVX-512 oneDNN takes other kernels, whose own allocations differ from call to call of different shapes.
-  if (maths::isa_name().find("512") == std::string::npos && maths::isa_name().find("amx") == std::string::npos) return;
   CHECK(allocations_of_run<float, maths::onednn>() == bare);
   CHECK(allocations_of_run<bf16, maths::onednn>() <= bare);
 #endif
