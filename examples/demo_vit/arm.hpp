@@ -2,10 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <sstream>
+#include <utility>
 
 #include "demo.hpp"
 
@@ -68,143 +70,211 @@ inline std::vector<epoch_row> parse_history(const std::string& text, const std::
   return rows;
 }
 
-}  // namespace detail
-
-/// Trains `model` under the name `name`; files go to <out>/<name>/.  `first` draws first values, null: the host.
+/// The training of one arm, with its files in <out>/<name>/ and what the report shows of it.
 template <class Model>
-arm_result run_arm(const char* name, const typename Model::config& config, const settings& s,
-                   const polymoe::train_test& data, typename polymoe::workspace<Model>::initialiser first = nullptr) {
-  namespace fs = std::filesystem;
-  const std::string folder = s.out + "/" + name, checkpoint = folder + "/checkpoint.safetensors";
-  std::error_code failed;
-  fs::create_directories(folder, failed);
-  polymoe::require(!failed, "cannot create the folder ", folder, ": ", failed.message());
-
-  polymoe::train_options o;
-  o.batch = s.batch, o.epochs = s.epochs, o.learning_rate = s.learning_rate, o.seed = s.seed, o.threads = s.threads;
-  o.weight_decay = 0.05, o.warmup_epochs = 0.5, o.clip_norm = 1.0;
-  o.augment.mirror = polymoe::flip::random;
-  polymoe::trainer<Model> t(Model(config), o, data, {}, first);
-
-  arm_result r;
-  r.name = name;
-  r.cost = Model::count(config, 1);
-  std::map<std::string, std::string> extra;
-  // What a checkpoint must agree with besides the trainer's own options.
-  const std::string identity =
-      std::string(name) + ", experts " + std::to_string(s.experts) + ", " + (s.bf16 ? "bf16" : "f32");
-  if (s.resume && fs::exists(checkpoint)) {
-    const auto meta = t.load(checkpoint);
-    const auto it = meta.find("demo.identity");
-    polymoe::require(it != meta.end() && it->second == identity, checkpoint, ": belongs to another arm, this one is ",
-                     identity);
-    if (const auto h = meta.find("demo.history"); h != meta.end())
-      r.epochs = detail::parse_history(h->second, checkpoint);
-    std::printf("%s: %s after step %lld of %lld\n", name, t.finished() ? "already trained, stopped" : "resumed",
-                static_cast<long long>(t.step_count()), static_cast<long long>(t.total_steps()));
-    if (const auto d = meta.find("demo.device"); d != meta.end() && d->second != s.device)
-      std::printf("%s: the checkpoint was made on %s; on %s the run goes on with other roundings\n", name, d->second.c_str(),
-                  s.device.c_str());
-  } else if (s.resume) {
-    std::printf("%s: there is no %s yet, training begins at the first step\n", name, checkpoint.c_str());
+class arm_run {
+ public:
+  /// `first` draws first values, null: the host.
+  arm_run(const char* name, const typename Model::config& config, const settings& s, const polymoe::train_test& data,
+          typename polymoe::workspace<Model>::initialiser first)
+      : name_(name),
+        settings_(s),
+        data_(data),
+        folder_(made_folder(s.out + "/" + name)),
+        checkpoint_(folder_ + "/checkpoint.safetensors"),
+        trainer_(Model(config), options_of(s), data, {}, first) {
+    result_.name = name;
+    result_.cost = Model::count(config, 1);
+    // What a checkpoint must agree with besides the trainer's own options.
+    kept_["demo.identity"] = name_ + ", experts " + std::to_string(s.experts) + ", " + (s.bf16 ? "bf16" : "f32");
+    kept_["demo.device"] = s.device;
   }
-  extra["demo.identity"] = identity;
-  extra["demo.device"] = s.device;
-  const auto save = [&] {
-    extra["demo.history"] = detail::history_text(r.epochs);
-    t.save(checkpoint, extra);
+
+  arm_result run() {
+    if (settings_.resume) resume();
+    train();
+    if (!result_.interrupted) collect();
+    return std::move(result_);
+  }
+
+ private:
+  static std::string made_folder(const std::string& folder) {
+    std::error_code failed;
+    std::filesystem::create_directories(folder, failed);
+    polymoe::require(!failed, "cannot create the folder ", folder, ": ", failed.message());
+    return folder;
+  }
+  static polymoe::train_options options_of(const settings& s) {
+    polymoe::train_options o;
+    o.batch = s.batch, o.epochs = s.epochs, o.learning_rate = s.learning_rate, o.seed = s.seed, o.threads = s.threads;
+    o.weight_decay = 0.05, o.warmup_epochs = 0.5, o.clip_norm = 1.0;
+    o.augment.mirror = polymoe::flip::random;
+    return o;
+  }
+
+  /// Goes on from the arm's checkpoint, if there is one, and says which.
+  void resume() {
+    if (!std::filesystem::exists(checkpoint_)) {
+      std::printf("%s: there is no %s yet, training begins at the first step\n", name_.c_str(), checkpoint_.c_str());
+      return;
+    }
+    const auto meta = trainer_.load(checkpoint_);
+    const auto told = [&](const char* key) {
+      const auto it = meta.find(key);
+      return it == meta.end() ? std::string() : it->second;
+    };
+    const std::string& identity = kept_.at("demo.identity");
+    polymoe::require(told("demo.identity") == identity, checkpoint_, ": belongs to another arm, this one is ",
+                     identity);
+    result_.epochs = parse_history(told("demo.history"), checkpoint_);
+    std::printf("%s: %s after step %lld of %lld\n", name_.c_str(),
+                trainer_.finished() ? "already trained, stopped" : "resumed",
+                static_cast<long long>(trainer_.step_count()), static_cast<long long>(trainer_.total_steps()));
+    if (const std::string device = told("demo.device"); !device.empty() && device != settings_.device)
+      std::printf("%s: the checkpoint was made on %s; on %s the run goes on with other roundings\n", name_.c_str(),
+                  device.c_str(), settings_.device.c_str());
+  }
+  void save() {
+    kept_["demo.history"] = history_text(result_.epochs);
+    trainer_.save(checkpoint_, kept_);
+  }
+
+  /// What a training writes while it runs; one that was resumed appends.
+  struct logs {
+    explicit logs(const arm_run& arm)
+        : epochs(arm.folder_ + "/epochs.csv",
+                 {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "images_per_second",
+                  "drop_rate", "load_cv", "entropy", "expert_grad_norm_min", "expert_grad_norm_max"},
+                 arm.settings_.resume ? arm.trainer_.epoch() : 0),
+          steps(arm.folder_ + "/steps.jsonl", arm.settings_.resume ? arm.trainer_.step_count() : 0),
+          bar(arm.settings_.epochs, arm.trainer_.steps_per_epoch()) {}
+    polymoe::csv_log epochs;
+    polymoe::jsonl_log steps;
+    polymoe::progress bar;
   };
 
-  polymoe::csv_log csv(folder + "/epochs.csv",
-                       {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "images_per_second",
-                        "drop_rate", "load_cv", "entropy", "expert_grad_norm_min", "expert_grad_norm_max"},
-                       s.resume ? t.epoch() : 0);
-  polymoe::jsonl_log steps(folder + "/steps.jsonl", s.resume ? t.step_count() : 0);
-  polymoe::progress bar(s.epochs, t.steps_per_epoch());
-  const auto stopped = [&] {
-    save();
-    bar.message(std::string(name) + ": stopped after step " + std::to_string(t.step_count()) + " of " +
-                std::to_string(t.total_steps()) + "; saved in " + checkpoint);
-    r.interrupted = true;
-    return r;
-  };
-  if (!t.finished())
-    bar.message(std::string(name) + ": training " + std::to_string(r.cost.params) + " parameters, " +
-                std::to_string(r.cost.active_params) + " active per token, " + std::to_string(t.steps_per_epoch()) +
-                " steps an epoch");
-  // A row for every step; a GPU runs ten between two rows of the log without being asked.
-  constexpr index stride = Model::backend::memory::on_host ? 1 : 10;
-  while (!t.finished()) {
-    const index epoch = t.epoch();
-    bar.begin_epoch(epoch, t.step_in_epoch());
-    do {
-      const index before = t.step_count();
-      const polymoe::train_step x = t.advance(stride - before % stride);
-      const index done = t.step_count() - before;
-      polymoe::step_report shown;
-      shown.loss = x.loss, shown.lr = x.learning_rate, shown.grad_norm = x.grad_norm;
-      if (x.has_experts) shown.dropped = x.drop_rate, shown.load_spread = x.max_over_mean;
-      bar.step(done * x.images, shown, done);
-      steps.row(t.step_count() - 1, {{"loss", x.loss},
-                                     {"balance_loss", x.balance_loss},
-                                     {"learning_rate", x.learning_rate},
-                                     {"grad_norm", x.grad_norm},
-                                     {"drop_rate", x.drop_rate},
-                                     {"load_max_over_mean", x.max_over_mean}});
+  void train() {
+    logs log(*this);
+    if (!trainer_.finished())
+      log.bar.message(name_ + ": training " + std::to_string(result_.cost.params) + " parameters, " +
+                      std::to_string(result_.cost.active_params) + " active per token, " +
+                      std::to_string(trainer_.steps_per_epoch()) + " steps an epoch");
+    while (!trainer_.finished()) {
+      const index epoch = trainer_.epoch();
       // After the last step of an epoch the epoch's row comes first: a resumed run would not write it again.
-      if (*s.stop_requested && t.step_in_epoch() != 0) return stopped();
-    } while (t.step_in_epoch() != 0);
-
+      const bool whole = train_epoch(epoch, log);
+      if (whole) end_epoch(epoch, log);
+      save();
+      if (!whole || *settings_.stop_requested) {
+        log.bar.message(name_ + ": stopped after step " + std::to_string(trainer_.step_count()) + " of " +
+                        std::to_string(trainer_.total_steps()) + "; saved in " + checkpoint_);
+        result_.interrupted = true;
+        return;
+      }
+    }
+  }
+  /// The steps that are left of an epoch; false: stopped before its last one.
+  bool train_epoch(index epoch, logs& log) {
+    // A row for every step; a GPU runs ten between two rows of the log without being asked.
+    constexpr index stride = Model::backend::memory::on_host ? 1 : 10;
+    log.bar.begin_epoch(epoch, trainer_.step_in_epoch());
+    do {
+      const index before = trainer_.step_count();
+      const polymoe::train_step step = trainer_.advance(stride - before % stride);
+      log_step(step, trainer_.step_count() - before, log);
+      if (*settings_.stop_requested && trainer_.step_in_epoch() != 0) return false;
+    } while (trainer_.step_in_epoch() != 0);
+    return true;
+  }
+  /// `step` is the last of `done` steps.
+  void log_step(const polymoe::train_step& step, index done, logs& log) {
+    polymoe::step_report shown;
+    shown.loss = step.loss, shown.lr = step.learning_rate, shown.grad_norm = step.grad_norm;
+    if (step.has_experts) shown.dropped = step.drop_rate, shown.load_spread = step.max_over_mean;
+    log.bar.step(done * step.images, shown, done);
+    log.steps.row(trainer_.step_count() - 1, {{"loss", step.loss},
+                                              {"balance_loss", step.balance_loss},
+                                              {"learning_rate", step.learning_rate},
+                                              {"grad_norm", step.grad_norm},
+                                              {"drop_rate", step.drop_rate},
+                                              {"load_max_over_mean", step.max_over_mean}});
+  }
+  /// Tests the model and writes the epoch's row.
+  void end_epoch(index epoch, logs& log) {
     epoch_row row;
-    row.train = t.epoch_summary();
-    // Of the epoch's last step: an expert without a gradient learns nothing.
-    std::vector<double> gradients;
-    for (const auto& e : polymoe::analysis::norms_of_experts(polymoe::analysis::gradient_norms(t.work())))
-      gradients.push_back(e.norm);
-    if (gradients.empty()) gradients.push_back(0);
-    const auto [least, most] = std::minmax_element(gradients.begin(), gradients.end());
-    const polymoe::train_summary test = t.evaluate();
+    row.train = trainer_.epoch_summary();
+    const auto [least, most] = gradients_of_experts();
+    const polymoe::train_summary test = trainer_.evaluate();
     row.test_accuracy = test.accuracy, row.test_loss = test.loss;
-    r.epochs.push_back(row);
-    csv.row(epoch, {row.train.loss, row.train.accuracy, test.loss, test.accuracy, row.train.seconds,
-                    row.train.images_per_second, row.train.experts.drop_rate(), row.train.experts.load_cv(),
-                    row.train.experts.entropy(), *least, *most});
+    result_.epochs.push_back(row);
+    const auto& experts = row.train.experts;
+    log.epochs.row(epoch, {row.train.loss, row.train.accuracy, test.loss, test.accuracy, row.train.seconds,
+                           row.train.images_per_second, experts.drop_rate(), experts.load_cv(), experts.entropy(),
+                           least, most});
     char text[256];
     std::snprintf(text, sizeof text,
                   "%s epoch %lld/%lld: train loss %.4f accuracy %.4f | test loss %.4f accuracy %.4f | %.0f images/s",
-                  name, static_cast<long long>(epoch + 1), static_cast<long long>(s.epochs), row.train.loss,
-                  row.train.accuracy, test.loss, test.accuracy, row.train.images_per_second);
-    bar.message(text);
-    if (const std::string alarm = row.train.experts.load_alarm(); !alarm.empty())
-      bar.message(std::string(name) + ": " + alarm + " over the whole epoch");
-    if (*s.stop_requested) return stopped();
-    save();
+                  name_.c_str(), static_cast<long long>(epoch + 1), static_cast<long long>(settings_.epochs),
+                  row.train.loss, row.train.accuracy, test.loss, test.accuracy, row.train.images_per_second);
+    log.bar.message(text);
+    if (const std::string alarm = experts.load_alarm(); !alarm.empty())
+      log.bar.message(name_ + ": " + alarm + " over the whole epoch");
+  }
+  /// The least and the largest gradient of an expert in the last step: one without a gradient learns nothing.
+  std::pair<double, double> gradients_of_experts() {
+    std::vector<double> norms;
+    for (const auto& e : polymoe::analysis::norms_of_experts(polymoe::analysis::gradient_norms(trainer_.work())))
+      norms.push_back(e.norm);
+    if (norms.empty()) return {0, 0};
+    const auto [least, most] = std::minmax_element(norms.begin(), norms.end());
+    return {*least, *most};
   }
 
-  // The final evaluation also collects, for the first images, the expert of every patch in the last routed layer.
-  r.test = t.evaluate([&](index batch, index n) {
-    if (batch > 0) return;
-    polymoe::each_expert_layer(t.work().module(), t.work().saved(), [&](auto& layer, auto& saved) {
-      r.description = layer.describe();
-      r.examples.clear();
-      const auto plan = layer.plan(t.work().ctx(), saved);
-      const index per_image = plan.tokens / n;
-      for (index i = 0; i < std::min<index>(n, 24); ++i) {
-        polymoe::report_image picture = polymoe::report_image::of(data.test, i);
+  /// The final evaluation, with the examples of its first batch, and the speed of the whole training.
+  void collect() {
+    result_.test = trainer_.evaluate([&](index batch, index images) {
+      if (batch == 0) collect_examples(images);
+    });
+    double images = 0;
+    for (const epoch_row& e : result_.epochs)
+      result_.seconds += e.train.seconds, images += e.train.seconds * e.train.images_per_second;
+    result_.train_images_per_second = result_.seconds > 0 ? images / result_.seconds : 0;
+  }
+  /// For the first images, the expert of every patch in the last routed layer.
+  void collect_examples(index images) {
+    const polymoe::dataset& test = data_.test;
+    polymoe::each_expert_layer(trainer_.work().module(), trainer_.work().saved(), [&](auto& layer, auto& saved) {
+      result_.description = layer.describe();
+      result_.examples.clear();
+      const auto plan = layer.plan(trainer_.work().ctx(), saved);
+      const index per_image = plan.tokens / images;
+      for (index i = 0; i < std::min<index>(images, 24); ++i) {
+        polymoe::report_image picture = polymoe::report_image::of(test, i);
         picture.patch_rows = picture.patch_cols =
             static_cast<index>(std::lround(std::sqrt(static_cast<double>(per_image))));
         for (index p = 0; p < per_image; ++p) picture.expert.push_back(plan.expert_of[(i * per_image + p) * plan.k]);
-        picture.caption =
-            data.test.class_names[static_cast<std::size_t>(data.test.labels[static_cast<std::size_t>(i)])];
-        r.examples.push_back(std::move(picture));
+        picture.caption = test.class_names[static_cast<std::size_t>(test.labels[static_cast<std::size_t>(i)])];
+        result_.examples.push_back(std::move(picture));
       }
     });
-  });
-  double images = 0;
-  for (const epoch_row& e : r.epochs)
-    r.seconds += e.train.seconds, images += e.train.seconds * e.train.images_per_second;
-  r.train_images_per_second = r.seconds > 0 ? images / r.seconds : 0;
-  return r;
+  }
+
+  std::string name_;
+  const settings& settings_;
+  const polymoe::train_test& data_;
+  std::string folder_, checkpoint_;
+  polymoe::trainer<Model> trainer_;
+  std::map<std::string, std::string> kept_;  ///< beside the tensors of a checkpoint
+  arm_result result_;
+};
+
+}  // namespace detail
+
+/// Trains `Model` under the name `name`; files go to <out>/<name>/.  `first` draws first values, null: the host.
+template <class Model>
+arm_result run_arm(const char* name, const typename Model::config& config, const settings& s,
+                   const polymoe::train_test& data, typename polymoe::workspace<Model>::initialiser first = nullptr) {
+  return detail::arm_run<Model>(name, config, s, data, first).run();
 }
 
 }  // namespace demo
