@@ -15,7 +15,6 @@ namespace polymoe::inline v0 {
 template <int K, int Groups, int Kept, class Score = score::softmax>
 struct group_limited : detail::scored<K, Score> {
   static constexpr const char* name = "group-limited top-k";
-  static constexpr int groups = Groups, kept = Kept;
 
   /// E is known when a layer is made.
   static void validate_experts(index experts) {
