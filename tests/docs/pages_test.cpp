@@ -38,7 +38,7 @@ bool is_router(const std::string& body) {
 }
 
 /// The structs and aliases that a header defines in a namespace for policies (score::, unit::, ...), and in polymoe::
-/// itself its routers and plans.
+/// itself its routers, plans and what is scheduled over a run.
 void add_policies(const docs::fs::path& header, std::vector<policy>& out) {
   struct brace {
     bool of_namespace;
@@ -63,7 +63,8 @@ void add_policies(const docs::fs::path& header, std::vector<policy>& out) {
       const bool router =
           folder == "router" && c == '{' && is_router(code.substr(body, code.find("\n};", body) - body));
       const bool plan = folder == "plan" && std::regex_search(name, std::regex("_plan$"));
-      if (space.find("detail::") == std::string::npos && (!space.empty() || router || plan))
+      const bool schedule = folder == "train" && std::regex_search(name, std::regex("_schedule$"));
+      if (space.find("detail::") == std::string::npos && (!space.empty() || router || plan || schedule))
         out.push_back({space + name, docs::name_of(header)});
     }
     if (c == '{') {
@@ -82,6 +83,7 @@ std::vector<policy> policies() {
     for (const auto& header : docs::files_below(docs::root / "include/polymoe" / folder, ".hpp"))
       add_policies(header, out);
   add_policies(docs::root / "include/polymoe/layer/exchange.hpp", out);
+  add_policies(docs::root / "include/polymoe/train/temperature.hpp", out);
   return out;
 }
 
@@ -147,7 +149,8 @@ TEST_CASE("every policy of the headers is on a page that names its header") {
                            "with_cosine",
                            "soft_slots",
                            "sparse_plan",
-                           "dense_plan"})
+                           "dense_plan",
+                           "temperature_schedule"})
     CHECK_MESSAGE(has(name) >= 1, std::string(name), " is not found");
   for (const char* name : {"group_cells", "input_noise", "row_info", "mlp_maths", "load_form", "transport_lines"})
     CHECK_MESSAGE(has(name) == 0, std::string(name), " is no policy");
@@ -199,6 +202,27 @@ TEST_CASE("defaults that pages of policies name are those of the headers") {
     }
   }
   CHECK(defaults > 80);
+}
+
+TEST_CASE("every setting of a layer but its sizes is an option on a page; groups have theirs") {
+  const std::string header = code_of(docs::read(docs::root / "include/polymoe/layer/layer.hpp"));
+  const std::size_t from = header.find("struct layer_config {");
+  REQUIRE(from != std::string::npos);
+  std::vector<std::string> settings;
+  for (const auto& m : docs::all(header.substr(from, header.find("\n};", from) - from),
+                                 std::regex("\n  (?:index|bool|double) (\\w+) = ")))
+    if (m[1] != "dim" && m[1] != "hidden" && m[1] != "experts") settings.push_back(m[1]);
+  CHECK(settings.size() >= 7);
+  for (const std::string& name : settings) {
+    std::vector<std::string> on;
+    for (const auto& page : docs::files_below(pages_folder, ".md"))
+      if (docs::section_of(docs::read(page), "Options").find("\n| `" + name + "` |") != std::string::npos)
+        on.push_back(page.filename().string());
+    CHECK_MESSAGE(!on.empty(), "no page has the option ", name);
+    if (name == "group_size") CHECK(on == std::vector<std::string>{"groups.md"});
+  }
+  for (const char* page : {"unit_token.md", "unit_image.md", "capacity_bounded.md"})
+    CHECK_MESSAGE(docs::read(pages_folder / page).find("](groups.md)") != std::string::npos, page);
 }
 
 TEST_CASE("rows of measurements that pages of policies name are in the table") {
