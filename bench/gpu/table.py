@@ -13,6 +13,10 @@ TARGETS = {"R1": (2150, 4350), "R2": (620, 1230), "R3": (45, 85), "R4": (850, 16
 # Forward and backward together of the vision rows: TFLOP/s of the experts' products, or microseconds.
 RATES = {"V4": 230, "V6": 400, "V7": 520}
 LIMITS = {"V5": 160}
+# Microseconds of a forward pass of Soft MoE that the design works out for an H200: the experts' products, routing whose
+# matrices go through memory (logits, softmax kernel, products: what is built), and routing by two kernels that never write them.
+SOFT = {"S1": (37, 68, 19), "S2": (150, 91, 38), "S3": (391, 107, 59), "S4": (599, 135, 77), "S5": (783, 195, 131),
+        "S6": (440, 183, 165), "S7": (783, 224, 220)}
 FORWARD = ["router forward", "gather (not in the layer)", "fc1 product", "fc2 product", "combine"]
 BACKWARD = ["combine backward", "fc2 data gradient", "fc1 data gradient", "fc1 weight gradient", "fc2 weight gradient",
             "gather backward", "router backward"]
@@ -127,6 +131,20 @@ def routing(blocks):
     table(["row", "capacity, routing", "", "floor us", "us", "us/floor", "target us", "met"], lines)
 
 
+def soft(blocks):
+    """Forward passes of Soft MoE beside the design's figures for the routing that is built and for the fused one."""
+    lines = []
+    for b in blocks:
+        f = {f["stage"]: f for f in b["figures"]}.get("forward, graph")
+        if f and b["row"] in SOFT:
+            experts, built, fused = SOFT[b["row"]]
+            lines.append([b["row"], "forward", "", number(f["floor_us"]), number(f["us"]), "%.2f" % f["ratio"],
+                          number(experts + built), "%.2f" % (f["us"] / (experts + built)), number(experts + fused),
+                          "%.2f" % (f["us"] / (experts + fused))])
+    table(["row", "pass", "", "floor us", "ours us (graph)", "ours/floor", "design, as built us", "ours/as built",
+           "design, fused us", "ours/fused"], lines)
+
+
 def recipes(blocks):
     """What the layers say of their products, those with a fallback first and by name."""
     where = {}
@@ -181,6 +199,11 @@ def main():
         stages(blocks, BACKWARD, "Backward")
         print("## The router's forward\n")
         routing(blocks)
+        if any(b["row"] in SOFT for b in ours["blocks"]):
+            print("## Soft MoE\n")
+            print("The floor is of this machine and of the steps as they are built (bench/gpu/soft_rows.cu); the design's figures "
+                  "are the experts' products and the routing's floor on an H200, written out and fused.\n")
+            soft(ours["blocks"])
         print("## Recipes\n")
         recipes(ours["blocks"])
     if ours.get("routers"):

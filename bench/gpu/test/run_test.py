@@ -16,11 +16,14 @@ def figure(stage, us, floor=100.0, **more):
 
 
 def block(row, capacity, forward, backward, recipe="layer: a", **more):
-    sizes = {"R1": (65536, 768, 3072, 16, 2), "V6": (65536, 384, 1536, 8, 2)}[row]
+    sizes = {"R1": (65536, 768, 3072, 16, 2), "V6": (65536, 384, 1536, 8, 2), "S3": (50176, 768, 3072, 128, 1)}[row]
     figures = [figure("router forward", 30.0, 20.0), figure("fc1 product", 500.0)]
     for name, us in (("forward", forward), ("backward", backward), ("forward + backward", forward + backward)):
         figures += [figure(name + ", graph", us), figure(name + ", eager", us + 50)]
-    return {"row": row, **dict(zip("TDHEK", sizes)), "capacity": capacity, "routing": "uniform", "placed": 1.0,
+    if capacity == "soft":  # whole passes only
+        figures = figures[2:]
+    return {"row": row, **dict(zip("TDHEK", sizes)), "capacity": capacity,
+            "routing": "slots" if capacity == "soft" else "uniform", "placed": 1.0,
             "fullest_over_mean": 1.5, "figures": figures, "recipe": recipe, "fused": "NOT " not in recipe, **more}
 
 
@@ -34,7 +37,7 @@ CEILINGS = {"bf16_product_tflops": 700.0, "copy_memcpy_tbs": 4.0, "copy_kernel_t
 BENCH = {"ceilings": CEILINGS, "failures": [], "libraries": [],
          "routers": [{"row": "R1", "figures": [figure("expert choice, forward", 13.0, 5.0, target_us=12.0)]}],
          "blocks": [block("R1", "1.0", 2000.0, 4400.0), block("R1", "padded", 2200.0, 4000.0, "layer: b; dgelu NOT fused"),
-                    block("V6", "unlimited", 800.0, 1500.0)]}
+                    block("V6", "unlimited", 800.0, 1500.0), block("S3", "soft", 747.0, 1600.0)]}
 PEERS = {"torch": "2.0", "cuda": "13.0",
          "blocks": [peer("R1", "1.0", {"loop": 12800.0, "grouped": 9300.0}),
                     peer("V6", "unlimited", {"loop": 4600.0, "liger": 1200.0})]}
@@ -125,6 +128,10 @@ def main():
         expect(line[7:9] == ["-", "-"], "V6 has no target for a forward alone: %s" % line)
         expect(cells(table, "R1", "expert choice, forward")[-2:] == ["12.0", "NO"], "a router's target", table)
         expect(cells(table, "R1", "1.0, uniform", "", "20.0")[-2:] == ["40.0", "yes"], "the router's forward", table)
+        line = cells(table, "S3", "soft, slots", "forward + backward")
+        expect(line[5:9] == ["2347.0", "23.47", "-", "-"] and line[10:] == ["-", "-", "-", "-"], "S3 among the layers: %s" % line)
+        line = cells(table, "S3", "forward")
+        expect(line[3:] == ["100.0", "747.0", "7.47", "498.0", "1.50", "450.0", "1.66"], "S3 beside the design: %s" % line)
         expect("multiply-adds in float 60.0 TFLOP/s" in table and "5.50 TB/s (within L2)" in table, "ceilings", table)
         expect("**NOT FUSED** R1/padded: layer: b; dgelu NOT fused" in table, "a fallback is not loud", table)
         expect("**NOT FUSED** moe: fc1 NOT fused" in table, "a fallback of the trainer is not loud", table)
