@@ -337,6 +337,10 @@ TEST_CASE("layers: one expert, one unit, nothing, bad rows, threads") {
   CHECK(c.stats().placed == 8);
   for (const auto& [name, g] : grads_of(c.w))
     for (const double v : g) CHECK(std::isfinite(v));
+  // The others are assigned, weighed and trained as without it.
+  for (std::uint64_t seed = 9; seed < 17; ++seed)
+    bad_unit_is_absent<base_layer>({.dim = 5, .hidden = 3, .experts = 3}, seed);
+  bad_unit_is_absent<published_layer>({.dim = 5, .hidden = 3, .experts = 3}, 10);
   same_bits_everywhere<layer<base_spec<score::sigmoid, float>, cpu>>({.dim = 5, .hidden = 3, .experts = 6, .group_size = 50}, 330);
 }
 

@@ -1,11 +1,11 @@
 // Identities between the routers of the four papers (papers.md, section 8).  Those that other files hold: a mixture is
 // top_k with K = E (mixture_test), expert choice with C = n is the mixture (expert_choice_test), Soft MoE of one unit
-// is a softmax mixture over slots (soft_slots_test), a k-sparse plan with k = n is the unconstrained one
-// (sparse_transport_test, and for every solver transport_solvers_test).
+// is a softmax mixture over slots (soft_slots_test).  A k-sparse plan with k = n is the unconstrained one: below, against a
+// plan found in another way; that k = n leaves every solver's bits is in transport_solvers_test and sparse_transport_test.
 // with: scores
 #include <map>
 
-#include "support/column_layer.hpp"
+#include "support/transport_by_hand.hpp"
 
 namespace moe_test {
 namespace {
@@ -86,6 +86,69 @@ TEST_CASE("Sinkhorn without iterations is the row softmax: token choice and expe
   check(static_cast<layer<bounded_by<polymoe::top_k<2, score::sinkhorn<>>>, cpu>*>(nullptr), static_cast<tc*>(nullptr));
   check(static_cast<layer<bounded_by<polymoe::expert_choice<score::sinkhorn<score::by_plan>>>, cpu>*>(nullptr), static_cast<ec*>(nullptr));
   check(static_cast<layer<bounded_by<polymoe::expert_choice<score::sinkhorn<>>>, cpu>*>(nullptr), static_cast<ec*>(nullptr));
+}
+
+TEST_CASE("a k-sparse plan with k = n is the dense quadratic plan, found in another way; with a smaller k it is another") {
+  using exact = score::sparse_transport<score::solver::newton>;
+  using quasi = score::sparse_transport<score::solver::lbfgs>;
+  const int n = 12, E = 4;
+  for (const bool columns : {true, false})
+    for (const float gamma : {1.0f, 0.2f}) {
+      const matrix s = softmax_rows(random_matrix(n, E, 3, 78));
+      const solved_cells dense = solve_on(s, every_cell(s), static_cast<double>(gamma));
+      REQUIRE(dense.end == solved_cells::found);
+      const auto distance = [&]<class Score>(Score o, index nonzeros, index limit) {
+        o.gamma = gamma, o.nonzeros = nonzeros;
+        plan_cells<double> c(o, s, E, columns, limit);
+        o.plan_group(polymoe::scalar_block{}, c.view);
+        double worst = 0;
+        for (int t = 0; t < n; ++t)
+          for (int e = 0; e < E; ++e)
+            worst = std::max(worst, std::abs(c.plan.at(t, e) - dense.at(t, e)));
+        return worst;
+      };
+      const index length = columns ? n : E;
+      exact o;
+      o.tolerance = 1e-12f;
+      CHECK(distance(o, length, 1) < 1e-8);
+      CHECK(distance(o, 0, length) < 1e-8);  // the capacity's C = n, or K = E
+      CHECK(distance(o, exact::everything, 1) < 1e-8);
+      quasi l;
+      l.iterations = 500, l.tolerance = 1e-7f;
+      CHECK(distance(l, length, 1) < 1e-4);
+      // The dense plan has a line with more cells than this.
+      index most = 0;
+      for (index line = 0; line < (columns ? E : n); ++line) {
+        index held = 0;
+        for (index i = 0; i < length; ++i)
+          held += (columns ? dense.at(i, line) : dense.at(line, i)) > 1e-6;
+        most = std::max(most, held);
+      }
+      CHECK(most > 1);
+      CHECK(distance(o, most - 1, 1) > 1e-3);
+    }
+  // A layer whose experts take every unit, C = n: gates are the dense plan.
+  using weighing = score::sparse_transport<score::solver::newton, score::by_plan>;
+  using Layer = layer<bounded_by<polymoe::expert_choice<weighing>>, cpu>;
+  auto config = small<Layer>();
+  config.capacity.factor = E, config.router.tolerance = 1e-12f;
+  layer_case<Layer> c(config, n, 79);
+  c.w.step().temperature = 0.25f;
+  c.forward();
+  matrix z = logits_of(c);
+  for (auto& row : z)
+    for (double& x : row) x *= 4;
+  const solved_cells dense = solve_on(softmax_rows(z), every_cell(z), 1);
+  REQUIRE(dense.end == solved_cells::found);
+  int picks = 0, unused = 0;
+  for (int t = 0; t < n; ++t)
+    polymoe::for_each_pick(c.plan(), t, [&](int, int slot, int e) {
+      const double want = dense.at(t, e);
+      ++picks, unused += want == 0;
+      CHECK(std::abs(c.plan().gate.get(0, slot) - want) < 1e-8);
+    });
+  CHECK(unused > 0);
+  CHECK(picks == n * E);
 }
 
 TEST_CASE("routing by an oracle's labels is a hard tree of classifiers: each one alone with its units") {

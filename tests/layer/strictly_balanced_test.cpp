@@ -189,6 +189,46 @@ TEST_CASE_TEMPLATE("layers: every gradient, in training", Score, score::softmax,
   CHECK(r.flipped < r.checked / 10);
 }
 
+TEST_CASE("a bad unit is as if it were not in its group: choices, weights, and what thresholds learn from the others") {
+  bad_unit_is_absent<moe>(small(), 15);
+  // A gap is a mean over the finite units: here without a bad one, and with it.
+  std::vector<double> want;
+  for (const index bad : {index{-1}, index{2}}) {
+    layer_case<moe> c(small(2, 8), 8, 17);
+    const auto threshold = state(c.w, "router.threshold"), gap = state(c.w, "router.threshold_gap");
+    std::fill(threshold.begin(), threshold.end(), 0.1f);
+    if (bad >= 0) c.x.put(bad, 1, HUGE_VAL);
+    c.forward();
+    const matrix all = softmax_rows(logits_of(c));
+    const int m = static_cast<int>(small(2).capacity.slots({8, 4, 1, true}));
+    matrix p;
+    for (index t = 0; t < 8; ++t)
+      if (t != bad) p.push_back(all[static_cast<std::size_t>(t)]);
+    int moved = 0;
+    for (std::size_t e = 0; e < 4; ++e) {
+      int above = 0;
+      for (const auto& row : p) above += row[e] > static_cast<double>(threshold[e]);
+      const int finite = static_cast<int>(p.size());
+      const double mean = static_cast<double>(above - std::min(m, finite)) / finite;
+      CHECK(static_cast<double>(gap[e]) == doctest::Approx(mean).epsilon(1e-6));
+      moved += mean != 0;
+    }
+    CHECK((moved > 0 && gap[4] == 1));
+  }
+  // Evaluation compares nobody: the others keep their bits.
+  layer_case<moe> good(small(), 16, 15), hurt(small(), 16, 15);
+  for (const double bad : {not_a_number, HUGE_VAL, -HUGE_VAL}) {
+    hurt.x.put(3, 1, bad);
+    for (auto* c : {&good, &hurt}) {
+      for (float& t : state(c->w, "router.threshold")) t = 0.2f;
+      c->w.ctx().mode = polymoe::run_mode::eval;
+      c->forward();
+    }
+    CHECK((good.stats().bad_rows == 0 && hurt.stats().bad_rows == 1));
+    for (index t = 0; t < 16; ++t) CHECK((t == 3 ? std::isnan(hurt.y.at(t, 0)) : hurt.y.row_same_bits(t, good.y, t)));
+  }
+}
+
 TEST_CASE("bad rows, one expert, no units; nobody above the thresholds gives zero") {
   layer_case<moe> c(small(), 16, 15);
   for (index j = 0; j < 5; ++j) c.x.put(3, j, not_a_number);

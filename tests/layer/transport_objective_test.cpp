@@ -82,7 +82,7 @@ TEST_CASE("every set of cells of small groups: a plan wherever there is one, the
               CHECK(sums == exists);
               without += !exists;
               if (!sums) continue;
-              // Which experts share a unit is not chosen by its scores, which shows where there are fewer units than experts.
+              // Which experts share a unit is not chosen by its scores: it shows with fewer units than experts.
               CHECK(best - value < (n < E ? 0.5 : 0.06) * n);
               if (n < E) continue;
               ++cases, best_cases += best - value < 1e-6, short_by += (best - value) / n;
@@ -93,7 +93,7 @@ TEST_CASE("every set of cells of small groups: a plan wherever there is one, the
   CHECK(short_by / cases < 0.006);
 }
 
-TEST_CASE("the best plan on the cells of the published iterations is worth less than ours in the mean, and never much more") {
+TEST_CASE("the best plan on the published iterations' cells is worth less than ours in the mean, never much more") {
   int held[] = {0, 0}, more[] = {0, 0}, unfinished = 0;
   double gain[] = {0, 0};
   const int steps[] = {20, 500};  // the papers', their tests'

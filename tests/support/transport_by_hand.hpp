@@ -16,6 +16,7 @@ struct solved_cells {
   enum { found, none, unfinished } end = unfinished;  ///< none: no plan with both sums is worth more than was asked for
   double value = 0;                                   ///< <P, S> - gamma / 2 |P|^2
   matrix plan;
+  double at(index t, index e) const { return plan[static_cast<std::size_t>(t)][static_cast<std::size_t>(e)]; }
 };
 
 /// x at which the numbers max(0, v + x) have the sum `sum`.
@@ -28,9 +29,10 @@ inline double level_of(std::vector<double> v, double sum) {
   }
   return x;
 }
-/// argmax <P, S> - gamma / 2 |P|^2, P >= 0 and 0 outside of `cells`, every row 1, every column n / E.  With P = max(0, S + f
-/// + g) / gamma the dual is as small as it gets when sums are right; a turn solves it for all f, then for all g.  The dual is
-/// above every plan's value, so the search ends as well where it comes to `beaten`, and without a plan it falls for ever.
+/// argmax <P, S> - gamma / 2 |P|^2, P >= 0 and 0 outside of `cells`, every row 1, every column n / E.  With P =
+/// max(0, S + f + g) / gamma the dual is as small as it gets when sums are right; a turn solves it for all f, then for all
+/// g.  The dual is above every plan's value, so the search ends as well where it comes to `beaten`, and without a plan it
+/// falls for ever.
 inline solved_cells solve_on(const matrix& s, const cell_set& cells, double gamma, double beaten = -1e300) {
   const std::size_t n = s.size(), E = s[0].size();
   const double share = static_cast<double>(n) / static_cast<double>(E);
