@@ -6,6 +6,7 @@
 //   Sinkhorn top-2           20 iterations over the call, gates of the scores
 //   Sinkhorn picks by plan   20 iterations over groups of 196 units, gates of the plan and its gradient
 //   transport picks          20 steps of sparse transport over the call
+//   transport picks, Newton  the plan with both sums; the input says in how many steps
 //
 // The floor is that of rows and plan (rows.hpp), and of iterations one by one, whose numbers L2 holds: their bytes over the
 // rate of a copy within L2, their FLOP over the rate of multiply-adds in float, both measured in the same run.
@@ -15,6 +16,7 @@
 //     the first plan        4TE         8TE           exponentials of the logits (counted as one FLOP each)
 //     back through one      8TE         12TE          logits in, the plan's gradient in and out; columns, then rows
 //   transport               5TE + 12T   4TE + 24T     scores in, a line's threshold off, sums of units; alpha and two moments
+//     Newton, once          5TE         8TE           scores in, rows for the prices out: no plan takes less
 //
 // Meetings of blocks are not in it; blocks that kept their part of P on the chip would move less.  Targets, for forwards of 65536 units of at most 64 experts on an H200, count them:
 // expert choice over the call 12 us (three passes of a radix select, each with a barrier, and the compaction); Sinkhorn
@@ -85,8 +87,11 @@ class router_case {
       const auto times = static_cast<double>(router.iterations);
       if constexpr (polymoe::analysis::makes_transport_plans<typename Spec::router>) {
         static_assert(!Spec::router::weighs_plan, "polymoe: the floor of a way back through transport is not written down");
-        // The last step makes lines only: one pass more.
-        if (!backward) all.push_back(of(times + 1, 5 * cells + 12 * T, 4 * cells + 24 * T));
+        if (backward) return all;
+        if constexpr (std::is_base_of_v<score::solver::newton, typename Spec::router>)
+          all.push_back(of(1, 5 * cells, 8 * cells));
+        else  // the last step makes lines only: one pass more
+          all.push_back(of(times + 1, 5 * cells + 12 * T, 4 * cells + 24 * T));
       } else if (!backward) {
         all.push_back(of(times + 1, 4 * cells, 8 * cells));
       } else if (Spec::router::weighs_plan) {
@@ -139,6 +144,8 @@ block measure_routers(const row_shape& r, const ceilings& top, double seconds) {
   measure(router_spec<polymoe::top_k<2, score::sinkhorn<>>, false>{}, 0, "Sinkhorn top-2", 4 + 2 * 20);
   measure(router_spec<polymoe::expert_choice<score::sinkhorn<score::by_plan>>>{}, image, "Sinkhorn picks by plan");
   measure(router_spec<polymoe::expert_choice<score::sparse_transport<>>>{}, 0, "transport picks", 10 * 20);
+  measure(router_spec<polymoe::expert_choice<score::sparse_transport<score::solver::newton>>>{}, 0,
+          "transport picks, Newton");
   return b;
 }
 

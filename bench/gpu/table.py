@@ -14,7 +14,8 @@ TARGETS = {"R1": (2150, 4350), "R2": (620, 1230), "R3": (45, 85), "R4": (850, 16
 RATES = {"V4": 230, "V6": 400, "V7": 520}
 LIMITS = {"V5": 160}
 # Microseconds of a forward pass of Soft MoE that the design works out for an H200: the experts' products, routing whose
-# matrices go through memory (logits, softmax kernel, products: what is built), and routing by two kernels that never write them.
+# matrices go through memory (logits, softmax kernel, products: what is built), and routing by two kernels that never
+# write them.
 SOFT = {"S1": (37, 68, 19), "S2": (150, 91, 38), "S3": (391, 107, 59), "S4": (599, 135, 77), "S5": (783, 195, 131),
         "S6": (440, 183, 165), "S7": (783, 224, 220)}
 FORWARD = ["router forward", "gather (not in the layer)", "fc1 product", "fc2 product", "combine"]
@@ -201,8 +202,8 @@ def main():
         routing(blocks)
         if any(b["row"] in SOFT for b in ours["blocks"]):
             print("## Soft MoE\n")
-            print("The floor is of this machine and of the steps as they are built (bench/gpu/soft_rows.cu); the design's figures "
-                  "are the experts' products and the routing's floor on an H200, written out and fused.\n")
+            print("The floor is of this machine and of the steps as they are built (bench/gpu/soft_rows.cu); the design's "
+                  "figures are the experts' products and the routing's floor on an H200, written out and fused.\n")
             soft(ours["blocks"])
         print("## Recipes\n")
         recipes(ours["blocks"])

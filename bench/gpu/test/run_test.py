@@ -129,7 +129,8 @@ def main():
         expect(cells(table, "R1", "expert choice, forward")[-2:] == ["12.0", "NO"], "a router's target", table)
         expect(cells(table, "R1", "1.0, uniform", "", "20.0")[-2:] == ["40.0", "yes"], "the router's forward", table)
         line = cells(table, "S3", "soft, slots", "forward + backward")
-        expect(line[5:9] == ["2347.0", "23.47", "-", "-"] and line[10:] == ["-", "-", "-", "-"], "S3 among the layers: %s" % line)
+        expect(line[5:9] == ["2347.0", "23.47", "-", "-"] and line[10:] == ["-", "-", "-", "-"],
+               "S3 among the layers: %s" % line)
         line = cells(table, "S3", "forward")
         expect(line[3:] == ["100.0", "747.0", "7.47", "498.0", "1.50", "450.0", "1.66"], "S3 beside the design: %s" % line)
         expect("multiply-adds in float 60.0 TFLOP/s" in table and "5.50 TB/s (within L2)" in table, "ceilings", table)
