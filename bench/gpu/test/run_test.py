@@ -87,6 +87,7 @@ def main():
         script(build + "/bench/gpu_bench", give(BENCH))
         script(build + "/bench/gpu_train_bench", give(TRAIN))
         script(build + "/tests/test_gpu", "exit 0\n")
+        script(build + "/tests/test_gpu_compositions", "exit 0\n")
         script(build + "/examples/hello_layer_gpu", 'echo "layer: on $2"\necho "loss 5.000 -> 0.500 in 400 steps"\n')
         environment = {**os.environ, "PATH": bin_ + ":" + os.environ["PATH"]}
 
@@ -101,16 +102,19 @@ def main():
         expect(status == 1 and text.rstrip().endswith("FAILED: doctest, matrix of sizes,"), "status %d" % status, text)
         with open(work + "/cmake") as f:
             built = [line.split()[line.split().index("--target") + 1] for line in f if "--target" in line]
-        expect(built == ["help", "hello_layer_gpu", "gpu_bench", "gpu_train_bench", "test_gpu", "planted_faults"], "built %s" % built, text)
+        expect(built == ["help", "hello_layer_gpu", "gpu_bench", "gpu_train_bench", "test_gpu", "planted_faults",
+                         "test_gpu_compositions"], "built %s" % built, text)
         files = sorted(os.listdir(out))
         expect(files == ["gpu_bench.json", "logs.txt", "peers.json", "table.md", "train.json", "train_peers.json"],
                "the folder holds %s" % files)
         with open(out + "/logs.txt") as f:
             logs = f.read()
-        for name in ("build", "hello", "test", "bench", "peers", "train", "matrix"):
+        for name in ("build", "hello", "test", "bench", "peers", "train", "matrix", "compositions"):
             expect("==> %s.log <==" % name in logs, "no log of the phase %s" % name, logs)
 
         expect(cells(table, "hello_layer")[2] == "ok: loss 5.000 -> 0.500 in 400 steps", "what hello_layer says", table)
+        expect(cells(table, "build compositions")[2] == "ok" and cells(table, "compositions")[2] == "ok", "compositions", table)
+        expect("ctest --test-dir %s -L ^gpu-compositions$" % build in logs, "the compositions' tests", logs)
         expect("layer: on cuda" in logs, "hello_layer's device", logs)
         line = cells(table, "R1", "1.0, uniform", "forward")
         expect(line[5:9] == ["2000.0", "20.00", "2150.0", "yes"], "forward of R1: %s" % line)
@@ -141,6 +145,11 @@ def main():
         status, text, table = run("--no-build", "--phases", "bench", "--quick")
         expect(status == 0 and len(os.listdir(out)) == 6 and "--rows R3,V1" in open(out + "/logs.txt").read(),
                "one phase: status %d, %s" % (status, os.listdir(out)), text)
+        # Compositions are not begun where there is no time to build them.
+        status, text, table = run("--phases", "compositions", "--limit", "200")
+        expect(status == 0 and cells(table, "compositions")[2].startswith("not run: no time left of 200 s"), "no time", text)
+        status, text, table = run("--phases", "compositions", "--no-build", "--limit", "200")
+        expect(status == 0 and cells(table, "compositions")[2] == "ok", "compositions as they lie there", text)
         script(bin_ + "/nvidia-smi", "echo 'No devices were found'\nexit 6\n")
         status, text, table = run("--no-build")
         expect(status == 77 and "No devices were found" in table, "without a GPU: status %d" % status, text)
