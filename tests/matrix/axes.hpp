@@ -2,7 +2,8 @@
 //
 // One line adds a value to an axis.  `both`: docs/support.md lists it and compositions are tested with it; `page`: it
 // is listed only; `tests`: it is tested only.  After a change, write the page and the tests of compositions
-// (compositions_<n>_test.cpp, cuda_compositions_<n>_test.cpp) again, in the project's folder:
+// (compositions_<n>_test.cpp, score_compositions_<n>_test.cpp, cuda_compositions_<n>_test.cpp) again, in the project's
+// folder:
 //
 //   build/check/tests/support_matrix write
 //
@@ -156,6 +157,51 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
   X(save, MATRIX_SAVES, "save::")              \
   X(backend, MATRIX_BACKENDS, "backend::")
 
+// A router has its score for its last template parameter.  The axis has the routers that go through every pair of values;
+// templates times scores are all others: the page has their verdicts, and each supported one is tested in one composition
+// (score_compositions_<n>_test.cpp).
+#define MATRIX_TEMPLATES(X, A)                             \
+  X(A, top_1, page, top_k<1, Score>)                       \
+  X(A, top_2, both, top_k<2, Score>)                       \
+  X(A, group_limited, both, group_limited<2, 5, 3, Score>) \
+  X(A, mixture, both, mixture<Score>)                      \
+  X(A, expert_choice, both, expert_choice<Score>)          \
+  X(A, positive, both, positive<Score>)                    \
+  X(A, strictly_balanced, both, strictly_balanced<Score>)  \
+  X(A, fixed, both, fixed<Score>)                          \
+  X(A, hashed, both, hashed<Score>)
+#define MATRIX_SCORES(X, A)                                                                                               \
+  X(A, softmax, both, score::softmax)                                                                                     \
+  X(A, sigmoid, both, score::sigmoid)                                                                                     \
+  X(A, relu, both, score::relu)                                                                                           \
+  X(A, one, both, score::one)                                                                                             \
+  X(A, noisy_constant, both, score::noisy_constant<>)                                                                     \
+  X(A, noisy_learned, both, score::noisy_learned<>)                                                                       \
+  X(A, standardized, both, score::standardized<>)                                                                         \
+  X(A, logit_dropout, both, score::logit_dropout<>)                                                                       \
+  X(A, gate_jitter, both, score::gate_jitter<>)                                                                           \
+  X(A, gate_dropout, both, score::gate_dropout<>)                                                                         \
+  X(A, largest_softmax, both, score::largest_softmax<2>)                                                                  \
+  X(A, sinkhorn, both, score::sinkhorn<>)                                                                                 \
+  X(A, sinkhorn_plan, both, score::sinkhorn<score::by_plan>)                                                              \
+  X(A, sinkhorn_clean, both, score::noisy_constant<score::sinkhorn<score::by_clean_score>>)                               \
+  X(A, transport, both, score::sparse_transport<>)                                                                        \
+  X(A, transport_lbfgs, both, score::sparse_transport<score::solver::lbfgs>)                                              \
+  X(A, transport_newton, both, score::sparse_transport<score::solver::newton>)                                            \
+  X(A, transport_plan, both, score::sparse_transport<score::solver::newton, score::by_plan>)                              \
+  X(A, transport_prices, both, score::sparse_transport<score::solver::newton, score::by_score, score::start::last_step>)  \
+  X(A, transport_adam_plan, both, score::sparse_transport<score::solver::adam, score::by_plan>)                           \
+  X(A, transport_clean, both, score::noisy_constant<score::sparse_transport<score::solver::adam, score::by_clean_score>>) \
+  X(A, assignment, both, score::balanced_assignment<>)
+// What may stand around a router: the page has the verdicts.
+#define MATRIX_LINEAR_MAPS(X, A)                                          \
+  X(A, bias, page, with_bias<Router>)                                     \
+  X(A, cosine, page, with_cosine<Router>)                                 \
+  X(A, cosine_of_units, page, with_cosine<Router, false>)                 \
+  X(A, cosine_bias, page, with_bias<with_cosine<Router>>)                 \
+  X(A, cosine_of_units_bias, page, with_bias<with_cosine<Router, false>>) \
+  X(A, orthogonal, page, with_orthogonal<Router>)
+
 namespace matrix {
 
 using namespace polymoe;
@@ -204,6 +250,68 @@ struct value;
 MATRIX_AXES(MATRIX_VALUES)
 #undef MATRIX_VALUES
 #undef MATRIX_VALUE
+
+// router_template<T, Score>, score_value<S> and linear_map<M, Router>: the types of the lists of scores.
+#define MATRIX_LISTED(A, id, where, ...) id,
+namespace template_values {
+enum number : int { MATRIX_TEMPLATES(MATRIX_LISTED, template) count };
+}
+namespace score_values {
+enum number : int { MATRIX_SCORES(MATRIX_LISTED, score) count };
+}
+namespace linear_map_values {
+enum number : int { MATRIX_LINEAR_MAPS(MATRIX_LISTED, map) count };
+}
+#undef MATRIX_LISTED
+template <int T, class Score>
+struct router_template;
+#define MATRIX_TEMPLATE(A, id, where, ...)             \
+  template <class Score>                               \
+  struct router_template<template_values::id, Score> { \
+    using type = __VA_ARGS__;                          \
+  };
+MATRIX_TEMPLATES(MATRIX_TEMPLATE, template)
+#undef MATRIX_TEMPLATE
+template <int S>
+struct score_value;
+#define MATRIX_SCORE(A, id, where, ...)  \
+  template <>                            \
+  struct score_value<score_values::id> { \
+    using type = __VA_ARGS__;            \
+  };
+MATRIX_SCORES(MATRIX_SCORE, score)
+#undef MATRIX_SCORE
+template <int M, class Router>
+struct linear_map;
+#define MATRIX_LINEAR_MAP(A, id, where, ...)         \
+  template <class Router>                            \
+  struct linear_map<linear_map_values::id, Router> { \
+    using type = __VA_ARGS__;                        \
+  };
+MATRIX_LINEAR_MAPS(MATRIX_LINEAR_MAP, map)
+#undef MATRIX_LINEAR_MAP
+
+/// The number of a template with a score, as a router: beyond those of the axis.
+constexpr int scored_router(int t, int s) { return router_values::count + t * score_values::count + s; }
+template <int I>
+  requires(I >= router_values::count)
+struct value<dimension::router, I> {
+  static constexpr int number = I - router_values::count;
+  using type = typename router_template<number / score_values::count,
+                                        typename score_value<number % score_values::count>::type>::type;
+};
+// Their identifiers, router_values::top_2_of_softmax, ..., and as text.
+#define MATRIX_OF_SCORE(T, id, where, ...) T##_of_##id,
+#define MATRIX_OF_SCORES(A, id, where, ...) MATRIX_SCORES(MATRIX_OF_SCORE, id)
+namespace router_values {
+enum scored : int { before_scored = count - 1, MATRIX_TEMPLATES(MATRIX_OF_SCORES, template) all_routers };
+}
+#undef MATRIX_OF_SCORE
+#define MATRIX_OF_SCORE(T, id, where, ...) #T "_of_" #id,
+inline constexpr const char* scored_routers[] = {MATRIX_TEMPLATES(MATRIX_OF_SCORES, template)};
+#undef MATRIX_OF_SCORES
+#undef MATRIX_OF_SCORE
+static_assert(int(router_values::all_routers) == scored_router(template_values::count, 0));
 
 /// Numbers of values on each axis.
 #define MATRIX_SIZE(A, list, prefix) A##_values::count,

@@ -1,6 +1,6 @@
 // The greedy choice of compositions.
 //
-// CPU: triples of router, capacity and unit come first, in double; then what is still not met, pair by pair.  A
+// CPU: what the list at hand does not meet is added, triples of router, capacity and unit first, then pair by pair.  A
 // composition's other values are filled in many orders of the axes, each value the one that meets most of what is left;
 // the best filling is taken.  At the end, compositions that others have made needless are taken out.
 // CUDA: every value of every axis in turn, filled in the same way; then each composition is filled again beside all
@@ -28,7 +28,12 @@ bool tested(coordinate c, int backend) {
 
 namespace {
 
+/// A value that is not chosen yet.
+constexpr int open = -1;
 constexpr dimension triple[] = {dimension::router, dimension::capacity, dimension::unit};
+/// The scalar in which gradients are compared with differences.
+constexpr coordinate in_double{dimension::scalar, scalar_values::f64};
+bool has_scalar(coordinate a, coordinate b) { return a.axis == in_double.axis || b.axis == in_double.axis; }
 coordinate of(const point& p, dimension d) { return {d, at(p, d)}; }
 
 /// Verdicts on what is tested on a backend as a table: they are asked for very often here.
@@ -59,8 +64,14 @@ class agreement {
   bool operator()(coordinate a, coordinate b) const {
     return a.axis == b.axis || yes_[index_of(a) * values + index_of(b)];
   }
+  /// Whether all values of `p` are tested and go with each other.
+  bool fits(const point& p) const {
+    bool ok = true;
+    for (int d = 0; d < dimensions && ok; ++d) ok = fits(of(p, axis_of(d)), p);
+    return ok;
+  }
   /// Whether the value goes with all of `p` that is filled.
-  bool fits(coordinate c, const point& p, int open) const {
+  bool fits(coordinate c, const point& p) const {
     bool ok = tested(c, backend_);
     for (int e = 0; e < dimensions && ok; ++e)
       if (p[static_cast<std::size_t>(e)] != open) ok = (*this)(c, of(p, axis_of(e)));
@@ -103,23 +114,31 @@ std::set<demand> pairs_on(int backend) {
 }
 
 std::set<demand> demands() {
-  std::set<demand> all = pairs_on(backend_values::on_cpu);
+  std::set<demand> all;
+  for (demand d : pairs_on(backend_values::on_cpu)) {
+    if (!has_scalar(d.values[0], d.values[1])) d.values.push_back(in_double);
+    all.insert(d);
+  }
   const agreement& agree = agrees(backend_values::on_cpu);
   for (int r = 0; r < size_of(triple[0]); ++r)
     for (int c = 0; c < size_of(triple[1]); ++c)
       for (int u = 0; u < size_of(triple[2]); ++u) {
-        const coordinate x{triple[0], r}, y{triple[1], c}, z{triple[2], u},
-            scalar{dimension::scalar, scalar_values::f64};
-        if (agree(x, y) && agree(x, z) && agree(y, z)) all.insert(demand{{x, y, z, scalar}});
+        const coordinate x{triple[0], r}, y{triple[1], c}, z{triple[2], u};
+        if (agree(x, y) && agree(x, z) && agree(y, z)) all.insert(demand{{x, y, z, in_double}});
       }
   return all;
 }
 
 std::vector<demand> met_by(const point& p) {
   std::vector<demand> d;
+  const coordinate scalar = of(p, dimension::scalar);
   for (int i = 0; i < dimensions; ++i)
-    for (int j = i + 1; j < dimensions; ++j) d.push_back({{of(p, axis_of(i)), of(p, axis_of(j))}});
-  d.push_back({{of(p, triple[0]), of(p, triple[1]), of(p, triple[2]), of(p, dimension::scalar)}});
+    for (int j = i + 1; j < dimensions; ++j) {
+      const coordinate a = of(p, axis_of(i)), b = of(p, axis_of(j));
+      d.push_back({{a, b}});
+      if (scalar == in_double && !has_scalar(a, b)) d.push_back({{a, b, in_double}});
+    }
+  d.push_back({{of(p, triple[0]), of(p, triple[1]), of(p, triple[2]), scalar}});
   return d;
 }
 
@@ -146,7 +165,6 @@ std::string text_of(const point& p) {
 
 namespace {
 
-constexpr int open = -1;
 /// Orders of axes that are tried for a composition.
 constexpr int orders = 60;
 
@@ -154,28 +172,38 @@ constexpr int orders = 60;
 struct unmet {
   const agreement& agree;
   std::set<demand> all;
-  std::vector<char> pair;  ///< by both values
 
   unmet(int backend, std::set<demand> demanded)
-      : agree(agrees(backend)), all(std::move(demanded)), pair(agree.values * agree.values, 0) {
-    for (const demand& d : all)
-      if (d.values.size() == 2) mark(d, 1);
-  }
-  bool operator()(coordinate a, coordinate b) const {
-    return pair[agree.index_of(a) * agree.values + agree.index_of(b)] != 0;
+      : agree(agrees(backend)), all(std::move(demanded)), pair_(agree.values * agree.values, want::nothing) {
+    for (const demand& d : all) mark(d, d.values.size() == 2 ? want::any : want::doubled);
   }
   void meet(const point& p) {
-    for (const demand& d : met_by(p)) {
-      all.erase(d);
-      if (d.values.size() == 2) mark(d, 0);
-    }
+    for (const demand& d : met_by(p))
+      if (all.erase(d)) mark(d, want::nothing);
+  }
+  /// How many pairs of the filled values are wanted; an open scalar may become double.
+  int pairs_of(const point& p) const {
+    const int scalar = at(p, dimension::scalar);
+    const bool may_be_double = scalar == open || scalar == in_double.number;
+    int n = 0;
+    for (int i = 0; i < dimensions; ++i)
+      for (int j = i + 1; j < dimensions && p[static_cast<std::size_t>(i)] != open; ++j) {
+        if (p[static_cast<std::size_t>(j)] == open) continue;
+        const want w = pair_[place_of(of(p, axis_of(i)), of(p, axis_of(j)))];
+        n += w == want::any || (w == want::doubled && may_be_double);
+      }
+    return n;
   }
 
  private:
-  void mark(const demand& d, char to) {
-    const std::size_t a = agree.index_of(d.values[0]), b = agree.index_of(d.values[1]);
-    pair[a * agree.values + b] = pair[b * agree.values + a] = to;
+  enum class want : char { nothing, any, doubled };
+  std::size_t place_of(coordinate a, coordinate b) const {
+    return agree.index_of(a) * agree.values + agree.index_of(b);
   }
+  void mark(const demand& d, want w) {
+    if (!of_routing(d)) pair_[place_of(d.values[0], d.values[1])] = w;
+  }
+  std::vector<want> pair_;  ///< by both values, the earlier axis first
 };
 
 /// Fills the open axes of `p` in the given order, each with the value that meets most of `left` and, where that is as
@@ -187,21 +215,17 @@ int fill(point& p, const unmet& left, const std::vector<int>& order, const std::
     long long most = -1;
     for (int v = 0; v < sizes[d]; ++v) {
       const coordinate c{axis_of(d), v};
-      if (!left.agree.fits(c, p, open)) continue;
-      long long gain = 0;
-      for (int e = 0; e < dimensions; ++e)
-        if (e != d && p[static_cast<std::size_t>(e)] != open) gain += left(c, of(p, axis_of(e)));
+      p[static_cast<std::size_t>(d)] = open;
+      if (!left.agree.fits(c, p)) continue;
+      p[static_cast<std::size_t>(d)] = v;
       // What other values of it may still meet, so that a value with much to meet is taken early.
-      const long long worth = 100000 * gain + std::max(0, 99999 - used[left.agree.index_of(c)]);
+      const long long worth = 100000ll * left.pairs_of(p) + std::max(0, 99999 - used[left.agree.index_of(c)]);
       if (worth > most) most = worth, best = v;
     }
     if (best == open) return -1;
     p[static_cast<std::size_t>(d)] = best;
   }
-  int met = 0;
-  for (int i = 0; i < dimensions; ++i)
-    for (int j = i + 1; j < dimensions; ++j) met += left(of(p, axis_of(i)), of(p, axis_of(j)));
-  return met;
+  return left.pairs_of(p);
 }
 
 /// A list that grows.
@@ -234,8 +258,11 @@ class builder {
   void take(const demand& d) {
     point p{};
     require(best(d.values, left, p) >= 0, "cover: nothing completes ", text_of(d));
-    left.meet(p);
+    add(p);
     require(!left.all.count(d), "cover: ", text_of(d), " is never met");
+  }
+  void add(const point& p) {
+    left.meet(p);
     list.push_back(p);
     for (int e = 0; e < dimensions; ++e) ++used_[left.agree.index_of(of(p, axis_of(e)))];
   }
@@ -259,13 +286,15 @@ void sort_by_code(std::vector<point>& list) {
 
 }  // namespace
 
-std::vector<point> covering_compositions() {
+std::vector<point> covering_compositions(std::vector<point> list) {
   const std::set<demand> all = demands();
   builder b(backend_values::on_cpu, all);
+  for (const point& p : list)
+    if (b.left.agree.fits(p)) b.add(p);
   for (const demand& d : all)
-    if (d.values.size() > 2 && b.left.all.count(d)) b.take(d);
+    if (of_routing(d) && b.left.all.count(d)) b.take(d);
   while (!b.left.all.empty()) b.take(demand(*b.left.all.begin()));
-  std::vector<point> list = std::move(b.list);
+  list = std::move(b.list);
   // The needless.
   std::map<demand, int> times;
   for (const point& p : list)
@@ -278,6 +307,17 @@ std::vector<point> covering_compositions() {
     return true;
   });
   sort_by_code(list);
+  return list;
+}
+
+std::vector<point> score_compositions() {
+  std::vector<point> list;
+  for (int t = 0; t < template_values::count; ++t)
+    for (int s = 0; s < score_values::count; ++s) {
+      const scored_verdict v = verdict_on_score(t, s);
+      if (v.said == verdict::ok && !v.on_axis && router_templates[t].appears.tests && router_scores[s].appears.tests)
+        list.push_back(v.composition);
+    }
   return list;
 }
 
@@ -307,21 +347,21 @@ std::vector<point> cuda_compositions() {
   return std::move(b.list);
 }
 
-std::vector<point> random_compositions(long long most, std::uint64_t seed) {
-  const agreement& agree = agrees(backend_values::on_cpu);
+std::vector<point> random_compositions(long long most, std::uint64_t seed, int backend) {
+  const agreement& agree = agrees(backend);
   std::vector<point> list;
   if (most < 0) {
     // All of them, by counting through the axes.
     point p;
     p.fill(open);
-    at(p, dimension::backend) = backend_values::on_cpu;
+    at(p, dimension::backend) = backend;
     const auto extend = [&](const auto& self, int d) -> void {
       if (d + 1 == dimensions) {
         list.push_back(p);
         return;
       }
       for (int v = 0; v < sizes[d]; ++v) {
-        if (!agree.fits({axis_of(d), v}, p, open)) continue;
+        if (!agree.fits({axis_of(d), v}, p)) continue;
         p[static_cast<std::size_t>(d)] = v;
         self(self, d + 1);
         p[static_cast<std::size_t>(d)] = open;
@@ -339,13 +379,11 @@ std::vector<point> random_compositions(long long most, std::uint64_t seed) {
     long long found = 0;
     for (long long tries = 0; found < share && tries < 20000 * (share + 1); ++tries) {
       point p{};
-      at(p, dimension::router) = static_cast<int>(r);
+      at(p, dimension::router) = static_cast<int>(r), at(p, dimension::backend) = backend;
       for (int d = 0; d + 1 < dimensions; ++d)
         if (axis_of(d) != dimension::router)
           p[static_cast<std::size_t>(d)] = static_cast<int>(draw.bits(n++).a % static_cast<std::uint32_t>(sizes[d]));
-      bool ok = true;
-      for (int d = 0; d < dimensions && ok; ++d) ok = agree.fits(of(p, axis_of(d)), p, open);
-      if (ok && seen.insert(p).second) list.push_back(p), ++found;
+      if (agree.fits(p) && seen.insert(p).second) list.push_back(p), ++found;
     }
   }
   return list;

@@ -1,46 +1,21 @@
 // The tested compositions (compositions_<n>_test.cpp) meet every supported pair and every supported triple of router,
-// capacity and unit, those on CUDA (cuda_compositions_<n>_test.cpp) every value; neither holds anything that is refused.
+// capacity and unit in double, those of scores (score_compositions_<n>_test.cpp) every supported router and score,
+// those on CUDA (cuda_compositions_<n>_test.cpp) every value; none holds anything that is refused, and all are as the
+// tool writes them.
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <sstream>
+#include <map>
 
-#include "cover.hpp"
+#include "lists.hpp"
 
 namespace matrix {
 namespace {
 
-/// The compositions of committed tests, "<first part of the name>_<n>_test.cpp", in the order of the files: lines
-/// "  X(identifier, ...)", a value for each axis but the backend.
-std::vector<point> committed(const std::string& name, int backend) {
-  std::vector<point> list;
-  const auto file = [&](int part) { return "tests/matrix/" + name + "_" + std::to_string(part) + "_test.cpp"; };
-  for (int part = 0; std::filesystem::exists(file(part)); ++part) {
-    std::istringstream text(project_text(file(part)));
-    for (std::string line; std::getline(text, line);) {
-      if (line.rfind("  X(", 0) != 0) continue;
-      std::istringstream names(line.substr(4, line.find(')') - 4));
-      point p{};
-      at(p, dimension::backend) = backend;
-      for (int d = 0; d + 1 < dimensions; ++d) {
-        std::string id;
-        names >> id;
-        if (!id.empty() && id.back() == ',') id.pop_back();
-        int found = -1;
-        for (int v = 0; v < sizes[d]; ++v)
-          if (facts_of({axis_of(d), v}).name == id) found = v;
-        REQUIRE_MESSAGE(found >= 0, axis_names[d], " has no value ", id, " (", file(part), ")");
-        p[static_cast<std::size_t>(d)] = found;
-      }
-      list.push_back(p);
-    }
-  }
-  REQUIRE(!list.empty());
-  return list;
-}
 const std::vector<point>& committed_points() {
   static const std::vector<point> list = committed("compositions", backend_values::on_cpu);
+  REQUIRE(!list.empty());
   return list;
 }
 /// Values of axes, the backend apart, that are tested on a backend and not in a list for it.
@@ -56,7 +31,8 @@ std::string values_without(const std::vector<point>& list, int backend) {
 }
 /// Demands that a list does not meet.
 std::set<demand> missing(const std::vector<point>& list) {
-  std::set<demand> left = demands();
+  static const std::set<demand> all = demands();
+  std::set<demand> left = all;
   for (const point& p : list)
     for (const demand& d : met_by(p)) left.erase(d);
   return left;
@@ -79,6 +55,7 @@ TEST_CASE("the tested compositions meet every supported pair and triple, and are
 
 TEST_CASE("the compositions on CUDA are supported, meet every value, and are those that support_matrix writes") {
   auto list = committed("cuda_compositions", backend_values::on_cuda);
+  REQUIRE(!list.empty());
   for (const point& p : list) {
     CHECK_MESSAGE(supported(p), text_of(p), " is refused: ", code_of(first_refusal(p)));
     CHECK_MESSAGE(distinct(p), text_of(p), " has an order of places where every wish has one");
@@ -92,6 +69,61 @@ TEST_CASE("the compositions on CUDA are supported, meet every value, and are tho
   auto made = cuda_compositions();
   std::sort(list.begin(), list.end()), std::sort(made.begin(), made.end());
   CHECK_MESSAGE(list == made, "the list is an old one: support_matrix write");
+}
+
+TEST_CASE("every supported router and score is tested in double") {
+  const auto list = committed("score_compositions", backend_values::on_cpu);
+  CHECK(list.size() == std::set<point>(list.begin(), list.end()).size());
+  std::size_t of_list = 0;
+  for (int t = 0; t < template_values::count; ++t)
+    for (int s = 0; s < score_values::count; ++s) {
+      const scored_verdict v = verdict_on_score(t, s);
+      const auto has_router = [&](int number, const std::vector<point>& points) {
+        return std::any_of(points.begin(), points.end(), [&](const point& p) {
+          return at(p, dimension::router) == number && at(p, dimension::scalar) == scalar_values::f64;
+        });
+      };
+      const int number = at(v.composition, dimension::router);
+      const bool here = has_router(number, list);
+      of_list += here;
+      const std::string name = facts_of({dimension::router, number}).name;
+      if (v.said != verdict::ok || v.on_axis || !router_templates[t].appears.tests) {
+        CHECK_MESSAGE(!here, name, " is refused, or of the axis");
+        continue;
+      }
+      CHECK_MESSAGE(here, name, " is not tested; support_matrix write");
+    }
+  CHECK(of_list == list.size());
+  CHECK(list.size() > 80);
+}
+
+TEST_CASE("the tests of compositions are, letter for letter, what support_matrix writes from them") {
+  std::set<std::string> names;
+  for (const file_text& f : tests_of_compositions()) {
+    names.insert(std::filesystem::path(f.name).filename().string());
+    CHECK_MESSAGE((std::filesystem::exists(f.name) && project_text(f.name) == f.text),
+                  f.name, " is an old one: support_matrix write");
+  }
+  for (const auto& f : std::filesystem::directory_iterator("tests/matrix")) {
+    const std::string name = f.path().filename().string();
+    if (name.find("compositions_") != std::string::npos) CHECK_MESSAGE(names.count(name), name, " is nobody's");
+  }
+}
+
+TEST_CASE("docs/results/matrix.md has the numbers of the lists") {
+  const std::string written = project_text("docs/results/matrix.md");
+  const auto says = [&](std::size_t n, const std::string& of) {
+    const std::string text = std::to_string(n) + " " + of;
+    CHECK_MESSAGE((written.find(" " + text) != std::string::npos || written.find("\n" + text) != std::string::npos),
+                  "it does not say ", text);
+  };
+  says(committed_points().size(), "compositions that meet all");
+  says(committed("score_compositions", backend_values::on_cpu).size(), "compositions in double, one for each");
+  says(committed("cuda_compositions", backend_values::on_cuda).size(), "compositions, one a router");
+  std::size_t triples = 0;
+  for (const demand& d : demands()) triples += of_routing(d);
+  says(triples, "supported triples of router");
+  says(demands().size() - triples, "supported pairs of values of any two axes");
 }
 
 TEST_CASE("everything that the page lists is tested on the CPU") {
@@ -114,6 +146,34 @@ TEST_CASE("a missing composition is seen") {
   CHECK(seen > list.size() / 14);
 }
 
+TEST_CASE("a pair that is met in float alone is seen") {
+  auto list = committed_points();
+  // A pair of router and save, in double in one composition only, which becomes one in float.
+  std::map<demand, std::vector<std::size_t>> where;
+  for (std::size_t i = 0; i < list.size(); ++i)
+    for (const demand& d : met_by(list[i]))
+      if (d.values.size() == 3 && d.values[0].axis == dimension::router && d.values[1].axis == dimension::save)
+        where[d].push_back(i);
+  const auto once =
+      std::find_if(where.begin(), where.end(), [](const auto& met) { return met.second.size() == 1; });
+  REQUIRE(once != where.end());
+  CHECK(!missing(list).count(once->first));
+  at(list[once->second[0]], dimension::scalar) = scalar_values::f32;
+  CHECK(missing(list).count(once->first));
+}
+
+TEST_CASE("a list grows by what is missing, and keeps what it has") {
+  const auto& list = committed_points();
+  CHECK(covering_compositions(list) == list);
+  auto fewer = list;
+  fewer.erase(fewer.begin() + 100, fewer.begin() + 110);
+  const auto again = covering_compositions(fewer);
+  CHECK(missing(again).empty());
+  std::size_t kept = 0;
+  for (const point& p : fewer) kept += std::count(again.begin(), again.end(), p) != 0;
+  CHECK(kept > fewer.size() - 20);
+}
+
 TEST_CASE("random compositions: supported, without repeats, the same for the same seed") {
   const auto a = random_compositions(50, 3), b = random_compositions(50, 3), c = random_compositions(50, 4);
   CHECK((a == b && a != c && a.size() == 50));
@@ -123,6 +183,12 @@ TEST_CASE("random compositions: supported, without repeats, the same for the sam
   std::vector<int> of_router(router_values::count, 0);
   for (const point& p : random_compositions(3 * router_values::count, 5)) ++of_router[static_cast<std::size_t>(p[0])];
   CHECK(of_router == std::vector<int>(router_values::count, 3));
+  const auto on_cuda = random_compositions(60, 3, backend_values::on_cuda);
+  CHECK(on_cuda.size() == 60);
+  for (const point& p : on_cuda) {
+    CHECK_MESSAGE(supported(p), text_of(p));
+    CHECK(at(p, dimension::backend) == backend_values::on_cuda);
+  }
 }
 
 }  // namespace matrix

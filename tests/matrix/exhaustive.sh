@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Compiles and runs random supported compositions of the CPU, as many of every router, and says how many passed.
-#   bash tests/matrix/exhaustive.sh --tool <support_matrix> [--build <folder>] [--number N] [--seed S] [--batch B] [--jobs J]
-# Without a number 200; --number all is the whole product.  POLYMOE_EXHAUSTIVE_NUMBER and POLYMOE_EXHAUSTIVE_SEED set both
-# for the target check_exhaustive.  A line for every batch of B (10) compositions as it is done, a table of the routers at
-# the end.  A run that was stopped goes on where it was: batches that passed are not made again unless what they are made
-# of has changed.  Exit status 0: every composition compiled and passed.
+# Compiles and runs random supported compositions, as many of every router, and says how many passed.
+#   bash tests/matrix/exhaustive.sh --tool <support_matrix> [--backend cpu|cuda] [--build <folder>] [--number N] [--seed S]
+#                                   [--batch B] [--jobs J]
+# On cpu (without --backend) against the dense expansion and differences, on cuda by the host executor against the CPU in
+# double, in <folder>-cuda.  Without a number 200; --number all is the whole product.  POLYMOE_EXHAUSTIVE_BACKEND, _NUMBER
+# and _SEED set all three for the target check_exhaustive.  A line for every batch of B (10) compositions as it is done, a
+# table of the routers at the end.  A run that was stopped goes on where it was: batches that passed are not made again
+# unless what they are made of has changed.  Exit status 0: every composition compiled and passed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -34,28 +36,34 @@ if [[ "${1:-}" == --run ]]; then
 fi
 
 tool="" build=build/exhaustive number="${POLYMOE_EXHAUSTIVE_NUMBER:-200}" seed="${POLYMOE_EXHAUSTIVE_SEED:-1}" batch=10
-compiler="${CXX:-g++}" jobs="$(nproc)"
+backend="${POLYMOE_EXHAUSTIVE_BACKEND:-cpu}" compiler="${CXX:-g++}" jobs="$(nproc)"
 while (($#)); do
   case "$1" in
     --tool) tool="$2" ;;
+    --backend) backend="$2" ;;
     --build) build="$2" ;;
     --number) number="$2" ;;
     --seed) seed="$2" ;;
     --batch) batch="$2" ;;
     --compiler) compiler="$2" ;;
     --jobs) jobs="$2" ;;
-    *) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
   esac
   shift 2
 done
 [[ -n "$tool" ]] || { echo "exhaustive: --tool is missing" >&2; exit 2; }
+case "$backend" in
+  cpu) drawn_for="" ;;
+  cuda) build+=-cuda drawn_for=" on cuda" ;;
+  *) echo "exhaustive: the backend is '$backend', it must be cpu or cuda" >&2; exit 2 ;;
+esac
 count="$number"
 [[ "$number" == all ]] && count=-1
 
 start=$SECONDS
 rm -rf "$build/drawn"
 mkdir -p "$build/log" "$build/src" "$build/batches"
-"$tool" sample "$count" "$seed" "$build/drawn" "$batch" || exit 1
+"$tool" sample "$count" "$seed" "$build/drawn" "$batch" "$backend" || exit 1
 # Sources that are the same stay, so that what is made of them does.
 for old in "$build"/src/batch_*.cpp; do
   name="$(basename "$old" .cpp)"
@@ -67,7 +75,7 @@ done
 rm -rf "$build/drawn"
 # Ninja, as in the presets: it goes on behind a batch that does not compile (-k 0).
 cmake -G Ninja -S tests/matrix/exhaustive -B "$build/batches" -DCMAKE_CXX_COMPILER="$compiler" \
-  -DMATRIX_SOURCES="$(cd "$build/src" && pwd)" >"$build/log/configure.txt" 2>&1 ||
+  -DMATRIX_BACKEND="$backend" -DMATRIX_SOURCES="$(cd "$build/src" && pwd)" >"$build/log/configure.txt" 2>&1 ||
   { cat "$build/log/configure.txt" >&2; exit 1; }
 cmake --build "$build/batches" -j "$jobs" -- -k 0 2>&1 | tee "$build/log/build.txt" | grep --line-buffered '^exhaustive: '
 
@@ -94,5 +102,5 @@ sed 's/^\([^ ]*\) \([^,]*\),.*/\2 \1/' "$all" |
   awk '!($1 in n) {order[++k] = $1} {++n[$1]; ok[$1] += $2 == "passed"}
        END {for (i = 1; i <= k; ++i) printf "| `%s` | %d | %d |\n", order[i], n[order[i]], ok[order[i]]}'
 total="$(wc -l <"$all")" passed="$(grep -c '^passed ' "$all")"
-echo "exhaustive: seed $seed, $passed of $total compositions in $batches batches passed, $((SECONDS - start)) s"
+echo "exhaustive: seed $seed, $passed of $total compositions$drawn_for in $batches batches passed, $((SECONDS - start)) s"
 ((passed == total && total > 0))

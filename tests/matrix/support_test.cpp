@@ -1,5 +1,11 @@
-// docs/support.md is what the code says; a composition is refused exactly where a pair of its values is.
+// docs/support.md is what the code says, and has every router and score; a composition is refused exactly where a pair
+// of its values is.
 #include <doctest/doctest.h>
+
+#include <algorithm>
+#include <map>
+#include <regex>
+#include <sstream>
 
 #include "page.hpp"
 
@@ -30,6 +36,40 @@ TEST_CASE("a whole composition is supported exactly if all pairs of its values a
   CHECK(supported_ones < static_cast<int>(sampled().size()) * 9 / 10);
 }
 
+TEST_CASE("every score, router and linear map of docs/policies.md is in the tables of routers") {
+  const std::string policies = project_text("docs/policies.md");
+  const auto section = [&](const std::string& heading) {
+    const std::size_t start = policies.find("\n## " + heading + "\n");
+    REQUIRE(start != std::string::npos);
+    return policies.substr(start, policies.find("\n## ", start + 1) - start);
+  };
+  // `name` and `name<...>` in the first column of a table.
+  static const std::regex cell("`([a-z_0-9]+)(<[^`]*>)?`");
+  const auto policies_of = [&](const std::string& heading) {
+    std::map<std::string, std::string> found;  // with what they take
+    std::istringstream lines(section(heading));
+    for (std::string line; std::getline(lines, line);) {
+      if (line.rfind("| `", 0) != 0) continue;
+      const std::string first = line.substr(0, line.find('|', 1));
+      for (std::sregex_iterator i(first.begin(), first.end(), cell), none; i != none; ++i)
+        found.emplace((*i)[1], (*i)[2]);
+    }
+    return found;
+  };
+  const auto in = [](const auto& list, const std::string& name) {
+    return std::any_of(std::begin(list), std::end(list), [&](const value_facts& f) {
+      return std::regex_search(f.text, std::regex("(^|::)" + name + "(<|$)"));
+    });
+  };
+  const auto scores = policies_of("Score"), routers = policies_of("Router");
+  CHECK((scores.size() > 11 && routers.size() > 9));
+  for (const auto& [name, takes] : scores) CHECK_MESSAGE(in(router_scores, name), name);
+  for (const auto& [name, takes] : routers) {
+    if (takes.find("Score") != std::string::npos) CHECK_MESSAGE(in(router_templates, name), name);
+    if (takes.find("Router") != std::string::npos) CHECK_MESSAGE(in(linear_maps, name), name);
+  }
+}
+
 TEST_CASE("verdicts that the manuals promise") {
   const auto say = [](dimension a, int i, dimension b, int j) { return verdict_on({a, i}, {b, j}); };
   using enum dimension;
@@ -45,6 +85,23 @@ TEST_CASE("verdicts that the manuals promise") {
   CHECK(say(router, router_values::strictly_balanced, capacity, capacity_values::unlimited) ==
         verdict::M036_thresholds_of_rows);
   CHECK(say(router, router_values::top_1_balanced, backend, backend_values::on_cuda) == verdict::ok);
+  const auto scored = [](int t, int s) { return verdict_on_score(t, s).said; };
+  CHECK(scored(template_values::top_1, score_values::assignment) == verdict::ok);
+  CHECK(scored(template_values::top_2, score_values::assignment) == verdict::M035_assignment_of_one);
+  CHECK(scored(template_values::expert_choice, score_values::transport_adam_plan) == verdict::M038_gradient_of_plan);
+  CHECK(scored(template_values::mixture, score_values::transport_clean) == verdict::M039_clean_scores_of_plan);
+  CHECK(scored(template_values::strictly_balanced, score_values::sinkhorn) == verdict::M036_thresholds_of_rows);
+  CHECK(scored(template_values::strictly_balanced, score_values::relu) == verdict::ok);
+  CHECK(verdict_on_score(template_values::top_2, score_values::softmax).on_axis);
+  CHECK(!verdict_on_score(template_values::hashed, score_values::relu).on_axis);
+  const auto mapped = [](int number, int map) {
+    const auto* const found = std::find(std::begin(mapped_routers), std::end(mapped_routers), number);
+    REQUIRE(found != std::end(mapped_routers));
+    return verdict_on_map(static_cast<int>(found - std::begin(mapped_routers)), map);
+  };
+  CHECK(mapped(router_values::soft_slots, linear_map_values::bias) == verdict::M034_linear_map_needed);
+  CHECK(mapped(router_values::fixed, linear_map_values::cosine_of_units_bias) == verdict::M034_linear_map_needed);
+  CHECK(mapped(router_values::fixed, linear_map_values::cosine_bias) == verdict::ok);
   CHECK(code_of(verdict::M029_convolution_needs_maps) == "M029");
   CHECK(code_of(verdict::M036_thresholds_of_rows) == "M036");
 }

@@ -43,6 +43,14 @@ const std::vector<value_facts>& all_facts() {
   }();
   return facts;
 }
+const std::vector<value_facts>& scored_facts() {
+  static const std::vector<value_facts> facts = [] {
+    std::vector<value_facts> v;
+    for (const char* name : scored_routers) v.push_back({name, name, tests});
+    return v;
+  }();
+  return facts;
+}
 int flat_of(coordinate c) { return detail::flat(c.axis, c.number); }
 
 /// Whether a completion with this one value changed is supported.
@@ -52,7 +60,11 @@ bool alone(coordinate c, int way) {
 }  // namespace
 }  // namespace detail
 
-const value_facts& facts_of(coordinate c) { return detail::all_facts()[static_cast<std::size_t>(detail::flat_of(c))]; }
+const value_facts& facts_of(coordinate c) {
+  const int beyond = c.number - router_values::count;
+  if (c.axis == dimension::router && beyond >= 0) return detail::scored_facts().at(static_cast<std::size_t>(beyond));
+  return detail::all_facts()[static_cast<std::size_t>(detail::flat_of(c))];
+}
 
 verdict verdict_on(coordinate a, coordinate b) {
   const int i = detail::flat_of(a), j = detail::flat_of(b);
