@@ -3,7 +3,7 @@
 
     python3 bench/peers/compare.py                  the default rows, about 8 minutes on 2 quiet cores
     python3 bench/peers/compare.py --quick          the same layers at T <= 2048, once, about a minute
-    python3 bench/peers/compare.py --full           every row; an hour or more
+    python3 bench/peers/compare.py --full           every row; an hour or more, --resume goes on with one that was stopped
 
 Round 1 measures everything; the rounds after it measure the layer and PyTorch once more, in the other order.  Ratios to
 PyTorch are taken round by round; the median is reported, and the range.  Rounds stop early when the time is used up.
@@ -46,6 +46,7 @@ def parse_arguments():
     p.add_argument("--quick", action="store_true")
     p.add_argument("--full", action="store_true")
     p.add_argument("--json", default=os.path.join(ROOT, "build", "layer.json"), help="all figures (build/layer.json)")
+    p.add_argument("--resume", action="store_true", help="keep what --json has of an earlier run, measure the rest")
     p.add_argument("--markdown", help="a file with result marks, such as docs/results/layer.md, to put the tables into")
     a = p.parse_args()
     preset = (1, 0.1, 90) if a.quick else (1, 0.25, 0) if a.full else (3, 0.5, 480)
@@ -120,6 +121,8 @@ def measure(a, peers, report, save):
     for turn in range(a.rounds):
         for row, dtype in jobs:
             item = report["rows"].setdefault(row + " " + dtype, {"row": row, "dtype": dtype, "rounds": []})
+            if len(item["rounds"]) > turn:
+                continue
             used = time.monotonic() - start
             if turn and a.budget and used + cost.get((row, dtype), 0) > a.budget:
                 print("compare: %.0f s are used, round %d stops here" % (used, turn + 1), file=sys.stderr)
@@ -330,6 +333,27 @@ def put_between(path, begin, end, text):
         f.write(before + begin + "\n" + text + "\n" + end + rest.split(end, 1)[1])
 
 
+def take_earlier(a, peers, report):
+    """Rounds without an error that a.json has, if they were measured in the same way."""
+    with open(a.json, encoding="utf-8") as f:
+        old = json.load(f)
+    facts = lambda r, names: {"seconds": r["seconds"], "repeats": r["repeats"], "peers": names,
+                              **{k: r["machine"][k] for k in ("cpu", "threads", "environment")}}
+    was, now = facts(old, sorted(old["torch"])), facts(report, sorted(peers))
+    for key in was:
+        if was[key] != now[key]:
+            raise SystemExit("compare: --resume: %s was measured with %s %s, this run has %s; give the same, or another "
+                             "--json" % (a.json, key, was[key], now[key]))
+    first = old["machine"]["date"].split(" to ")[0]
+    if first != report["machine"]["date"]:
+        report["machine"]["date"] = first + " to " + report["machine"]["date"]
+    report["torch"], report["rows"] = old["torch"], old["rows"]
+    if "ours" in old:
+        report["ours"] = old["ours"]
+    for item in report["rows"].values():
+        item["rounds"] = [r for r in item["rounds"] if not r["errors"]]
+
+
 def main():
     a = parse_arguments()
     peers = find_peers(a)
@@ -337,6 +361,8 @@ def main():
     if report["machine"]["load_before"] > 0.3:
         print("compare: load %.1f, the machine is not quiet" % report["machine"]["load_before"], file=sys.stderr)
 
+    if a.resume and os.path.exists(a.json):
+        take_earlier(a, peers, report)
     save = lambda: save_json(a.json, report)
     stopped = False
     try:
