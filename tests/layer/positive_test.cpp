@@ -36,6 +36,17 @@ struct by_hash : polymoe::spec {
   using scalar = double;
   using router = polymoe::hashed<>;
 };
+/// Every cell that a transport plan uses, as far as there is room; its softmax scores are all above 0.
+struct plan_bounded : polymoe::spec {
+  using scalar = double;
+  using router = polymoe::positive<polymoe::score::sparse_transport<polymoe::score::solver::newton>>;
+  using capacity = polymoe::capacity::bounded<>;
+};
+template <class Router>
+struct validated : polymoe::spec {
+  using scalar = double;
+  using router = Router;
+};
 using relu_layer = layer<relu_moe<>, cpu>;
 using bounded_layer = layer<relu_bounded, cpu>;
 using table_layer = layer<by_table, cpu>;
@@ -160,6 +171,37 @@ TEST_CASE("a unit without a positive score gives zero; at a capacity the lowest 
   for (index j = 0; j < 5; ++j) c.x.put(7, j, 0.3);  // at zero itself there is no derivative
   const auto r = check_gradients(c);
   CHECK(r.worst < 1e-6);
+}
+
+TEST_CASE("positive entries of a plan: wishes are what the plan has, not what its scores have") {
+  using plan_layer = layer<plan_bounded, cpu>;
+  auto config = config_of<plan_layer>(4);
+  config.router.nonzeros = 6;
+  config.capacity.factor = 0.8f;  // C = 5
+  layer_case<plan_layer> c(config, 24, 5);
+  c.forward();
+  CHECK(polymoe::plan_violation(c.plan()) == "");
+  const auto plans = c.w.module().plans(c.w.ctx(), c.w.saved());
+  index wished[4] = {}, choices = 0, placed = 0;
+  for (index t = 0; t < 24; ++t)
+    for (int e = 0; e < 4; ++e) wished[e] += plans.plan.get(t, e) > 0;
+  for (int e = 0; e < 4; ++e) {
+    CHECK((c.stats().wished[e] == wished[e] && c.stats().served[e] == std::min<index>(wished[e], 5)));
+    choices += wished[e], placed += std::min<index>(wished[e], 5);
+  }
+  CHECK((c.stats().choices == choices && choices <= 24 && placed < choices));
+  CHECK(c.stats().drop_rate() ==
+        doctest::Approx(static_cast<double>(choices - placed) / static_cast<double>(choices)));
+}
+
+TEST_CASE("a table and a hash check the settings of their score too") {
+  using plan = polymoe::score::sinkhorn<>;
+  const auto says = []<class Router>(Router) {
+    auto c = config_of<layer<validated<Router>, cpu>>(4);
+    c.router.iterations = -1;
+    CHECK(refuses([&] { layer<validated<Router>, cpu>{c}; }, {"iterations is -1"}));
+  };
+  says(polymoe::fixed<plan>{}), says(polymoe::hashed<plan>{});
 }
 
 TEST_CASE("a bad unit is as if it were not in its group: with and without a bound") {

@@ -82,15 +82,13 @@ TEST_CASE("every set of cells of small groups: a plan wherever there is one, the
               CHECK(sums == exists);
               without += !exists;
               if (!sums) continue;
-              // Which experts share a unit is not chosen by its scores: it shows with fewer units than experts.
-              CHECK(best - value < (n < E ? 0.5 : 0.06) * n);
-              if (n < E) continue;
+              CHECK(best - value < (n < E ? 1e-4 : 0.06) * n);
               ++cases, best_cases += best - value < 1e-6, short_by += (best - value) / n;
             }
   CHECK(unfinished == 0);
   CHECK((cases > 100 && without > 50));
-  CHECK(3 * best_cases > 2 * cases);
-  CHECK(short_by / cases < 0.006);
+  CHECK(10 * best_cases > 8 * cases);
+  CHECK(short_by / cases < 0.002);
 }
 
 TEST_CASE("the best plan on the published iterations' cells is worth less than ours in the mean, never much more") {
@@ -129,14 +127,59 @@ TEST_CASE("the best plan on the published iterations' cells is worth less than o
                 CAPTURE(k);
                 CAPTURE(gamma);
                 CAPTURE(steps[i]);
-                CHECK(r.value - value < (i == 0 ? 0.015 : 0.03) * n);
+                CHECK(r.value - value < (i == 0 ? 0.009 : 0.013) * n);
                 ++held[i], more[i] += r.value - value > 1e-6, gain[i] += (value - r.value) / n;
               }
             }
   CHECK(unfinished == 0);
   CHECK((held[0] > 110 && held[1] > 140));
-  CHECK((10 * more[0] < 3 * held[0] && 10 * more[1] < 4 * held[1]));
-  CHECK((gain[0] > 0 && gain[1] > 0));
+  CHECK((6 * more[0] < held[0] && 3 * more[1] < held[1]));
+  CHECK((gain[0] / held[0] > 0.005 && gain[1] / held[1] > 0.002));
+}
+
+TEST_CASE_TEMPLATE("every exchange of cells raises the objective or is undone; sums and limit stay", T, double, float) {
+  int risen = 0, cases = 0;
+  double gained = 0;
+  for (const bool columns : {true, false})
+    for (const bool clusters : {false, true})
+      for (const int E : {4, 8, 16})
+        for (const int k : {columns ? 5 * 192 / (4 * E) : 2, columns ? 2 * 192 / E : 3})
+          for (const float gamma : {1.0f, 0.1f}) {
+            const int n = 192;
+            const matrix s = softmax_rows(clusters ? clustered_matrix(n, E, 2, 7) : random_matrix(n, E, 2, 8));
+            double first = 0, last = 0;
+            for (const int exchanges : {0, 1, 2, 4, 8, 32}) {
+              exact_transport o;
+              o.gamma = gamma, o.tolerance = 1e-5f, o.exchanges = exchanges;
+              plan_cells<T> c(o, s, E, columns, k);
+              o.plan_group(scalar_block{}, c.view);
+              const double value = value_of_plan(c, static_cast<double>(gamma)) / n;
+              CAPTURE(columns);
+              CAPTURE(clusters);
+              CAPTURE(E);
+              CAPTURE(k);
+              CAPTURE(gamma);
+              CAPTURE(exchanges);
+              CHECK(c.row_error() < 1e-4);
+              CHECK(c.column_error() < 1e-4);
+              CHECK(c.most_in(columns) <= k);
+              // Later ones go on from earlier ones.  Sums that are right to a share are worth up to that share.
+              if (exchanges == 0)
+                first = value;
+              else
+                CHECK(value >= last - (sizeof(T) == 4 ? 2e-5 : 1e-9));
+              last = value;
+            }
+            ++cases, risen += last > first + 1e-4, gained += last - first;
+          }
+  CHECK(4 * risen > 3 * cases);
+  CHECK(gained / cases > 0.003);
+}
+
+TEST_CASE("exchanges are a number of trials") {
+  exact_transport o;
+  o.exchanges = -1;
+  CHECK(refuses([&] { o.validate(); }, {"sparse_transport: exchanges is -1, it must not be negative"}));
 }
 
 }  // namespace moe_test

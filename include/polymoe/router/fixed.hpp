@@ -35,6 +35,7 @@ struct fixed : detail::scored<1, Score> {
 
   void validate() const {
     require(units_per_id >= 1, "fixed: units_per_id is ", units_per_id, ", it must be at least 1");
+    if constexpr (requires(const Score s) { s.validate(); }) Score::validate();
   }
   template <class Row>
   POLYMOE_HD choice<1> select(const Row& scores, index unit) const {
@@ -51,7 +52,10 @@ struct hashed : detail::scored<1, Score> {
   index period = 1;  ///< positions: tokens of an image
   std::uint64_t seed = 0;
 
-  void validate() const { require(period >= 1, "hashed: period is ", period, ", it must be at least 1"); }
+  void validate() const {
+    require(period >= 1, "hashed: period is ", period, ", it must be at least 1");
+    if constexpr (requires(const Score s) { s.validate(); }) Score::validate();
+  }
   template <class Row>
   POLYMOE_HD choice<1> select(const Row& scores, index unit) const {
     std::uint64_t z =

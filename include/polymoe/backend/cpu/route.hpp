@@ -285,7 +285,7 @@ void route_statistics(route_memory<C>& m) {
     if ((picks_positive<Router> && Capacity::limited) || m.threshold) {
       for (int e = 0; e < E; ++e) s.wished[e] = 0;
       for (index t = 0; t < p.tokens; ++t)
-        for (int e = 0; e < E && !p.bad[t]; ++e) s.wished[e] += is_above(m.scores, t, e, m.threshold);
+        for (int e = 0; e < E && !p.bad[t]; ++e) s.wished[e] += is_above(selection_scores<Router>(m), t, e, m.threshold);
     }
     for (int e = 0; e < E; ++e) s.choices += s.wished[e];
     s.unpicked = s.most_experts = 0;

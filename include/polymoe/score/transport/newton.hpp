@@ -13,6 +13,7 @@
 //   3  further rounds of the same, while experts have room; the last goes to the units that lose least against their
 //      first expert.  Units so have about equally many cells, which is what the quadratic term pays for
 //   4  Newton steps on these cells at the real gamma, from these prices
+//   5  trials of other cells, kept where the plan is then worth more (exchange.hpp)
 //
 // The cells of step 2 hold a plan with both sums: the parts themselves where E divides n; else one cell more for each
 // expert lets parts be cut inside a unit, which takes k above n / E by one, and in rows as many cells as a unit has
@@ -21,7 +22,7 @@
 // step 1 already finds sparse enough at the real gamma is the optimum and is kept.
 #pragma once
 
-#include "prices.hpp"
+#include "exchange.hpp"
 
 namespace polymoe::inline v0::score {
 
@@ -44,10 +45,12 @@ struct newton {
 
   int iterations = 50;      ///< Newton steps of a plan, at most, before and after its cells are chosen
   float tolerance = 1e-4f;  ///< the sums are right to this share of n / E
+  int exchanges = 4;        ///< trials of other cells, at most, each kept where the plan is worth more (exchange.hpp)
 
   void validate() const {
     detail::check_steps(iterations);
     require(tolerance >= 0, "sparse_transport: tolerance is ", tolerance, ", it must not be negative");
+    require(exchanges >= 0, "sparse_transport: exchanges is ", exchanges, ", it must not be negative");
   }
   index kept(index units, index experts) const { return detail::price_rows::kept(units, experts); }
 
@@ -74,6 +77,9 @@ struct newton {
       // Where no plan exists prices rise for ever; a few steps bring the sums about as near as they come.
       const bool exists = choose_cells(l, p);
       done += p.balance(l.gamma, R(tolerance), exists || iterations < 10 ? iterations : 10);
+      // A unit that is whole on its one expert leaves Newton steps nothing to divide.
+      const bool divides = l.columns || l.k > 1;
+      if (exists && divides) done += detail::cell_exchange<Lines>{l, p}.run(exchanges, R(tolerance));
       finish(l, p, false);
     } else {
       finish(l, p, true);

@@ -24,8 +24,8 @@ namespace polymoe::inline v0::score::detail {
 
 /// Numbers kept: the potentials, rows of units, rows of experts.
 struct price_rows {
-  enum { potential, used, mean, unit_rows };
-  enum { price, trial, excess, step, residual, toward, image, weight, expert_rows };
+  enum { potential, used, mean, came, went, unit_rows };
+  enum { price, trial, excess, step, residual, toward, image, weight, last, expert_rows };
   static constexpr index kept(index units, index experts) {
     return (units > experts ? units : experts) + index{unit_rows} * units + index{expert_rows} * experts +
            transport_kept(units, experts, false);
@@ -94,10 +94,14 @@ struct transport_prices : price_rows {
           const R p = cell(t, e);
           return p > 0 ? p : R(0);
         });
+    return off();
+  }
+  /// Largest excess that was evaluated last, as a share of n / E.
+  POLYMOE_HD R off() const {
     R most(0);
     for (index e = 0; e < l.E; ++e) {
-      const R x = of_expert(excess, e), off = x < 0 ? -x : x;
-      most = off > most ? off : most;
+      const R x = of_expert(excess, e), size = x < 0 ? -x : x;
+      most = size > most ? size : most;
     }
     return most / l.share;
   }

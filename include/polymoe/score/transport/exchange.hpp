@@ -1,0 +1,178 @@
+// Other cells for a plan with few non-zeros, where it is worth more with them: step 5 of solver::newton (newton.hpp).
+//
+// At the prices q and potentials alpha of a plan on given cells, x_te = S_te - q_e + alpha_t is what a cell is worth:
+// gamma P_te where it is used, at most 0 where it is open for nothing.  A line would do better at these prices with a
+// closed cell of larger x in place of its open cell of least x, 0 at the least.  Prices rise where many come, so not
+// all of them do: a trial exchanges the quarter with most to gain, solves again from these prices, and is undone where
+// sums are not right or the objective has not risen; then a quarter of the quarter is tried, and so on, down to one.  A
+// plan is never worth less than it was.
+//
+// Where units choose, a unit exchanges one of its own cells.  Where experts pick, a unit comes to the column that it
+// gains most in and leaves the column that it gains least in, and a column lets as many leave as come; who has no other
+// cell stays.
+#pragma once
+
+#include "prices.hpp"
+
+namespace polymoe::inline v0::score::detail {
+
+template <class Lines>
+struct cell_exchange {
+  using R = typename Lines::R;
+  using S = typename Lines::S;
+  using key = typename Lines::key;
+  using prices = transport_prices<Lines>;
+  /// Of units: the expert whose cell comes, that whose goes, -1 for none; what it gains.  Of experts: prices, those
+  /// before the trial; the least worth of an open cell, the exchanges there could be, what the first of them gains.
+  enum { came = prices::came, went = prices::went, gain = prices::mean };
+  enum {
+    price = prices::price,
+    last = prices::last,
+    floor = prices::weight,
+    moves = prices::trial,
+    best = prices::residual
+  };
+  static constexpr int steps = 6;  ///< of a trial, at most: without a plan there is no end
+
+  const Lines& l;
+  const prices& p;
+
+  /// At most `trials` of them; a plan's sums are right to `tolerance` of n / E.  Returns the steps made.
+  POLYMOE_HD int run(int trials, R tolerance) const {
+    R most = value();
+    int done = 0;
+    for (int level = 1; trials > 0; --trials) {
+      const int cells = propose(level);
+      if (cells == 0) break;
+      change(went, came);
+      p.each_expert(last, [&](index e) { return p.of_expert(price, e); });
+      done += p.balance(l.gamma, tolerance, steps);
+      const R now = value();
+      if (p.off() <= tolerance && now - most > least() * R(l.present)) {
+        most = now;
+        continue;
+      }
+      change(came, went);
+      p.each_expert(price, [&](index e) { return p.of_expert(last, e); });
+      p.evaluate(price, l.gamma);
+      if (cells == 1) break;
+      ++level;
+    }
+    return done;
+  }
+
+ private:
+  /// What is no gain but rounding, a unit.
+  POLYMOE_HD static constexpr R least() { return sizeof(R) == 4 ? R(1e-6f) : R(1e-9); }
+
+  /// <P, S> - (gamma / 2) |P|^2.
+  POLYMOE_HD R value() const {
+    return l.total(l.n, [&](index t) {
+      R sum(0);
+      for (index e = 0; e < l.E; ++e)
+        if (const R x = p.cell(t, e); x > 0) sum += x * (l.score(t, e) - l.gamma / R(2) * x);
+      return sum;
+    });
+  }
+  POLYMOE_HD R worth(index t, index e) const {
+    return l.score(t, e) - p.of_expert(price, e) + p.of_unit(prices::potential, t);
+  }
+  POLYMOE_HD bool is(int row, index t, index e) const { return p.of_unit(row, t) == R(e); }
+  /// Closes every unit's cell in the row `out`, opens that in the row `in`.
+  POLYMOE_HD void change(int out, int in) const {
+    phase::each(l.b, l.n, [&](index t) {
+      if (p.of_unit(out, t) >= 0) l.a.plan.set(t, static_cast<index>(p.of_unit(out, t)), S(-1));
+      if (p.of_unit(in, t) >= 0) l.a.plan.set(t, static_cast<index>(p.of_unit(in, t)), S(0));
+    });
+  }
+  /// Of `all` exchanges those to try at this level, a quarter of those at the one before; at least one where `one`.
+  POLYMOE_HD static int share_of(int all, int level, bool one) {
+    const int some = level < 16 ? all >> (2 * level) : 0;
+    return some == 0 && one && all > 0 ? 1 : some;
+  }
+
+  /// Fills the rows `came` and `went`; returns how many come.
+  POLYMOE_HD int propose(int level) const { return l.columns ? propose_columns(level) : propose_rows(level); }
+
+  POLYMOE_HD int propose_rows(int level) const {
+    phase::each(l.b, l.n, [&](index t) {
+      index in = -1, out = -1;
+      R top(0), low(0);
+      for (index e = 0; !l.a.bad[t] && e < l.E; ++e) {
+        const R x = worth(t, e);
+        if (p.open(t, e)) {
+          if (out < 0 || x < low) out = e, low = x;
+        } else if (in < 0 || x > top) {
+          in = e, top = x;
+        }
+      }
+      const R more = in < 0 || out < 0 ? R(0) : top - (low > 0 ? low : R(0));
+      const bool pays = more > least();
+      p.set_unit(came, t, R(pays ? in : -1)), p.set_unit(went, t, R(pays ? out : -1)), p.set_unit(gain, t, more);
+    });
+    const int all = phase::sum<int>(l.b, l.n, [&](index t) { return p.of_unit(came, t) >= 0 ? 1 : 0; });
+    const int most = share_of(all, level, true);
+    if (most < all)
+      phase::lines(l.b, 1, l.n, l.a.bins, [&](const auto& team, int* bins, index) {
+        phase::select_first(
+            team, static_cast<int>(l.n), most, bins,
+            [&](int t) { return p.of_unit(came, t) >= 0 ? descending_key(p.of_unit(gain, t)) : ~key(0); },
+            [](int, int) {},
+            [&](int t) { p.set_unit(came, t, R(-1)), p.set_unit(went, t, R(-1)); });
+      });
+    return most;
+  }
+
+  POLYMOE_HD int propose_columns(int level) const {
+    phase::lines(l.b, l.E, l.n, l.a.bins, [&](const auto& team, int*, index e) {
+      const R low = -phase::max<R>(
+          team, l.n, [&](index t) { return !l.a.bad[t] && p.open(t, e) ? -worth(t, e) : R(-__builtin_inff()); });
+      if (team.rank() == 0) p.set_expert(floor, e, low > 0 ? low : R(0));
+    });
+    phase::each(l.b, l.n, [&](index t) {
+      index in = -1, out = -1;
+      R top(0), low(0);
+      int used = 0;
+      for (index e = 0; !l.a.bad[t] && e < l.E; ++e) {
+        const R more = worth(t, e) - p.of_expert(floor, e);
+        if (p.open(t, e)) {
+          used += p.cell(t, e) > 0;
+          if (out < 0 || more < low) out = e, low = more;
+        } else if (in < 0 || more > top) {
+          in = e, top = more;
+        }
+      }
+      if (!(in >= 0 && top > least())) in = -1;
+      if (out >= 0 && used < 2 && p.cell(t, out) > 0) out = -1;
+      p.set_unit(came, t, R(in)), p.set_unit(went, t, R(out)), p.set_unit(gain, t, top);
+    });
+    // As many as may both come and leave, and what the first of them gains.
+    phase::lines(l.b, l.E, l.n, l.a.bins, [&](const auto& team, int*, index e) {
+      const int in = phase::sum<int>(team, l.n, [&](index t) { return is(came, t, e) ? 1 : 0; });
+      const int out = phase::sum<int>(team, l.n, [&](index t) { return is(went, t, e) ? 1 : 0; });
+      const R more = phase::max<R>(team, l.n, [&](index t) { return is(came, t, e) ? p.of_unit(gain, t) : R(0); });
+      if (team.rank() == 0) p.set_expert(moves, e, R(in < out ? in : out)), p.set_expert(best, e, more);
+    });
+    index first = -1;
+    for (index e = 0; e < l.E; ++e)
+      if (p.of_expert(moves, e) > 0 && (first < 0 || p.of_expert(best, e) > p.of_expert(best, first))) first = e;
+    const auto moved = [&](index e) { return share_of(static_cast<int>(p.of_expert(moves, e)), level, e == first); };
+    int all = 0;
+    for (index e = 0; e < l.E; ++e) all += moved(e);
+    phase::lines(l.b, l.E, l.n, l.a.bins, [&](const auto& team, int* bins, index e) {
+      const auto keep = [&](int row, auto order) {
+        phase::select_first(
+            team, static_cast<int>(l.n), moved(e), bins,
+            [&](int t) { return is(row, t, e) ? descending_key(order(t)) : ~key(0); }, [](int, int) {},
+            [&](int t) {
+              if (is(row, t, e)) p.set_unit(row, t, R(-1));
+            });
+      };
+      keep(came, [&](int t) { return p.of_unit(gain, t); });
+      keep(went, [&](int t) { return -worth(t, e); });
+    });
+    return all;
+  }
+};
+
+}  // namespace polymoe::score::detail
