@@ -13,7 +13,7 @@
 // point is the least T from which on that holds, by interpolation over log T between the measured ones.  Beside it the
 // point that a model gives, fitted to the same times by least squares of the relative error:
 //
-//   t_sparse = s0 + s1 T + s2 A(T)      A(T) = E (1 - (1 - K / E)^T), the experts that have a unit and whose weights are read
+//   t_sparse = s0 + s1 T + s2 A(T)      A(T) = E (1 - (1 - K / E)^T): experts with a unit, whose weights are read
 //   t_dense  = d0 + d1 T
 //
 // Cases of one T take turns, as in layer_bench.cpp; times are medians.
@@ -148,7 +148,8 @@ struct result {
   model models[4];
 };
 
-result run_row(const sizes& z, const std::string& dtype, bool training, const std::vector<long>& units, const settings& o) {
+result run_row(const sizes& z, const std::string& dtype, bool training, const std::vector<long>& units,
+               const settings& o) {
   result r;
   r.shape = z, r.dtype = dtype, r.mode = training ? "training" : "inference";
   std::printf("\nD %ld  H %ld  E %ld  K %d%s  %s  %s  %d threads\n", long{z.dim}, long{z.hidden}, long{z.experts}, z.k,
@@ -250,8 +251,8 @@ int main(int argc, char** argv) try {
   app.add_option("--seconds", o.seconds, "least time for each case of a row");
   app.add_option("--json", json, "write the results here");
   CLI11_PARSE(app, argc, argv);
-  polymoe::require(units.size() >= 4 && std::is_sorted(units.begin(), units.end()), "--units wants at least 4 rising numbers, it got ",
-                   units.size());
+  polymoe::require(units.size() >= 4 && std::is_sorted(units.begin(), units.end()),
+                   "--units wants at least 4 rising numbers, it got ", units.size());
   std::vector<result> all;
   for (const std::string& row : rows)
     for (const std::string& dtype : dtypes)

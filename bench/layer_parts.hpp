@@ -251,7 +251,8 @@ class expert_loop {
         fc2_.data_gradient(w, e, s.d_out.rows_at(at, n), s.d_hidden.rows_at(at, n));
       });
       step([&](index at, index n, worker&) {
-        polymoe::detail::activate_backward<T>(s.d_hidden.rows_at(at, n), s.pre.rows_at(at, n), s.pre.rows_at(at, n), act{});
+        polymoe::detail::activate_backward<T>(s.d_hidden.rows_at(at, n), s.pre.rows_at(at, n), s.pre.rows_at(at, n),
+                                              act{});
       });
       step([&](index at, index n, worker& w) { fc1_.data_gradient(w, e, s.pre.rows_at(at, n), s.dx.rows_at(at, n)); });
       step([&](index at, index n, worker&) {

@@ -7,9 +7,9 @@
 //
 // Cases of a row take turns, one run each; times are the least of all runs, and the median beside it in the JSON. Units
 // compete in groups of `--group` (0: all of a call).  bench/README.md explains the columns.  Two routers always work on
-// images of 256 units (or `--group`): balanced assignment, whose work grows faster than a group, and soft slots.  What soft
-// slots do is to mix, so they are timed with it: units into slots, slots into units, and both ways back, around experts
-// that do nothing.
+// images of 256 units (or `--group`): balanced assignment, whose work grows faster than a group, and soft slots.  What
+// soft slots do is to mix, so they are timed with it: units into slots, slots into units, and both ways back, around
+// experts that do nothing.
 #include <CLI/CLI.hpp>
 #include <polymoe/nn/mlp_block.hpp>
 
@@ -63,10 +63,10 @@ using cosine = routed<polymoe::with_cosine<polymoe::top_k<2>>>;
 using cosine_of_units = routed<polymoe::with_cosine<polymoe::top_k<2>, false>>;
 using standardised = routed<polymoe::top_k<2, score::standardized<>>>;
 /// The sparse gate of paper B, with its noise, dropouts and biases.
-using paper_b_gate = routed<
-    polymoe::with_bias<polymoe::top_k<
-        2, score::gate_dropout<score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>>>,
-    unlimited>;
+using paper_b_gate =
+    routed<polymoe::with_bias<polymoe::top_k<2, score::gate_dropout<score::standardized<score::logit_dropout<
+                                                    score::noisy_learned<score::largest_softmax<2>>>>>>>,
+           unlimited>;
 template <class Axis>
 struct soft_slots : polymoe::spec {
   using router = polymoe::soft_slots<Axis>;
@@ -80,10 +80,10 @@ inline constexpr bool mixes = Spec::router::k == polymoe::mixed_into_slots;
 // ---- what has to be moved -------------------------------------------------------------------------------------------
 
 constexpr double bytes_of(index numbers) { return 4.0 * static_cast<double>(numbers); }
-/// Bytes that a pass cannot do without in fp32: the router's input and parameters once, the numbers per unit that backward
-/// needs ([T, E] logits, a second projection, the projection that cosines are of) written once and read once, the plan's
-/// `slots` with gate and unit; gradients of input and parameters.  Passes over numbers that a cache could hold (iterations
-/// of a plan) are not counted.
+/// Bytes that a pass cannot do without in fp32: the router's input and parameters once, the numbers per unit that
+/// backward needs ([T, E] logits, a second projection, the projection that cosines are of) written once and read once,
+/// the plan's `slots` with gate and unit; gradients of input and parameters.  Passes over numbers that a cache could
+/// hold (iterations of a plan) are not counted.
 constexpr traffic router_bytes(index units, const polymoe::cost& n, index slots) {
   const double input = bytes_of(units * dim), weights = bytes_of(n.params), rows = bytes_of(n.activations),
                plan = bytes_of(2 * slots);
@@ -91,8 +91,8 @@ constexpr traffic router_bytes(index units, const polymoe::cost& n, index slots)
 }
 static_assert(router_bytes(1, polymoe::cost::dense(384, 384, 1), 1).forward == 4 * (384 + 384 + 2 + 2),
               "polymoe: one unit, one expert, by hand");
-/// The same of units that are mixed into `slots` rows: input, output and what goes into and comes out of every slot, once;
-/// backward their gradients as well, and the rows of slots again.  Logits need not be kept.
+/// The same of units that are mixed into `slots` rows: input, output and what goes into and comes out of every slot,
+/// once; backward their gradients as well, and the rows of slots again.  Logits need not be kept.
 constexpr traffic mixing_bytes(index units, index params, index slots) {
   const double rows = bytes_of(units * dim), weights = bytes_of(params), mixed = bytes_of(slots * dim);
   return {2 * rows + weights + 2 * mixed, 3 * rows + 3 * weights + 4 * mixed};
@@ -168,8 +168,8 @@ struct router_case {
   bool filled = false;
 };
 
-/// Soft slots: a layer whose experts do nothing, as many slots an image as it has units (one an expert at least); over the
-/// batch as many as an image of 256 units would have.
+/// Soft slots: a layer whose experts do nothing, as many slots an image as it has units (one an expert at least); over
+/// the batch as many as an image of 256 units would have.
 template <class Spec>
 struct mixing_case {
   using module = polymoe::layer<Spec, cpu>;
@@ -284,7 +284,8 @@ result run_row(const shape& s, const options& o, const std::vector<std::string>&
   r.add<transport_adam>("transport_adam", true), r.add<transport_lbfgs>("transport_lbfgs", true);
   r.add<transport_newton>("transport_newton", true), r.add<transport_warm>("transport_newton_last_step", true);
   r.add<transport_plan>("transport_newton_by_plan", true), r.add<transport_dense>("transport_newton_no_limit", true);
-  r.add<transport_tokens>("transport_newton_token_choice_2", true), r.add<sinkhorn_clean>("sinkhorn_clean_token_choice_2");
+  r.add<transport_tokens>("transport_newton_token_choice_2", true),
+      r.add<sinkhorn_clean>("sinkhorn_clean_token_choice_2");
   r.add<positive>("relu_positive"), r.add<hashed>("hashed"), r.add<fixed>("fixed"), r.add<mixture>("mixture");
   if (s.experts % 4 == 0) r.add<group_limited>("group_limited_2");  // four groups of experts
   r.add<strictly_balanced>("strictly_balanced"), r.add<assignment>("balanced_assignment_of_images");

@@ -1,6 +1,6 @@
-// custom_plan: experts without a router.  Masks say who works on what, as those of the objects in an image would: a point
-// belongs to any number of masks, and every mask has an expert.  The program writes who is in which slot; the library finds
-// the slots of every point, moves rows, multiplies and differentiates.
+// custom_plan: experts without a router.  Masks say who works on what, as those of the objects in an image would: a
+// point belongs to any number of masks, and every mask has an expert.  The program writes who is in which slot; the
+// library finds the slots of every point, moves rows, multiplies and differentiates.
 // ctest: --device auto
 // cuda: yes
 #include "toy_task.hpp"

@@ -1,4 +1,5 @@
-// custom_score: a score of one's own, two members, composed with expert choice: every expert takes its best units by it.
+// custom_score: a score of one's own, two members, composed with expert choice: every expert takes its best units by
+// it.
 // ctest: --device auto
 // cuda: yes
 #include <polymoe/testing/check_router.hpp>
@@ -15,14 +16,16 @@ struct squared_softplus {
   template <class Row>
   POLYMOE_HD Row vjp(const Row& z, const Row& d_scores) const {
     using S = typename Row::scalar;
-    return z.zip(d_scores, [](S x, S d, int) { return S(2) * polymoe::math::softplus(x) * polymoe::math::sigmoid(x) * d; });
+    return z.zip(d_scores,
+                 [](S x, S d, int) { return S(2) * polymoe::math::softplus(x) * polymoe::math::sigmoid(x) * d; });
   }
 };
 
 struct picked_moe : polymoe::spec {
   using router = polymoe::expert_choice<squared_softplus>;
-  using capacity = polymoe::capacity::bounded<>;                                 // factor: experts of a unit in the mean
-  using combine = polymoe::combine::renormalised<polymoe::combine::over_kept>;  // such scores have no scale of their own
+  using capacity = polymoe::capacity::bounded<>;  // factor: experts of a unit in the mean
+  using combine =
+      polymoe::combine::renormalised<polymoe::combine::over_kept>;  // such scores have no scale of their own
   static constexpr int most_experts = 64;  // on a GPU: kernels for more are not compiled
 };
 /// On either backend.
@@ -35,7 +38,8 @@ int run_on() {
   std::printf("%s\n", moe.module().describe().c_str());
   const auto report = polymoe::testing::check_router(config.router);
   const auto losses = toy::train(moe, 400, 0.05f);
-  std::printf("%.1f %% of the points are picked by nobody\n", 100 * moe.module().stats(moe.ctx(), moe.saved()).unpicked_rate());
+  std::printf("%.1f %% of the points are picked by nobody\n",
+              100 * moe.module().stats(moe.ctx(), moe.saved()).unpicked_rate());
   return toy::judge(report, losses, 0.2) ? 0 : 1;
 }
 

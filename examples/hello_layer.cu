@@ -14,8 +14,8 @@ int run_on() {
   std::puts(moe.module().describe().c_str());
   const std::vector<double> losses = toy::train(moe, 400, 0.05f);
   const polymoe::routing_stats stats = moe.module().stats(moe.ctx(), moe.saved());
-  std::printf("loss %.3f -> %.3f in %zu steps, drop rate %.3f, load CV %.3f\n", losses.front(), losses.back(), losses.size(),
-              stats.drop_rate(), stats.load_cv());
+  std::printf("loss %.3f -> %.3f in %zu steps, drop rate %.3f, load CV %.3f\n", losses.front(), losses.back(),
+              losses.size(), stats.drop_rate(), stats.load_cv());
   return losses.back() < 0.5 * losses.front() ? 0 : 1;
 }
 

@@ -37,7 +37,10 @@ class rows {
  public:
   using memory = typename Layer::backend::memory;
   rows(polymoe::workspace<Layer>& w, polymoe::index count, polymoe::index cols)
-      : stream_(w.ctx().stream), count_(count), cols_(cols), block_(static_cast<std::size_t>(count * cols) * sizeof(float)) {}
+      : stream_(w.ctx().stream),
+        count_(count),
+        cols_(cols),
+        block_(static_cast<std::size_t>(count * cols) * sizeof(float)) {}
   void put(const std::vector<float>& v) { memory::write(stream_, block_.data(), v.data(), block_.size()); }
   std::vector<float> on_host() const {
     std::vector<float> v(static_cast<std::size_t>(count_ * cols_));
@@ -74,8 +77,8 @@ struct task {
   }
 };
 
-/// Full-batch gradient descent on half the mean squared distance to the target; returns the loss of every step.  The layer
-/// is its backend's, loss and descent are the host's.
+/// Full-batch gradient descent on half the mean squared distance to the target; returns the loss of every step.  The
+/// layer is its backend's, loss and descent are the host's.
 template <class Layer>
 std::vector<double> train(polymoe::workspace<Layer>& w, int steps, float learning_rate) {
   const task data;

@@ -1,5 +1,5 @@
-// What this GPU does at best, measured: the rates of a large bf16 product, of multiply-adds in float, of a large copy and
-// of one within L2.
+// What this GPU does at best, measured: the rates of a large bf16 product, of multiply-adds in float, of a large copy
+// and of one within L2.
 #pragma once
 
 #include <cublasLt.h>

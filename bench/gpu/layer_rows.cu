@@ -21,7 +21,10 @@ class timed_layer : public layer_case<Spec> {
   block measure(const std::string& routing, const ceilings& top, double seconds) {
     const auto stats = this->w_.module().stats(this->w_.ctx(), this->w_.saved());
     block b;
-    b.row = this->r_, b.routing = routing, b.capacity = this->padded_ ? "padded" : Spec::capacity::limited ? "1.0" : "unlimited";
+    b.row = this->r_, b.routing = routing,
+    b.capacity = this->padded_             ? "padded"
+                 : Spec::capacity::limited ? "1.0"
+                                           : "unlimited";
     b.fullest_over_mean = stats.load_max_over_mean(), b.placed = static_cast<double>(stats.placed);
     b.drop_rate = stats.drop_rate(), b.dead = stats.dead_experts();
     b.recipe = this->w_.module().describe();

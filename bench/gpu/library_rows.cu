@@ -7,8 +7,8 @@
 //   sort of priorities      CUB's, behind priority::gate and priority::probability (dispatch/sort.cuh)
 //   inverse as lists        CUB's sort and scan and a kernel of ours (dispatch/invert.cuh)
 //   first values            Thrust's tabulate (dispatch/initialise.cuh), and the same function in a loop of ours
-//   squares of gradients    of 2 E matrices: CUB's sums of segments, one a matrix (dispatch/segments.cuh), and the sum of
-//                           all by the kernels of the optimiser's clipping; both read every gradient once
+//   squares of gradients    of 2 E matrices: CUB's sums of segments, one a matrix (dispatch/segments.cuh), and the sum
+//                           of all by the kernels of the optimiser's clipping; both read every gradient once
 //
 // Before anything is timed, what both do is compared: the same numbers.
 #include <deque>

@@ -8,19 +8,22 @@
 //   transport picks          20 steps of sparse transport over the call
 //   transport picks, Newton  the plan with both sums; the input says in how many steps
 //
-// The floor is that of rows and plan (rows.hpp), and of iterations one by one, whose numbers L2 holds: their bytes over the
-// rate of a copy within L2, their FLOP over the rate of multiply-adds in float, both measured in the same run.
+// The floor is that of rows and plan (rows.hpp), and of iterations one by one, whose numbers L2 holds: their bytes over
+// the rate of a copy within L2, their FLOP over the rate of multiply-adds in float, both measured in the same run.
 //
 //   of an iteration         FLOP        bytes in L2
-//   Sinkhorn                4TE         8TE           P times its columns' factors, its rows' sums; times rows', columns' sums
+//   Sinkhorn                4TE         8TE           P times its columns' factors, its rows' sums; times
+//                                                     rows', columns' sums
 //     the first plan        4TE         8TE           exponentials of the logits (counted as one FLOP each)
 //     back through one      8TE         12TE          logits in, the plan's gradient in and out; columns, then rows
-//   transport               5TE + 12T   4TE + 24T     scores in, a line's threshold off, sums of units; alpha and two moments
+//   transport               5TE + 12T   4TE + 24T     scores in, a line's threshold off, sums of units; alpha and
+//                                                     two moments
 //     Newton, once          5TE         8TE           scores in, rows for the prices out: no plan takes less
 //
-// Meetings of blocks are not in it; blocks that kept their part of P on the chip would move less.  Targets, for forwards of 65536 units of at most 64 experts on an H200, count them:
-// expert choice over the call 12 us (three passes of a radix select, each with a barrier, and the compaction); Sinkhorn
-// 4 us and 2 us an iteration; transport 10 us a step.
+// Meetings of blocks are not in it; blocks that kept their part of P on the chip would move less.  Targets, for
+// forwards of 65536 units of at most 64 experts on an H200, count them: expert choice over the call 12 us (three passes
+// of a radix select, each with a barrier, and the compaction); Sinkhorn 4 us and 2 us an iteration; transport 10 us a
+// step.
 #include <polymoe/analysis/transport_costs.hpp>
 #include <polymoe/cuda.cuh>
 
@@ -82,11 +85,14 @@ class router_case {
     std::vector<work> all;
     if constexpr (polymoe::plans_groups<typename Spec::router>) {
       const auto T = static_cast<double>(r_.tokens), cells = T * static_cast<double>(r_.experts);
-      const auto of = [](double times, double flop, double bytes) { return work{0, 0, false, times * flop, times * bytes}; };
+      const auto of = [](double times, double flop, double bytes) {
+        return work{0, 0, false, times * flop, times * bytes};
+      };
       const auto& router = w_.module().settings().router;
       const auto times = static_cast<double>(router.iterations);
       if constexpr (polymoe::analysis::makes_transport_plans<typename Spec::router>) {
-        static_assert(!Spec::router::weighs_plan, "polymoe: the floor of a way back through transport is not written down");
+        static_assert(!Spec::router::weighs_plan,
+                      "polymoe: the floor of a way back through transport is not written down");
         if (backward) return all;
         if constexpr (std::is_base_of_v<score::solver::newton, typename Spec::router>)
           all.push_back(of(1, 5 * cells, 8 * cells));

@@ -39,8 +39,8 @@ struct row_shape {
   index image = 0;  ///< units of a group, Soft MoE
 };
 
-/// The rows of a full run: four general shapes, then vision: three of 128 images of 196 tokens, and four whose targets are
-/// rates of a forward and backward (table.py).
+/// The rows of a full run: four general shapes, then vision: three of 128 images of 196 tokens, and four whose targets
+/// are rates of a forward and backward (table.py).
 inline const std::vector<row_shape>& all_rows() {
   static const std::vector<row_shape> rows{{"R1", 65536, 768, 3072, 16, 2}, {"R2", 65536, 384, 1536, 16, 2},
                                            {"R3", 16384, 192, 768, 8, 1},   {"R4", 65536, 768, 384, 64, 4},

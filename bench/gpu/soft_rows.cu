@@ -54,8 +54,8 @@ std::vector<work> backward_work(const row_shape& r) {
 }
 }  // namespace
 
-/// The rows: images, their tokens and the width, H and slots of an image.  256 images at the widths of ViT-Ti, S and B, with
-/// as many slots as tokens or fewer; images of 256 tokens; 64 images of 576, at the widths of ViT-B and L.
+/// The rows: images, their tokens and the width, H and slots of an image.  256 images at the widths of ViT-Ti, S and B,
+/// with as many slots as tokens or fewer; images of 256 tokens; 64 images of 576, at the widths of ViT-B and L.
 std::vector<row_shape> soft_rows() {
   const auto row = [](const char* name, index images, index image, index dim, index hidden, index slots) {
     return row_shape{name, images * image, dim, hidden, slots, 1, image};

@@ -1,9 +1,9 @@
 // A training step of a vision transformer on a GPU: dense, and with an MoE layer in every block, as one CUDA graph and
 // step by step.  peers/train_torch_gpu.py times the same models in PyTorch.
 //
-// Images are made up (train/synthetic.hpp) and lie on the GPU whole, so that a step is what is timed: fetch and augment a
-// batch, forward, loss, backward, norm and clipping, AdamW, rounding of weights to bf16.  The MoE arm is dropless top-2
-// of 8 with experts of width H; the dense arm has width 2 H: equal active FLOPs.  No balance loss, no noise.
+// Images are made up (train/synthetic.hpp) and lie on the GPU whole, so that a step is what is timed: fetch and augment
+// a batch, forward, loss, backward, norm and clipping, AdamW, rounding of weights to bf16.  The MoE arm is dropless
+// top-2 of 8 with experts of width H; the dense arm has width 2 H: equal active FLOPs.  No balance loss, no noise.
 //
 //   gpu_train_bench [--dim 192] [--depth 12] [--heads 3] [--batch 256] [--seconds 3] [--json FILE]
 #include <chrono>
@@ -63,13 +63,15 @@ std::string recipe_of(polymoe::workspace<Model>& w) {
   polymoe::nn::each_module(w.module(), w.saved(), [&](auto& m, auto&) {
     if constexpr (requires { m.describe(); }) add(m.describe());
     else if constexpr (requires { m.kernel().describe(); }) add(m.kernel().describe());
-    else if constexpr (requires { m.up().kernel().describe(); }) add(m.up().kernel().describe() + m.down().kernel().describe());
+    else if constexpr (requires { m.up().kernel().describe(); })
+      add(m.up().kernel().describe() + m.down().kernel().describe());
   });
   return all;
 }
 
 template <class Model>
-result measure(const char* arm, const typename Model::config& config, const options& o, const polymoe::train_test& data, bool graph) {
+result measure(const char* arm, const typename Model::config& config, const options& o, const polymoe::train_test& data,
+               bool graph) {
   polymoe::train_options t;
   t.batch = o.batch, t.epochs = 1 << 20, t.learning_rate = 1e-4, t.graph = graph;
   t.augment.mirror = polymoe::flip::random, t.augment.pad = 4;
@@ -81,7 +83,8 @@ result measure(const char* arm, const typename Model::config& config, const opti
       run.advance(n - done);  // ends with the epoch
       done += run.step_count() - before;
     }
-    return 1e3 * std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / static_cast<double>(n);
+    return 1e3 * std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() /
+           static_cast<double>(n);
   };
   steps(5);
   result r;
@@ -98,8 +101,8 @@ result measure(const char* arm, const typename Model::config& config, const opti
   }
   std::sort(times.begin(), times.end());
   r.milliseconds = times[times.size() / 2], r.least = times.front(), r.rounds = static_cast<int>(times.size());
-  std::printf("%-6s %-6s %9.3f ms a step (least %.3f, %d rounds of %lld)  %9.0f images/s  %6.2f TFLOP/s\n", arm, r.how.c_str(),
-              r.milliseconds, r.least, r.rounds, static_cast<long long>(each),
+  std::printf("%-6s %-6s %9.3f ms a step (least %.3f, %d rounds of %lld)  %9.0f images/s  %6.2f TFLOP/s\n", arm,
+              r.how.c_str(), r.milliseconds, r.least, r.rounds, static_cast<long long>(each),
               1e3 * static_cast<double>(o.batch) / r.milliseconds,
               6e-9 * static_cast<double>(r.macs) * static_cast<double>(o.batch) / r.milliseconds);
   return r;
@@ -119,7 +122,9 @@ int main_of(int argc, char** argv) {
     else if (a == "--batch") o.batch = std::atoll(value());
     else if (a == "--seconds") o.seconds = std::atof(value());
     else if (a == "--json") o.json = value();
-    else polymoe::require(false, "gpu_train_bench: unknown argument ", a, " (--dim, --depth, --heads, --batch, --seconds, --json)");
+    else
+      polymoe::require(false, "gpu_train_bench: unknown argument ", a,
+                       " (--dim, --depth, --heads, --batch, --seconds, --json)");
   }
   polymoe::require(o.dim > 0 && o.depth > 0 && o.heads > 0 && o.dim % o.heads == 0 && o.batch > 0 && o.batch <= 16384,
                    "gpu_train_bench: dim ", o.dim, ", depth ", o.depth, ", heads ", o.heads, ", batch ", o.batch);
@@ -134,8 +139,8 @@ int main_of(int argc, char** argv) {
   data.test = polymoe::synthetic_images(images);
   data.test.mean = data.train.mean, data.test.stddev = data.train.stddev;
 
-  std::printf("# %s\n# ViT %lldx%lld, patch 4 of 32x32, batch %lld, bf16\n", gpu.text.c_str(), static_cast<long long>(o.depth),
-              static_cast<long long>(o.dim), static_cast<long long>(o.batch));
+  std::printf("# %s\n# ViT %lldx%lld, patch 4 of 32x32, batch %lld, bf16\n", gpu.text.c_str(),
+              static_cast<long long>(o.depth), static_cast<long long>(o.dim), static_cast<long long>(o.batch));
   typename moe::config experts;
   experts.dim = o.dim, experts.hidden = 2 * o.dim, experts.experts = 8;
   typename mlp::config twin;
@@ -150,12 +155,30 @@ int main_of(int argc, char** argv) {
   }
   if (!o.json.empty()) {
     polymoe::json_writer w;
-    w.begin_object().key("gpu").value(gpu.text).key("dim").value(o.dim).key("depth").value(o.depth).key("batch").value(o.batch);
+    w.begin_object().key("gpu").value(gpu.text).key("dim").value(o.dim).key("depth").value(o.depth).key("batch").value(
+        o.batch);
     w.key("results").begin_array();
     for (const result& r : all)
-      w.begin_object().key("arm").value(r.arm).key("how").value(r.how).key("ms").value(r.milliseconds).key("least_ms").value(r.least)
-          .key("images_per_second").value(1e3 * static_cast<double>(r.images_per_step) / r.milliseconds).key("params").value(r.params)
-          .key("macs").value(r.macs).key("recipe").value(r.recipe).key("fused").value(r.fused()).end_object();
+      w.begin_object()
+          .key("arm")
+          .value(r.arm)
+          .key("how")
+          .value(r.how)
+          .key("ms")
+          .value(r.milliseconds)
+          .key("least_ms")
+          .value(r.least)
+          .key("images_per_second")
+          .value(1e3 * static_cast<double>(r.images_per_step) / r.milliseconds)
+          .key("params")
+          .value(r.params)
+          .key("macs")
+          .value(r.macs)
+          .key("recipe")
+          .value(r.recipe)
+          .key("fused")
+          .value(r.fused())
+          .end_object();
     w.end_array().end_object();
     polymoe::write_text(o.json, w.str());
   }

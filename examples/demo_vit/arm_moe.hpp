@@ -20,7 +20,8 @@ arm_result run_moe_arm(const settings& s, const polymoe::train_test& data, First
   const polymoe::compute_share share = polymoe::share_of(model::count(config, s.batch));
   // The mean number of choices that were served is measured, not taken from the settings.
   double served = 0, calls = 0;
-  for (const auto& l : r.test.experts.layers) served += static_cast<double>(l.placed), calls += static_cast<double>(l.units);
+  for (const auto& l : r.test.experts.layers)
+    served += static_cast<double>(l.placed), calls += static_cast<double>(l.units);
   r.rho_static = share.rho_static();
   r.rho_active = share.rho_active(calls > 0 ? served / calls : 0);
   r.rho_capacity = share.rho_capacity();

@@ -68,8 +68,8 @@ arm_result run_moe(const settings&, const polymoe::train_test&);
 template <class T>
 arm_result run_dense(const settings&, const polymoe::train_test&);
 
-/// The same on a GPU.  These come from the library demo_vit_cuda, which shares no function of the headers with the program:
-/// its host code is compiled without oneDNN.
+/// The same on a GPU.  These come from the library demo_vit_cuda, which shares no function of the headers with the
+/// program: its host code is compiled without oneDNN.
 #define DEMO_OF_LIBRARY __attribute__((visibility("default")))
 DEMO_OF_LIBRARY arm_result run_moe_on_gpu(const settings&, const polymoe::train_test&);
 DEMO_OF_LIBRARY arm_result run_dense_on_gpu(const settings&, const polymoe::train_test&);

@@ -18,8 +18,8 @@ bool takes_gpu(const std::string& wish, demo::settings& s) {
 #if defined(POLYMOE_DEMO_CUDA)
   if (wish != "cpu") name = demo::find_gpu(missing);
   if (!name.empty() && s.experts > demo::most_experts_on_gpu)
-    missing = "its arms were compiled for at most " + std::to_string(demo::most_experts_on_gpu) + " experts, --experts is " +
-              std::to_string(s.experts);
+    missing = "its arms were compiled for at most " + std::to_string(demo::most_experts_on_gpu) +
+              " experts, --experts is " + std::to_string(s.experts);
 #else
   missing = "this build has no CUDA arms; ./demo builds them where it sees a GPU or --device cuda and finds nvcc "
             "(CMake: -DPOLYMOE_CUDA=ON -DPOLYMOE_DEMO_CUDA=ON)";
@@ -44,8 +44,10 @@ int run(int argc, char** argv) {
   app.add_option("--threads", s.threads, "threads; results do not depend on it")->check(CLI::Range(1, 1024));
   app.add_option("--out", s.out, "folder for checkpoints, logs, summary.json and report.html");
   app.add_option("--precision", precision, "auto, bf16 or f32")->check(CLI::IsMember({"auto", "bf16", "f32"}));
-  app.add_option("--images", s.images, "train on the first N images only (0: all), for a quick look")->check(CLI::Range(0, 60000));
-  app.add_option("--test-images", s.test_images, "test on the first N images only (0: all)")->check(CLI::Range(0, 10000));
+  app.add_option("--images", s.images, "train on the first N images only (0: all), for a quick look")
+      ->check(CLI::Range(0, 60000));
+  app.add_option("--test-images", s.test_images, "test on the first N images only (0: all)")
+      ->check(CLI::Range(0, 10000));
   program::add_device_option(app, device);
   app.add_flag("--resume", s.resume, "continue the run in --out");
   if (const int status = program::parse(app, "demo_vit", argc, argv); status >= 0) return status;
@@ -55,7 +57,8 @@ int run(int argc, char** argv) {
   const bool fast = gpu || polymoe::maths::bf16_is_fast();
   s.bf16 = precision == "bf16" || (precision == "auto" && fast);
 #if !defined(POLYMOE_DEMO_F32)
-  polymoe::require(s.bf16, "this build has no f32 arms (its processor has fast bf16); configure with -DPOLYMOE_DEMO_F32=ON");
+  polymoe::require(s.bf16,
+                   "this build has no f32 arms (its processor has fast bf16); configure with -DPOLYMOE_DEMO_F32=ON");
 #endif
   // The shape: wide overlapping patches, few tokens (4 x 4), so that most of the work is in matrix products.
   s.vit.patch = 9, s.vit.stride = 7, s.vit.padding = 1;
@@ -64,7 +67,8 @@ int run(int argc, char** argv) {
   s.epochs = 7;
   if (!s.bf16) {
     std::printf(fast ? "Both arms run a smaller model in f32.\n"
-                     : "This CPU has no fast bf16 products (or the build lacks oneDNN): both arms run a smaller model in f32.\n");
+                     : "This CPU has no fast bf16 products (or the build lacks oneDNN): both arms run a smaller model "
+                       "in f32.\n");
     s.vit.dim = 64, s.hidden = 128;
     s.learning_rate = 2.5e-3;
   }
@@ -82,8 +86,8 @@ int run(int argc, char** argv) {
   if (!s.resume)
     for (const char* arm : {"moe", "dense"})
       std::filesystem::remove(s.out + "/" + arm + "/checkpoint.safetensors", ignored);
-  std::printf("Fashion-MNIST from %s: %lld training and %lld test images\n%s, %d threads, products in %s\n", s.data.c_str(),
-              static_cast<long long>(data.train.size()), static_cast<long long>(data.test.size()),
+  std::printf("Fashion-MNIST from %s: %lld training and %lld test images\n%s, %d threads, products in %s\n",
+              s.data.c_str(), static_cast<long long>(data.train.size()), static_cast<long long>(data.test.size()),
               gpu ? s.device.c_str() : polymoe::maths::isa_name().c_str(), s.threads, s.bf16 ? "bf16" : "f32");
   program::watch_interrupts();
 

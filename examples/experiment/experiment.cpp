@@ -27,7 +27,8 @@ void add_options(CLI::App& app, settings& s) {
   app.add_option("--image-size", s.image_size, "side of what pictures of a folder become, pixels")
       ->check(CLI::Range(1, 4096));
   app.add_flag("--skip-bad", s.skip_bad, "leave unreadable pictures out, and count them");
-  app.add_flag("--stream", s.stream, "leave pictures on disk and read them ahead, for more than fit into memory; same results");
+  app.add_flag("--stream", s.stream,
+               "leave pictures on disk and read them ahead, for more than fit into memory; same results");
   app.add_option("--split-seed", s.split_seed, "draws the validation images")->check(program::not_negative);
   app.add_option("--out", s.out, "folder for checkpoints, logs, results and report.html");
   app.add_option("--seeds", s.seeds, "seeds; every arm is trained once under each")
@@ -37,12 +38,14 @@ void add_options(CLI::App& app, settings& s) {
   app.add_option("--epochs", s.epochs, "passes over the training images")->check(CLI::PositiveNumber);
   app.add_option("--batch", s.batch, "images of a step")->check(CLI::PositiveNumber);
   app.add_option("--images", s.images, "training images to use; 0: all")->check(CLI::NonNegativeNumber);
-  app.add_option("--validation", s.validation, "images held out for validation; 0: a tenth")->check(CLI::NonNegativeNumber);
+  app.add_option("--validation", s.validation, "images held out for validation; 0: a tenth")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--test-images", s.test_images, "test images to use; 0: all")->check(CLI::NonNegativeNumber);
   app.add_option("--learning-rate", s.learning_rate, "at the start")->check(CLI::PositiveNumber);
   app.add_option("--weight-decay", s.weight_decay, "of the optimiser")->check(CLI::NonNegativeNumber);
   app.add_option("--momentum", s.momentum, "of SGD")->check(CLI::Range(0.0, 0.9999));
-  app.add_option("--milestones", s.milestones, "shares of the run at which the learning rate falls by ten; none: cosine")
+  app.add_option("--milestones", s.milestones,
+                 "shares of the run at which the learning rate falls by ten; none: cosine")
       ->delimiter(',')
       ->check(CLI::Range(0.0, 1.0));
   app.add_option("--augment", s.augment, "none, or crop (pad 4, crop, flip)")->check(CLI::IsMember({"none", "crop"}));
@@ -64,8 +67,8 @@ void add_options(CLI::App& app, settings& s) {
       ->configurable(false);
 }
 
-/// CLI11 quotes the lists that are defaults as a whole, and cannot read that back, nor an empty list.  Here they are as it
-/// writes lists that were asked for: words quoted, one value without brackets.
+/// CLI11 quotes the lists that are defaults as a whole, and cannot read that back, nor an empty list.  Here they are as
+/// it writes lists that were asked for: words quoted, one value without brackets.
 std::string readable(const std::string& config) {
   std::istringstream in(config);
   std::string out, line;
@@ -96,9 +99,11 @@ int main_of(int argc, char** argv, settings s, const char* about, const std::fun
     add_options(app, s);
     program::add_device_option(app, device);
     own(app);
-    for (int i = 0; i < argc; ++i) s.command += (i ? " " : "") + std::string(i ? argv[i] : fs::path(argv[i]).filename().string());
+    for (int i = 0; i < argc; ++i)
+      s.command += (i ? " " : "") + std::string(i ? argv[i] : fs::path(argv[i]).filename().string());
     if (const int status = program::parse(app, s.program.c_str(), argc, argv); status >= 0) return status;
-    std::string missing = "this build has no CUDA arms (CMake: -DPOLYMOE_CUDA=ON -DPOLYMOE_DEMO_CUDA=ON, with nvcc)", gpu;
+    std::string missing = "this build has no CUDA arms (CMake: -DPOLYMOE_CUDA=ON -DPOLYMOE_DEMO_CUDA=ON, with nvcc)",
+                gpu;
     if (s.find_gpu && device != "cpu") gpu = s.find_gpu(missing);
     s.device = program::chosen_device(device, gpu + ", " + numbers_on_gpu, missing);
     if (s.out.empty()) s.out = s.program + "-out";
@@ -165,9 +170,10 @@ bool is_wanted(const settings& s, const std::string& arm) {
 
 int run_all(const settings& s, const std::string& model, const std::vector<arm>& arms, const images& data,
             std::vector<result>& out) {
-  std::printf("%s: %s, %lld training, %lld validation, %lld test images; %s; %zu seeds, %s, %d threads\n", s.program.c_str(),
-              data.name.c_str(), static_cast<long long>(data.fit.train.size()), static_cast<long long>(data.fit.test.size()),
-              static_cast<long long>(data.test.size()), model.c_str(), s.seeds.size(), s.device.c_str(), s.threads);
+  std::printf("%s: %s, %lld training, %lld validation, %lld test images; %s; %zu seeds, %s, %d threads\n",
+              s.program.c_str(), data.name.c_str(), static_cast<long long>(data.fit.train.size()),
+              static_cast<long long>(data.fit.test.size()), static_cast<long long>(data.test.size()), model.c_str(),
+              s.seeds.size(), s.device.c_str(), s.threads);
   for (std::size_t i = 0; i < arms.size(); ++i)
     for (std::size_t k = 0; k < i; ++k)
       require(arms[i].name != arms[k].name, "arms ", k, " and ", i, " are both ", arms[i].name,
@@ -175,8 +181,8 @@ int run_all(const settings& s, const std::string& model, const std::vector<arm>&
   for (const std::string& wish : s.arms) {
     std::string known;
     for (const arm& a : arms) known += (known.empty() ? "" : ", ") + a.name;
-    require(std::any_of(arms.begin(), arms.end(), [&](const arm& a) { return a.name == wish; }), "--arms: there is no arm '",
-            wish, "'; there are ", known);
+    require(std::any_of(arms.begin(), arms.end(), [&](const arm& a) { return a.name == wish; }),
+            "--arms: there is no arm '", wish, "'; there are ", known);
   }
   for (const std::uint64_t seed : s.plan ? std::vector{s.seeds.front()} : s.seeds)
     for (const arm& a : arms) {

@@ -2,9 +2,9 @@
 // results that are kept, compared seed by seed, and shown.
 //
 // main_of() parses and calls the program's own function.  That names its arms, each a function (settings, seed,
-// images) -> result; run_all() goes through arms x seeds, skips what --resume finds finished, and hands all results back
-// for the program's page; finish() writes that.  Arms of one seed share the order of the data and every draw that does
-// not depend on the model, so their differences are paired.
+// images) -> result; run_all() goes through arms x seeds, skips what --resume finds finished, and hands all results
+// back for the program's page; finish() writes that.  Arms of one seed share the order of the data and every draw that
+// does not depend on the model, so their differences are paired.
 #pragma once
 
 #include <functional>
@@ -69,8 +69,8 @@ struct settings {
   std::string commit{};   ///< that the program was built from
   std::string variant{};  ///< the program's own options that change a result, in words
 
-  /// The name of the GPU that the program's CUDA arms would train on, or "" and in `missing` what is missing.  Null: this
-  /// build has no such arms.
+  /// The name of the GPU that the program's CUDA arms would train on, or "" and in `missing` what is missing.  Null:
+  /// this build has no such arms.
   std::string (*find_gpu)(std::string& missing) = nullptr;
   std::string device = "cpu";  ///< cpu; or cuda, the GPU's name and the number type
   bool on_gpu() const { return device != "cpu"; }
@@ -88,9 +88,9 @@ struct images {
   std::vector<std::string> skipped{};  ///< pictures that --skip-bad left out, and why
 };
 /// What --data names: "synthetic" (made up), "fashion" (Debian's Fashion-MNIST), or a folder with the binary files of
-/// CIFAR-10 or CIFAR-100, the four IDX files of MNIST's kind, Tiny-ImageNet, or train/ and val/ with a folder of pictures
-/// for every class; pictures become `image_size` pixels wide and high.  Validation images are drawn from the training
-/// images by `split_seed`, the same for every arm and seed.
+/// CIFAR-10 or CIFAR-100, the four IDX files of MNIST's kind, Tiny-ImageNet, or train/ and val/ with a folder of
+/// pictures for every class; pictures become `image_size` pixels wide and high.  Validation images are drawn from the
+/// training images by `split_seed`, the same for every arm and seed.
 images read_images(const settings&);
 
 struct epoch_figures {
@@ -206,8 +206,8 @@ void add_calibration(polymoe::report&, const std::vector<arm>&, const std::vecto
 /// What each arm's layers are, in a line each.
 void add_descriptions(polymoe::report&, const std::vector<arm>&, const std::vector<result>&);
 /// The last section (command, commit, data, configuration); writes <out>/report.html, and <out>/summary.json: mean,
-/// standard error and number of seeds of every figure of every arm, and the members that `own` adds.  The program's exit
-/// status.
+/// standard error and number of seeds of every figure of every arm, and the members that `own` adds.  The program's
+/// exit status.
 int finish(polymoe::report&, const settings&, const images&, const std::vector<result>&,
            const std::function<void(polymoe::json_writer&)>& own = {});
 

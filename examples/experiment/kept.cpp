@@ -17,9 +17,9 @@ std::string folder_of(const settings& s, const std::string& arm, std::uint64_t s
 std::string identity_of(const settings& s) {
   std::ostringstream t;
   t.precision(17);
-  t << s.program << ", " << s.data << ", images " << s.images << '/' << s.validation << '/' << s.test_images << ", epochs "
-    << s.epochs << ", batch " << s.batch << ", rate " << s.learning_rate << ", decay " << s.weight_decay << ", momentum "
-    << s.momentum << ", " << s.augment << (s.variant.empty() ? "" : ", ") << s.variant;
+  t << s.program << ", " << s.data << ", images " << s.images << '/' << s.validation << '/' << s.test_images
+    << ", epochs " << s.epochs << ", batch " << s.batch << ", rate " << s.learning_rate << ", decay " << s.weight_decay
+    << ", momentum " << s.momentum << ", " << s.augment << (s.variant.empty() ? "" : ", ") << s.variant;
   for (const double m : s.milestones) t << ' ' << m;
   if (s.mixup > 0 || s.cutmix > 0) t << ", mixup " << s.mixup << ", cutmix " << s.cutmix;
   if (!s.rand_augment.empty()) t << ", rand augment " << s.rand_augment.at(0) << ' ' << s.rand_augment.at(1);
@@ -47,7 +47,8 @@ void write_result(const std::string& path, const result& r, const std::string& i
   w.key("epochs").begin_array();
   for (const epoch_figures& e : r.epochs) {
     w.begin_array();
-    for (const double x : {e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy, e.seconds, e.drop_rate, e.entropy})
+    for (const double x :
+         {e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy, e.seconds, e.drop_rate, e.entropy})
       w.value(x);
     for (const double x : e.load) w.value(x);
     w.end_array();
@@ -79,8 +80,8 @@ result read_result(const std::string& path, const std::string& identity) {
   for (in.begin_object(); in.next_key(key);) {
     if (key == "identity") {
       const std::string found = in.string();
-      require(found == identity, path, ": the result belongs to another run: it has ", found, ", this run has ", identity,
-              "; choose another --out or leave --resume out");
+      require(found == identity, path, ": the result belongs to another run: it has ", found, ", this run has ",
+              identity, "; choose another --out or leave --resume out");
     } else if (key == "arm") {
       r.arm = in.string();
     } else if (key == "seed") {

@@ -204,7 +204,8 @@ void add_tables(polymoe::report& page, const std::vector<arm>& arms, const std::
   if (published) header.push_back("paper");
   page.table("Test accuracy, paired over seeds, in percentage points", header, pairs);
   for (const auto& p : pairs)
-    std::printf("%s: %s pp (standard error %s, 95 %% %s, %s)\n", p[0].c_str(), p[1].c_str(), p[2].c_str(), p[3].c_str(), p[4].c_str());
+    std::printf("%s: %s pp (standard error %s, 95 %% %s, %s)\n", p[0].c_str(), p[1].c_str(), p[2].c_str(), p[3].c_str(),
+                p[4].c_str());
 }
 
 void add_curves(polymoe::report& page, const std::vector<arm>& arms, const std::vector<result>& all) {
@@ -228,8 +229,10 @@ void add_curves(polymoe::report& page, const std::vector<arm>& arms, const std::
     loss.push_back(curve(&epoch_figures::validation_loss, false, ", validation"));
     loss.push_back(curve(&epoch_figures::train_loss, true, ", training"));
   }
-  page.lines({.title = "Accuracy, mean over seeds", .x_label = "epoch", .y_label = "right answers", .share = true}, accuracy);
-  page.lines({.title = "Loss, mean over seeds", .x_label = "epoch", .y_label = "cross-entropy (nats)", .log_y = true}, loss);
+  page.lines({.title = "Accuracy, mean over seeds", .x_label = "epoch", .y_label = "right answers", .share = true},
+             accuracy);
+  page.lines({.title = "Loss, mean over seeds", .x_label = "epoch", .y_label = "cross-entropy (nats)", .log_y = true},
+             loss);
 }
 
 void add_descriptions(polymoe::report& page, const std::vector<arm>& arms, const std::vector<result>& all) {

@@ -79,7 +79,8 @@ result train(kind which, const std::string& name, const typename network<Head>::
     // Of an image in a call of a training batch: slots that mix it are as many whatever it has.
     const polymoe::cost cost = model::count(config, s.batch);
     const auto batch = static_cast<double>(s.batch);
-    r.figures["parameters"] = static_cast<double>(cost.params), r.figures["macs"] = static_cast<double>(cost.macs) / batch;
+    r.figures["parameters"] = static_cast<double>(cost.params),
+    r.figures["macs"] = static_cast<double>(cost.macs) / batch;
     r.figures["rho_static"] = replaced / whole;
     if (!is_dense(which)) {
       const polymoe::compute_share share = polymoe::share_of(cost, replaced * batch);

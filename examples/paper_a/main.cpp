@@ -1,9 +1,9 @@
 // paper_a: when does sparse help?  The gap between sparse and dense over the routed share rho of the FLOPs, after "When
 // Does Sparse MoE Help in Vision?" (arXiv 2605.15484).
 //
-// --hidden sweeps the experts' hidden width and with it rho, --rho asks for the shares themselves, --placement says which
-// blocks have experts; every width and every placement has its own dense twins, and so has every backbone.  kinds.hpp lists
-// the arms.  The paper does not publish its networks; these are ours.
+// --hidden sweeps the experts' hidden width and with it rho, --rho asks for the shares themselves, --placement says
+// which blocks have experts; every width and every placement has its own dense twins, and so has every backbone.
+// kinds.hpp lists the arms.  The paper does not publish its networks; these are ours.
 // ctest: --images 128 --validation 32 --test-images 32 --epochs 1 --batch 32 --width 8 --blocks 1 --experts 3 --hidden 8 --backbone standard,depthwise --threads 1 --out build/paper_a-test
 #include <algorithm>
 #include <cmath>
@@ -56,9 +56,9 @@ std::string variant_of(const paper_a::options& o) {
     return text;
   };
   return words(o.backbones) + ", experts in " + words(o.placements) + ", width " + std::to_string(o.width) +
-         ", blocks " + std::to_string(o.blocks) + ", E " +
-         std::to_string(o.experts) + ", capacity " + std::to_string(o.capacity) + ", slots " + std::to_string(o.slots) +
-         ", temperature " + o.temperature + " " + std::to_string(o.least_temperature) + " " + std::to_string(o.entropy_floor);
+         ", blocks " + std::to_string(o.blocks) + ", E " + std::to_string(o.experts) + ", capacity " +
+         std::to_string(o.capacity) + ", slots " + std::to_string(o.slots) + ", temperature " + o.temperature + " " +
+         std::to_string(o.least_temperature) + " " + std::to_string(o.entropy_floor);
 }
 
 /// The widths of --rho, said and kept for the page; throws when a share is out of reach.
@@ -81,7 +81,8 @@ void solve_widths(sweep& w) {
   }
 }
 
-/// Every backbone with every placement in its body.  Experts in the head alone do not depend on that: the first has them.
+/// Every backbone with every placement in its body.  Experts in the head alone do not depend on that: the first has
+/// them.
 std::vector<sweep> sweeps_of(const paper_a::options& asked, const experiment::images& data) {
   std::vector<std::string> bodies;
   bool head = false;
@@ -137,7 +138,8 @@ int run(experiment::settings& s, const paper_a::options& asked, const experiment
       }
     }
   for (const std::string& wish : s.arms) {
-    const auto it = std::find_if(std::begin(kinds), std::end(kinds), [&](const named_kind& k) { return wish == k.name; });
+    const auto it =
+        std::find_if(std::begin(kinds), std::end(kinds), [&](const named_kind& k) { return wish == k.name; });
     if (it == std::end(kinds)) wanted.push_back(wish);
     else
       polymoe::require(std::any_of(sweeps.begin(), sweeps.end(), [&](const sweep& w) { return w.has(it->which); }),
@@ -190,6 +192,7 @@ int main(int argc, char** argv) {
   experiment::settings s{.program = "paper_a", .epochs = 20, .learning_rate = 2e-3, .weight_decay = 0.05,
                          .augment = "crop"};
   if constexpr (experiment::has_gpu_arms) s.find_gpu = &paper_a::find_gpu;
-  return experiment::main_of(argc, argv, s, "The gap between sparse and dense over the routed share of the FLOPs (paper A).",
+  return experiment::main_of(argc, argv, s,
+                             "The gap between sparse and dense over the routed share of the FLOPs (paper A).",
                              add_options, variant_of, run);
 }

@@ -38,9 +38,9 @@ struct options {
 
 /// What the body's blocks at the placement, or the head, are made of.
 enum class kind {
-  dense,        ///< no experts: the twin of k = 2 by active FLOPs (hidden width near 2 H), and what rho is taken against
-  dense_wide,   ///< its twin by parameters (near E H)
-  dense_one,    ///< the twin of k = 1 by active FLOPs (near H)
+  dense,       ///< no experts: the twin of k = 2 by active FLOPs (hidden width near 2 H), and what rho is taken against
+  dense_wide,  ///< its twin by parameters (near E H)
+  dense_one,   ///< the twin of k = 1 by active FLOPs (near H)
   dense_total,  ///< its twin by all slots that the capacity buys (near 2 H times the capacity factor)
   k1,           ///< one of E experts of hidden width H, hard capacity, overflow dropped
   k1_free,      ///< without a capacity
@@ -114,21 +114,22 @@ typename layer<T, B>::config expert_head(kind, const head_sizes&);
 template <class T, class B>
 typename dense<T, B>::config dense_head(const head_sizes&);
 
-/// Compute and parameters of the network around the blocks of its body, and around the experts of its head beside a body for
-/// experts of hidden width `hidden`.
+/// Compute and parameters of the network around the blocks of its body, and around the experts of its head beside a
+/// body for experts of hidden width `hidden`.
 polymoe::routed_shape shape_of(const options&, const images&);
 polymoe::routed_shape head_shape_of(const options&, const images&, index hidden);
 /// The experts that the dense arms are twins of: k of them, 2 but for dense_one, with a capacity.
 constexpr polymoe::expert_sizes twin_sizes(const options& o, index hidden, int k = 2) {
   return {hidden, static_cast<int>(o.experts), k, k * o.capacity};
 }
-/// How many experts of which width an arm has: E of the width H, but for k1_wide and k1_few, whose sizes are found for the
-/// active compute of k = 2.
+/// How many experts of which width an arm has: E of the width H, but for k1_wide and k1_few, whose sizes are found for
+/// the active compute of k = 2.
 inline polymoe::expert_sizes experts_of(kind which, const polymoe::routed_shape& s, const options& o, index hidden) {
   const polymoe::expert_sizes two = twin_sizes(o, hidden);
   if (which != kind::k1_wide && which != kind::k1_few) return two;
   using polymoe::rho_kind;
-  const polymoe::rho_question q{.rho = rho_of(s, rho_kind::active, two), .kind = rho_kind::active, .experts = two.experts};
+  const polymoe::rho_question q{
+      .rho = rho_of(s, rho_kind::active, two), .kind = rho_kind::active, .experts = two.experts};
   constexpr int one[]{1};
   const polymoe::rho_answer a =
       which == kind::k1_wide
@@ -139,12 +140,13 @@ inline polymoe::expert_sizes experts_of(kind which, const polymoe::routed_shape&
 
 /// Share of the body's blocks that have experts.
 inline double routed_part(const options& o) {
-  return static_cast<double>(polymoe::nn::placement::named(o.placement, o.blocks).count()) / static_cast<double>(o.blocks);
+  return static_cast<double>(polymoe::nn::placement::named(o.placement, o.blocks).count()) /
+         static_cast<double>(o.blocks);
 }
-/// The dense network with as much of `m` as the one with experts, whose other blocks are as wide as the twin by active MACs:
-/// all its own blocks are equally wide.
-inline polymoe::dense_twin dense_twin_of(const polymoe::routed_shape& s, polymoe::match m, const options& o, index hidden,
-                                         int k = 2) {
+/// The dense network with as much of `m` as the one with experts, whose other blocks are as wide as the twin by active
+/// MACs: all its own blocks are equally wide.
+inline polymoe::dense_twin dense_twin_of(const polymoe::routed_shape& s, polymoe::match m, const options& o,
+                                         index hidden, int k = 2) {
   const polymoe::dense_twin everywhere = twin_of(s, m, twin_sizes(o, hidden, k));
   const double part = routed_part(o);
   if (part == 1) return everywhere;

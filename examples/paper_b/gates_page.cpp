@@ -83,8 +83,10 @@ void add_gate_tables(polymoe::report& page, const std::vector<experiment::arm>& 
   if (maps.empty()) return;
   page.section("Gates");
   page.text(
-      "Of the test images, the last epoch, the first seed, without noise. Numbers of experts are arbitrary, so a column "
-      "is sorted by itself, with the number of the expert behind it; a mean gate is what images give an expert of their "
+      "Of the test images, the last epoch, the first seed, without noise. Numbers of experts are arbitrary, so a "
+      "column "
+      "is sorted by itself, with the number of the expert behind it; a mean gate is what images give an expert of "
+      "their "
       "weight, 0 where it is not chosen. The paper's columns are of its best epoch; the sparse ones were made with the "
       "gate's noise switched on. Of classes it names the strongest expert alone, and of its text's own forms "
       "(soft_published, sparse_published) it has no run.");

@@ -23,7 +23,8 @@ using paper_b::head;
 void add_remarks(polymoe::report& page) {
   page.text(
       "The paper's columns are of its result files: CIFAR-10, ResNet-18, seed 42. Its eigenvalues come from power "
-      "iteration with a relative tolerance of 1e-3, 1000 images each; in two of six cases its second estimate is larger "
+      "iteration with a relative tolerance of 1e-3, 1000 images each; in two of six cases its second estimate is "
+      "larger "
       "than its first. Its sparse figures were made with the gate's noise switched on in evaluation: compare them with "
       "the rows that say so, means over five draws. Its figures of test images (accuracy, loss, gates, Hessian) are of "
       "the epoch that was best on the validation images; which epoch ours are of stands in their rows, and where "
@@ -94,7 +95,8 @@ int run(experiment::settings& s, const paper_b::options& o, const experiment::im
                    " and --hessian-images ", o.hessian_images, ", at least 1 is needed");
   s.keep_at_loss = o.hessian_at_loss;
   const auto arm = [&o](head which, const char* name, const char* about) {
-    const auto train = [&o, which, name](const experiment::settings& t, std::uint64_t seed, const experiment::images& d) {
+    const auto train = [&o, which, name](const experiment::settings& t, std::uint64_t seed,
+                                         const experiment::images& d) {
       if constexpr (experiment::has_gpu_arms)
         if (t.on_gpu()) return paper_b::run_on_gpu(which, name, t, o, seed, d, &paper_b::look_at);
       return paper_b::run(which, name, t, o, seed, d);

@@ -57,8 +57,9 @@ struct trained {
 /// What a model is on the CPU besides its accuracy: Hessian and landscapes, as far as the options ask for them.
 ///
 /// Adds figures "<part>.lambda", "<part>.trace", ... and lists "<part>.eigenvalues", "<part>.loss_along", ... for the
-/// training and the test images, in evaluation mode, as the paper; power iteration, the paper's instrument, stands beside
-/// Lanczos.  With settings::plan it only times the parts and adds figure "plan_look": seconds that all would take at most.
+/// training and the test images, in evaluation mode, as the paper; power iteration, the paper's instrument, stands
+/// beside Lanczos.  With settings::plan it only times the parts and adds figure "plan_look": seconds that all would
+/// take at most.
 void look_at(head, const trained&, const settings&, const options&, const images&, result&);
 using look_function = decltype(&look_at);
 /// Lists "landscape.*", of look_at(), and its seconds.
@@ -68,10 +69,10 @@ std::vector<double> frozen_curve(head, const trained&, const settings&, const op
                                  const polymoe::dataset& from, const std::vector<float>& along,
                                  const std::vector<double>& alphas);
 
-/// run() on a GPU, of the library paper_b_cuda.  What looks at a model stays on the CPU, which has dual numbers: the program
-/// gives its function.
-EXPERIMENT_OF_LIBRARY result run_on_gpu(head, const std::string& name, const settings&, const options&, std::uint64_t seed,
-                                        const images&, look_function);
+/// run() on a GPU, of the library paper_b_cuda.  What looks at a model stays on the CPU, which has dual numbers: the
+/// program gives its function.
+EXPERIMENT_OF_LIBRARY result run_on_gpu(head, const std::string& name, const settings&, const options&,
+                                        std::uint64_t seed, const images&, look_function);
 EXPERIMENT_OF_LIBRARY std::string find_gpu(std::string& missing);
 
 }  // namespace paper_b

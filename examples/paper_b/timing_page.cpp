@@ -104,9 +104,12 @@ void add_timing(polymoe::report& page, const std::vector<experiment::arm>& arms,
   if (pairs.empty()) return;
   page.text(
       "From which batch on is one whole model faster than another? The model has the times of the dense arm alone, as "
-      "a + b B for a batch of B: an arm takes a times its share of the weights that are read (of sparse heads the experts "
-      "that one of B random images chooses) and b B times its share of the MACs. Of all the MACs the heads are few: where "
-      "the quartiles of both times overlap (~) the ratio shows the noise of the machine, and so does a break-even point.");
+      "a + b B for a batch of B: an arm takes a times its share of the weights that are read (of sparse heads the "
+      "experts "
+      "that one of B random images chooses) and b B times its share of the MACs. Of all the MACs the heads are few: "
+      "where "
+      "the quartiles of both times overlap (~) the ratio shows the noise of the machine, and so does a break-even "
+      "point.");
   std::vector<std::vector<std::string>> points, ratios;
   std::vector<std::string> ratio_header{"batch"};
   std::printf("\n");

@@ -73,7 +73,8 @@ result train(const std::string& name, const typename Model::config& config, cons
     r.figures["parameters"] = static_cast<double>(cost.params), r.figures["macs"] = static_cast<double>(cost.macs);
     r.description = experiment::last_layer_of(finished);
     add_transport_costs(finished, data.test, r);
-    const features known = features_of(finished, probe.fit.train, 20000), asked = features_of(finished, probe.test, 5000);
+    const features known = features_of(finished, probe.fit.train, 20000),
+                   asked = features_of(finished, probe.test, 5000);
     add_probes(known, asked, probe.test.classes(), o, r);
   });
 }
@@ -94,8 +95,8 @@ result run_arm(router which, double capacity, const std::string& name, const set
                                                : which == router::soft ? soft<T, B>(capacity, sizes)
                                                                        : expert_choice<T, B>(which, capacity, sizes);
   const auto where = nn::placement::named(o.placement, z.depth);
-  return train<nn::mixed_vit<mlp_type, moe_type>>(name, nn::mixed_vit_config<mlp_type, moe_type>(z, experts, where), s, o,
-                                                  seed, data, probe);
+  return train<nn::mixed_vit<mlp_type, moe_type>>(name, nn::mixed_vit_config<mlp_type, moe_type>(z, experts, where), s,
+                                                  o, seed, data, probe);
 }
 
 }  // namespace

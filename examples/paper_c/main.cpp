@@ -36,7 +36,8 @@ polymoe::series over_time(const std::vector<result>& all, const std::string& arm
   for (std::size_t e = 0; e < s.x.size(); ++e) s.x[e] /= runs, s.y[e] /= runs;
   return s;
 }
-std::vector<polymoe::series> curves_over_time(const std::vector<experiment::arm>& arms, const std::vector<result>& all) {
+std::vector<polymoe::series> curves_over_time(const std::vector<experiment::arm>& arms,
+                                              const std::vector<result>& all) {
   std::vector<polymoe::series> curves;
   for (std::size_t i = 0; i < arms.size(); ++i) {
     polymoe::series curve = over_time(all, arms[i].name, static_cast<index>(i));
@@ -110,10 +111,11 @@ void add_time(polymoe::report& page, const char* title, const std::vector<polymo
   page.lines({.title = title, .x_label = "seconds", .y_label = "right answers", .share = true, .wide = true}, curves);
 }
 
-/// What sparse transport plans cost in the trained layers, as they were made and as each solver makes them: printed, and
-/// added to the page.
+/// What sparse transport plans cost in the trained layers, as they were made and as each solver makes them: printed,
+/// and added to the page.
 void add_transport(polymoe::report& page, const std::vector<experiment::arm>& arms, const std::vector<result>& all) {
-  const std::vector<std::string> head{"arm, plans of", "primal", "dual", "gap", "unit's sum off", "expert's sum off", "steps"};
+  const std::vector<std::string> head{"arm, plans of",  "primal",           "dual", "gap",
+                                      "unit's sum off", "expert's sum off", "steps"};
   std::vector<std::vector<std::string>> lines;
   constexpr std::pair<const char*, const char*> solvers[] = {
       {"layer", "the layer"}, {"adam", "published iterations"}, {"lbfgs", "L-BFGS"}, {"newton", "Newton"}};
@@ -124,13 +126,15 @@ void add_transport(polymoe::report& page, const std::vector<experiment::arm>& ar
         return experiment::text_of(experiment::values_of(all, a.name, key + figure), format);
       };
       if (of("_primal", "%.4f") == "-") continue;
-      lines.push_back({a.name + ", " + std::string(name), of("_primal", "%.4f"), of("_dual", "%.4f"), of("_gap", "%.4f"),
-                       of("_unit_error", "%.1e"), of("_expert_error", "%.1e"), of("_steps", "%.1f")});
+      lines.push_back({a.name + ", " + std::string(name), of("_primal", "%.4f"), of("_dual", "%.4f"),
+                       of("_gap", "%.4f"), of("_unit_error", "%.1e"), of("_expert_error", "%.1e"),
+                       of("_steps", "%.1f")});
     }
   if (lines.empty()) return;
   page.section("Transport plans");
   page.text(
-      "Plans of one call of test images, all layers, costs a unit. Primal: what the plan moves at the cost of minus the "
+      "Plans of one call of test images, all layers, costs a unit. Primal: what the plan moves at the cost of minus "
+      "the "
       "scores, and its quadratic term. Dual: what the solver's potentials are worth, a bound from below on every plan "
       "with both sums. Their gap says how good a plan is whose sums are right; one that misses them may cost less than "
       "the bound.");
@@ -138,7 +142,8 @@ void add_transport(polymoe::report& page, const std::vector<experiment::arm>& ar
 }
 
 /// Every arm at equal steps and at equal time, in one row, with the seconds that both took.
-void add_steps_and_time(polymoe::report& page, const std::vector<experiment::arm>& arms, const std::vector<result>& all) {
+void add_steps_and_time(polymoe::report& page, const std::vector<experiment::arm>& arms,
+                        const std::vector<result>& all) {
   std::vector<std::vector<std::string>> rows;
   for (const experiment::arm& a : arms) {
     const std::string timed = a.name + experiment::timed_mark;
@@ -150,9 +155,9 @@ void add_steps_and_time(polymoe::report& page, const std::vector<experiment::arm
         row.push_back(experiment::text_of(experiment::values_of(all, name, figure), format, scale));
     rows.push_back(std::move(row));
   }
-  experiment::show_table(page, "Accuracy at equal steps and at equal time",
-                         {"arm", "at equal steps, %", "steps", "training, s", "at equal time, %", "steps", "training, s"},
-                         rows);
+  experiment::show_table(
+      page, "Accuracy at equal steps and at equal time",
+      {"arm", "at equal steps, %", "steps", "training, s", "at equal time, %", "steps", "training, s"}, rows);
 }
 
 /// An arm before it has its name.

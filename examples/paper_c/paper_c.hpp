@@ -22,8 +22,8 @@ struct options : experiment::vit_options {
   std::string equal_time{};  ///< seconds of training, or an arm's name; see experiment/equal_time.hpp
 };
 
-/// By softmax, a Sinkhorn plan or a sparse transport plan; token choice (tc), expert choice (ec), Soft MoE.  sinkhorn_plan_tc
-/// weighs experts by the plan instead of by softmax (figure 3 of the paper).
+/// By softmax, a Sinkhorn plan or a sparse transport plan; token choice (tc), expert choice (ec), Soft MoE.
+/// sinkhorn_plan_tc weighs experts by the plan instead of by softmax (figure 3 of the paper).
 enum class router { dense, softmax_tc, sinkhorn_tc, sinkhorn_plan_tc, softmax_ec, sinkhorn_ec, sparse_ec, soft };
 
 struct layer_sizes {

@@ -5,6 +5,7 @@
 
 namespace paper_c {
 
-template layer<polymoe::bf16, polymoe::cuda>::config token_choice<polymoe::bf16, polymoe::cuda>(router, int capacity, const layer_sizes&);
+template layer<polymoe::bf16, polymoe::cuda>::config token_choice<polymoe::bf16, polymoe::cuda>(router, int capacity,
+                                                                                                const layer_sizes&);
 
 }  // namespace paper_c

@@ -1,5 +1,5 @@
-// Routers 1 and 2: every token takes its K best experts, by softmax or by a Sinkhorn plan; the weights of the second are
-// softmax, or the plan.
+// Routers 1 and 2: every token takes its K best experts, by softmax or by a Sinkhorn plan; the weights of the second
+// are softmax, or the plan.
 #pragma once
 
 #include "layers.hpp"
@@ -30,9 +30,11 @@ typename layer<T, B>::config token_choice(router which, int capacity, const laye
   const auto exact = [](auto& c) { c.capacity.factor = 1.0f; };
   using polymoe::score::by_plan, polymoe::score::by_score;
   if (which == router::sinkhorn_tc)
-    return capacity == 1 ? with<sinkhorn_spec<T, 1, by_score>, B>(z, exact) : with<sinkhorn_spec<T, 2, by_score>, B>(z, exact);
+    return capacity == 1 ? with<sinkhorn_spec<T, 1, by_score>, B>(z, exact)
+                         : with<sinkhorn_spec<T, 2, by_score>, B>(z, exact);
   if (which == router::sinkhorn_plan_tc)
-    return capacity == 1 ? with<sinkhorn_spec<T, 1, by_plan>, B>(z, exact) : with<sinkhorn_spec<T, 2, by_plan>, B>(z, exact);
+    return capacity == 1 ? with<sinkhorn_spec<T, 1, by_plan>, B>(z, exact)
+                         : with<sinkhorn_spec<T, 2, by_plan>, B>(z, exact);
   return capacity == 1 ? with<softmax_spec<T, 1>, B>(z, exact) : with<softmax_spec<T, 2>, B>(z, exact);
 }
 

@@ -90,8 +90,8 @@ result run_arm(routing how, const std::string& name, const settings& s, const op
                                                 ? image_blocks<T, B, class_token>(how, sizes, o.k, o.lambda)
                                                 : image_blocks<T, B, mean>(how, sizes, o.k, o.lambda);
   const typename blocks<T, B>::config all{{front, back}};
-  return train<nn::vit_of<blocks<T, B>, T, B>>(name, nn::vit_of_config<blocks<T, B>, T, B>(z, all), t, s, seed, data, extra,
-                                               oracle);
+  return train<nn::vit_of<blocks<T, B>, T, B>>(name, nn::vit_of_config<blocks<T, B>, T, B>(z, all), t, s, seed, data,
+                                               extra, oracle);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Umbrella of models and training on CUDA: the layers of nn/ and train/ find their kernels by the backend in their type,
-// as in nn::vit<nn::named<"moe", layer<my_spec, cuda>>>.  Beside cuda.cuh, because layers alone compile faster.
+// Umbrella of models and training on CUDA: the layers of nn/ and train/ find their kernels by the backend in their
+// type, as in nn::vit<nn::named<"moe", layer<my_spec, cuda>>>.  Beside cuda.cuh, because layers alone compile faster.
 #pragma once
 
 #include "backend/cuda/dispatch/attention.cuh"

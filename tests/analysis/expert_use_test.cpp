@@ -199,8 +199,8 @@ TEST_CASE("slots: extremes, means and cosines of a plan written by hand, two ima
   unsigned char bad[5] = {0, 1, 0, 0, 0};
   owned_dense_plan<double> p(sizes);
   p.bad = bad;
-  // Image 0: slots 0 and 1 read unit 0, slot 2 reads unit 2; units 0 and 2 take the same.  Image 1: every slot reads both
-  // units alike; its units take from different slots.
+  // Image 0: slots 0 and 1 read unit 0, slot 2 reads unit 2; units 0 and 2 take the same.  Image 1: every slot reads
+  // both units alike; its units take from different slots.
   const double dispatch[5][3] = {{1, 1, 0}, {0, 0, 0}, {0, 0, 1}, {0.5, 0.5, 0.5}, {0.5, 0.5, 0.5}};
   const double combine[5][3] = {{0.2, 0.2, 0.6}, {0, 0, 0}, {0.2, 0.2, 0.6}, {1, 0, 0}, {0, 0.5, 0.5}};
   for (index t = 0; t < 5; ++t)

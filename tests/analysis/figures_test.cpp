@@ -88,8 +88,9 @@ TEST_CASE("every method gives exactly the clusters asked for, also without edges
   const std::vector<double> empty(23 * 23, 0.0);
   for (const int clusters : {1, 2, 5, 7, 22, 23})
     for (const auto* g : {static_cast<const std::vector<double>*>(&graph), &empty}) {
-      for (const auto& c : {agglomerative(*g, 23, clusters), by_modularity(*g, 23, clusters), spectral(*g, 23, clusters),
-                            spectral(*g, 23, clusters, 2, true), at_random(23, clusters, 5)}) {
+      for (const auto& c :
+           {agglomerative(*g, 23, clusters), by_modularity(*g, 23, clusters), spectral(*g, 23, clusters),
+            spectral(*g, 23, clusters, 2, true), at_random(23, clusters, 5)}) {
         const auto q = quality_of(*g, c, clusters);
         for (const int size : q.sizes) CHECK(size >= 1);
       }

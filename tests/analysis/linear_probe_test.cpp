@@ -27,8 +27,9 @@ features clusters(index rows, index width, index classes, double apart, std::uin
     const index c = r % classes;
     f.labels.push_back(static_cast<std::int32_t>(c));
     for (index j = 0; j < width; ++j)
-      f.x.push_back(static_cast<float>(apart * static_cast<double>(centre.normal(static_cast<std::uint64_t>(c * width + j))) +
-                                       static_cast<double>(draw.normal(static_cast<std::uint64_t>(r * width + j))) + 3.0));
+      f.x.push_back(
+          static_cast<float>(apart * static_cast<double>(centre.normal(static_cast<std::uint64_t>(c * width + j))) +
+                             static_cast<double>(draw.normal(static_cast<std::uint64_t>(r * width + j))) + 3.0));
   }
   return f;
 }
@@ -55,7 +56,8 @@ std::vector<double> solve(std::vector<double> a, std::vector<double> b) {
 
 TEST_CASE("every strength gives the accuracy of the normal equations, solved directly") {
   const features train = clusters(40, 5, 4, 0.7, 1), test = clusters(200, 5, 4, 0.7, 2);
-  const auto got = linear_probe(train.get(), test.get(), {.classes = 4, .shots = 100, .lowest_power = -3, .highest_power = 12});
+  const auto got =
+      linear_probe(train.get(), test.get(), {.classes = 4, .shots = 100, .lowest_power = -3, .highest_power = 12});
   CHECK(got.examples == 40);
   REQUIRE(got.strength.size() == 16);
   std::vector<double> mean(5, 0.0), deviation(5, 0.0);
@@ -64,7 +66,9 @@ TEST_CASE("every strength gives the accuracy of the normal equations, solved dir
     for (std::size_t r = 0; r < 40; ++r) deviation[j] += std::pow(train.x[r * 5 + j] - mean[j], 2) / 40;
     deviation[j] = std::sqrt(deviation[j]);
   }
-  const auto at = [&](const features& f, std::size_t r, std::size_t j) { return j == 5 ? 1.0 : (f.x[r * 5 + j] - mean[j]) / deviation[j]; };
+  const auto at = [&](const features& f, std::size_t r, std::size_t j) {
+    return j == 5 ? 1.0 : (f.x[r * 5 + j] - mean[j]) / deviation[j];
+  };
   bool varies = false;
   for (std::size_t s = 0; s < got.strength.size(); ++s) {
     std::vector<double> gram(36, 0.0);
@@ -99,7 +103,8 @@ TEST_CASE("every strength gives the accuracy of the normal equations, solved dir
 
 TEST_CASE("separable features are learned from few examples, noise is not; the seed chooses the examples") {
   const features train = clusters(300, 8, 5, 4, 1), test = clusters(500, 8, 5, 4, 2);
-  const auto one = linear_probe(train.get(), test.get(), {.classes = 5, .shots = 1}), ten = linear_probe(train.get(), test.get(), {.classes = 5, .shots = 10});
+  const auto one = linear_probe(train.get(), test.get(), {.classes = 5, .shots = 1}),
+             ten = linear_probe(train.get(), test.get(), {.classes = 5, .shots = 10});
   CHECK(one.examples == 5);
   CHECK(ten.examples == 50);
   CHECK(ten.best > 0.99);
@@ -114,9 +119,11 @@ TEST_CASE("a feature that does not change, and what is refused") {
   features train = clusters(60, 3, 3, 3, 1), test = clusters(60, 3, 3, 3, 2);
   for (std::size_t r = 0; r < 60; ++r) train.x[3 * r + 1] = 7;
   CHECK(linear_probe(train.get(), test.get(), {.classes = 3, .shots = 5}).best > 0.6);
-  CHECK_THROWS_WITH_AS(linear_probe(train.get(), test.get(), {.classes = 2}), doctest::Contains("label 2, there are 2 classes"), error);
+  CHECK_THROWS_WITH_AS(linear_probe(train.get(), test.get(), {.classes = 2}),
+                       doctest::Contains("label 2, there are 2 classes"), error);
   features wide = clusters(6, 4, 3, 1, 1);
-  CHECK_THROWS_WITH_AS(linear_probe(train.get(), wide.get(), {.classes = 3}), doctest::Contains("the width is 3"), error);
+  CHECK_THROWS_WITH_AS(linear_probe(train.get(), wide.get(), {.classes = 3}), doctest::Contains("the width is 3"),
+                       error);
 }
 
 }  // namespace

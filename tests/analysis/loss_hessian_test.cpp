@@ -50,7 +50,8 @@ struct examples {
     for (index r = 0; r < rows; ++r) {
       labels.push_back(static_cast<std::int32_t>(r % 3));
       for (index j = 0; j < width; ++j)
-        x.push_back(static_cast<R>(0.7 * static_cast<double>(draw.normal(static_cast<std::uint64_t>(r * width + j))) + (j == r % 3 ? 1.5 : 0)));
+        x.push_back(static_cast<R>(0.7 * static_cast<double>(draw.normal(static_cast<std::uint64_t>(r * width + j))) +
+                                   (j == r % 3 ? 1.5 : 0)));
     }
   }
   std::vector<labelled_rows<R>> in_batches(index size, index width = 4) const {
@@ -58,7 +59,8 @@ struct examples {
     const index rows = static_cast<index>(labels.size());
     for (index at = 0; at < rows; at += size) {
       const index n = std::min(size, rows - at);
-      b.push_back({view<const R>(x.data() + at * width, n, width), std::span(labels).subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(n))});
+      b.push_back({view<const R>(x.data() + at * width, n, width),
+                   std::span(labels).subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(n))});
     }
     return b;
   }
@@ -69,7 +71,8 @@ void randomise(workspace<Model>& w) {
   for (const auto& e : w.entries()) {
     const auto draw = random_root{17}.stream(stream_id(e.name), 0);
     for (index i = 0; i < e.size; ++i)
-      w.values().ptr[0][e.offset + i] = static_cast<real_t<typename Model::scalar>>(0.5f * draw.normal(static_cast<std::uint64_t>(i)));
+      w.values().ptr[0][e.offset + i] =
+          static_cast<real_t<typename Model::scalar>>(0.5f * draw.normal(static_cast<std::uint64_t>(i)));
   }
   w.refresh();
 }
@@ -91,7 +94,8 @@ struct plain_loss {
       for (index k = 0; k < 3; ++k) sum += std::exp(y[static_cast<std::size_t>(3 * r + k)]);
       for (index k = 0; k < 3; ++k)
         dy[static_cast<std::size_t>(3 * r + k)] =
-            (std::exp(y[static_cast<std::size_t>(3 * r + k)]) / sum - (k == data.labels[static_cast<std::size_t>(r)])) / static_cast<double>(n);
+            (std::exp(y[static_cast<std::size_t>(3 * r + k)]) / sum - (k == data.labels[static_cast<std::size_t>(r)])) /
+            static_cast<double>(n);
     }
     w.backward({dy.data(), n, 3}, {});
     return {w.grads().ptr[0], w.grads().ptr[0] + w.grads().cols};
@@ -117,7 +121,9 @@ TEST_CASE("logistic regression: H is the closed form, with label smoothing and i
       double z[3], sum = 0;
       for (std::size_t k = 0; k < 3; ++k) {
         z[k] = static_cast<double>(p[bias.offset + static_cast<index>(k)]);
-        for (std::size_t a = 0; a < 4; ++a) z[k] += static_cast<double>(p[weight.offset + static_cast<index>(4 * k + a)]) * static_cast<double>(own.x[4 * r + a]);
+        for (std::size_t a = 0; a < 4; ++a)
+          z[k] += static_cast<double>(p[weight.offset + static_cast<index>(4 * k + a)]) *
+                  static_cast<double>(own.x[4 * r + a]);
         sum += z[k] = std::exp(z[k]);
       }
       const auto at = [](std::size_t k, std::size_t a) { return a < 4 ? 4 * k + a : 12 + k; };
@@ -126,7 +132,8 @@ TEST_CASE("logistic regression: H is the closed form, with label smoothing and i
         for (std::size_t l = 0; l < 3; ++l)
           for (std::size_t a = 0; a < 5; ++a)
             for (std::size_t b = 0; b < 5; ++b)
-              want[15 * at(k, a) + at(l, b)] += (z[k] / sum * (k == l) - z[k] * z[l] / sum / sum) * input(a) * input(b) / 30;
+              want[15 * at(k, a) + at(l, b)] +=
+                  (z[k] / sum * (k == l) - z[k] * z[l] / sum / sum) * input(a) * input(b) / 30;
     }
     std::vector<R> v(15), hv(15);
     for (std::size_t i = 0; i < 15; ++i) {
@@ -173,7 +180,8 @@ TEST_CASE("a sparse net against its dense Hessian by differences in double; symm
     std::vector<double> gradient(n);
     h.gradient(gradient);
     const auto g = plain.gradient(at, mode);
-    for (std::size_t i = 0; i < n; ++i) CHECK(gradient[i] == doctest::Approx(g[static_cast<std::size_t>(place[i])]).epsilon(1e-11).scale(1e-3));
+    for (std::size_t i = 0; i < n; ++i)
+      CHECK(gradient[i] == doctest::Approx(g[static_cast<std::size_t>(place[i])]).epsilon(1e-11).scale(1e-3));
     double worst = 0;
     for (std::size_t i = 0; i < n; ++i) {
       double& x = at[static_cast<std::size_t>(place[i])];
@@ -201,8 +209,9 @@ TEST_CASE("a sparse net against its dense Hessian by differences in double; symm
     for (std::size_t i = 0; i < 3; ++i) CHECK(top.largest[i].value == doctest::Approx(eigen.values[i]).epsilon(1e-10));
 
     // Without the router's parameters: the block of the others.
-    loss_hessian frozen(w, data.in_batches(33), 3,
-                        {.mode = mode, .includes = [](const std::string& name) { return name.find("router") == std::string::npos; }});
+    loss_hessian frozen(w, data.in_batches(33), 3, {.mode = mode, .includes = [](const std::string& name) {
+                                                      return name.find("router") == std::string::npos;
+                                                    }});
     REQUIRE(frozen.size() == h.size() - 12);
     std::vector<std::size_t> kept;
     std::size_t i = 0;
@@ -212,11 +221,13 @@ TEST_CASE("a sparse net against its dense Hessian by differences in double; symm
     std::vector<double> part(kept.size(), 0.0), out(kept.size());
     part[7] = 1;
     frozen.apply(part, out);
-    for (std::size_t k = 0; k < kept.size(); ++k) CHECK(out[k] == doctest::Approx(dense[kept[7] * n + kept[k]]).epsilon(1e-12).scale(1e-6));
+    for (std::size_t k = 0; k < kept.size(); ++k)
+      CHECK(out[k] == doctest::Approx(dense[kept[7] * n + kept[k]]).epsilon(1e-12).scale(1e-6));
   }
 }
 
-TEST_CASE("eigenvalues of a fixed sparse net are those of PyTorch's dense Hessian; the paper's instrument beside them") {
+TEST_CASE(
+    "eigenvalues of a fixed sparse net are those of PyTorch's dense Hessian; the paper's instrument beside them") {
   golden g("hessian");
   workspace<net<dual<double>>> w(make_net<dual<double>>(), {.max_rows = 64});
   fill_parameters(w, "hessian");
@@ -254,7 +265,8 @@ TEST_CASE("eigenvalues of a fixed sparse net are those of PyTorch's dense Hessia
 
 TEST_CASE("the cut into batches and threads does not matter; the loss along a direction bends as H says") {
   const examples<double> data(33);
-  workspace<net<dual<double>>> w(make_net<dual<double>>(), {.max_rows = 64}), two(make_net<dual<double>>(), {.max_rows = 64, .threads = 2});
+  workspace<net<dual<double>>> w(make_net<dual<double>>(), {.max_rows = 64}),
+      two(make_net<dual<double>>(), {.max_rows = 64, .threads = 2});
   randomise(w), randomise(two);
   loss_hessian whole(w, data.in_batches(33), 3), cut(w, data.in_batches(7), 3), threads(two, data.in_batches(33), 3);
   const auto v = analysis::detail::normal_vector<double>(whole.size(), 3, 0);
@@ -271,7 +283,8 @@ TEST_CASE("the cut into batches and threads does not matter; the loss along a di
   const double step = 1e-4;
   const auto curve = whole.loss_along(u, {-step, 0, step});
   whole.apply(u, a);
-  CHECK((curve[0] - 2 * curve[1] + curve[2]) / (step * step) == doctest::Approx(analysis::detail::dot(u, a)).epsilon(1e-4));
+  CHECK((curve[0] - 2 * curve[1] + curve[2]) / (step * step) ==
+        doctest::Approx(analysis::detail::dot(u, a)).epsilon(1e-4));
   CHECK(before == std::vector<double>(w.values().ptr[0], w.values().ptr[0] + w.values().cols));
   CHECK(curve[1] == whole.loss());
 
@@ -385,11 +398,14 @@ TEST_CASE("landscape: rescaling a layer before a norm does not change the curve 
 TEST_CASE("bad input is refused with its numbers") {
   const examples<double> data(33);
   workspace<net<dual<double>>> w(make_net<dual<double>>(), {.max_rows = 20});
-  CHECK_THROWS_WITH_AS(loss_hessian(w, data.in_batches(33), 3), "loss_hessian: a batch has 33 rows, the workspace was made for 20", error);
+  CHECK_THROWS_WITH_AS(loss_hessian(w, data.in_batches(33), 3),
+                       "loss_hessian: a batch has 33 rows, the workspace was made for 20", error);
   CHECK_THROWS_WITH_AS(loss_hessian(w, {}, 3), "loss_hessian: there are no labelled rows", error);
   const examples<double> wide(10, 5);
-  CHECK_THROWS_WITH_AS(loss_hessian(w, wide.in_batches(10, 5), 3), "loss_hessian: a batch has 5 columns, the model takes 4", error);
-  CHECK_THROWS_AS(loss_hessian(w, data.in_batches(11), 3, {.includes = [](const std::string&) { return false; }}), error);
+  CHECK_THROWS_WITH_AS(loss_hessian(w, wide.in_batches(10, 5), 3),
+                       "loss_hessian: a batch has 5 columns, the model takes 4", error);
+  CHECK_THROWS_AS(loss_hessian(w, data.in_batches(11), 3, {.includes = [](const std::string&) { return false; }}),
+                  error);
   loss_hessian h(w, data.in_batches(11), 3);
   std::vector<double> v(3), out(3);
   CHECK_THROWS_AS(h.apply(v, out), error);

@@ -51,7 +51,8 @@ std::vector<double> falling(int n) {
 
 }  // namespace
 
-TEST_CASE("symmetric_eigen: the second difference matrix has eigenvalues 2 - 2 cos(k pi / (n + 1)), vectors orthonormal") {
+TEST_CASE(
+    "symmetric_eigen: the second difference matrix has eigenvalues 2 - 2 cos(k pi / (n + 1)), vectors orthonormal") {
   for (const index n : {1, 2, 3, 10, 60}) {
     std::vector<double> a(static_cast<std::size_t>(n * n), 0.0);
     for (index i = 0; i < n; ++i) {
@@ -61,7 +62,8 @@ TEST_CASE("symmetric_eigen: the second difference matrix has eigenvalues 2 - 2 c
     const auto s = symmetric_eigen(a, n);
     for (index k = 0; k < n; ++k) {
       CHECK(s.values[static_cast<std::size_t>(k)] ==
-            doctest::Approx(2 - 2 * std::cos(static_cast<double>(n - k) * pi / static_cast<double>(n + 1))).epsilon(1e-13));
+            doctest::Approx(2 - 2 * std::cos(static_cast<double>(n - k) * pi / static_cast<double>(n + 1)))
+                .epsilon(1e-13));
       for (index l = 0; l < n; ++l) {
         double dot = 0;
         for (index i = 0; i < n; ++i)
@@ -89,7 +91,8 @@ TEST_CASE("lanczos finds the largest eigenvalues within its own bounds, with and
         std::vector<double> av(200);
         a.apply(r.largest[i].vector, av);
         double residual = 0;
-        for (std::size_t k = 0; k < 200; ++k) residual += std::pow(av[k] - r.largest[i].value * r.largest[i].vector[k], 2);
+        for (std::size_t k = 0; k < 200; ++k)
+          residual += std::pow(av[k] - r.largest[i].value * r.largest[i].vector[k], 2);
         CHECK(std::sqrt(residual) == doctest::Approx(r.largest[i].residual).epsilon(1e-3).scale(1e-9));
         CHECK(analysis::detail::norm(r.largest[i].vector) == doctest::Approx(1).epsilon(1e-10));
       }
@@ -134,7 +137,8 @@ TEST_CASE("lanczos where the space is used up early: zero, identity, rank one, o
 
 TEST_CASE("lanczos in float reaches float's accuracy and repeats bit for bit") {
   in_float a{with_spectrum(falling(100), 5)};
-  const auto r = lanczos(a, {.count = 3, .tolerance = 1e-5, .seed = 9}), again = lanczos(a, {.count = 3, .tolerance = 1e-5, .seed = 9});
+  const auto r = lanczos(a, {.count = 3, .tolerance = 1e-5, .seed = 9}),
+             again = lanczos(a, {.count = 3, .tolerance = 1e-5, .seed = 9});
   REQUIRE(r.converged);
   for (std::size_t i = 0; i < 3; ++i) {
     CHECK(r.largest[i].value == doctest::Approx(falling(100)[i]).epsilon(1e-5));
@@ -154,7 +158,8 @@ TEST_CASE("power iteration stops early where eigenvalues lie close, and finds ma
   CHECK(exact[1].value == doctest::Approx(0.99).epsilon(1e-6));
   CHECK(exact[2].value == doctest::Approx(0.98).epsilon(1e-6));
   auto negative = with_spectrum({1, 0.5, -3}, 7);
-  CHECK(power_iteration(negative, {.iterations = 1000, .tolerance = 1e-12})[0].value == doctest::Approx(-3).epsilon(1e-6));
+  CHECK(power_iteration(negative, {.iterations = 1000, .tolerance = 1e-12})[0].value ==
+        doctest::Approx(-3).epsilon(1e-6));
 }
 
 TEST_CASE("the trace lies within three standard errors; diagonal matrices have none; PyHessian's rule stops early") {

@@ -15,7 +15,8 @@ TEST_CASE("convert: narrow rounds as bf16 does, for any length, and keeps NaN an
   // Every upper half with four lower halves: below, at and above the middle, and just under the next number.
   for (std::uint32_t high = 0; high < 0x10000u; ++high) {
     if ((high & 0x7f80u) == 0) continue;  // denormal numbers: instructions take them for zero
-    for (std::uint32_t low : {0x0000u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu}) x.push_back(bit_cast<float>(high << 16 | low));
+    for (std::uint32_t low : {0x0000u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu})
+      x.push_back(bit_cast<float>(high << 16 | low));
   }
   std::vector<bf16> y(x.size());
   backend::narrow(x.data(), y.data(), static_cast<index>(x.size()));
@@ -26,7 +27,8 @@ TEST_CASE("convert: narrow rounds as bf16 does, for any length, and keeps NaN an
   for (index n : {0, 1, 15, 16, 17, 31, 33}) {
     std::vector<bf16> part(static_cast<std::size_t>(n) + 1, bf16(7.0f));
     backend::narrow(x.data() + 1000, part.data(), n);
-    for (index i = 0; i < n; ++i) CHECK(part[static_cast<std::size_t>(i)].bits == bf16(x[1000 + static_cast<std::size_t>(i)]).bits);
+    for (index i = 0; i < n; ++i)
+      CHECK(part[static_cast<std::size_t>(i)].bits == bf16(x[1000 + static_cast<std::size_t>(i)]).bits);
     CHECK(static_cast<float>(part[static_cast<std::size_t>(n)]) == 7.0f);
   }
   std::vector<float> back(x.size());
@@ -66,11 +68,14 @@ TEST_CASE("convert: map_row computes in float and rounds once, in place too, acr
 TEST_CASE("convert: map_row of dual rows carries the tangent, of double rows computes in double") {
   const index n = 19;
   std::vector<double> v(static_cast<std::size_t>(n)), t(v), out_v(v), out_t(v), plain(v);
-  for (index i = 0; i < n; ++i) v[static_cast<std::size_t>(i)] = 0.5 * static_cast<double>(i), t[static_cast<std::size_t>(i)] = 1.0 + static_cast<double>(i);
+  for (index i = 0; i < n; ++i)
+    v[static_cast<std::size_t>(i)] = 0.5 * static_cast<double>(i),
+    t[static_cast<std::size_t>(i)] = 1.0 + static_cast<double>(i);
   const view<const dual<double>> x(v.data(), t.data(), 1, n);
   backend::map_row(0, view<dual<double>>(out_v.data(), out_t.data(), 1, n), [](dual<double> p) { return p * p; }, x);
-  backend::map_row(0, view<double>(plain.data(), 1, n), [](double p, double q) { return p * q; }, view<const double>(v.data(), 1, n),
-                   view<const double>(t.data(), 1, n));
+  backend::map_row(
+      0, view<double>(plain.data(), 1, n), [](double p, double q) { return p * q; }, view<const double>(v.data(), 1, n),
+      view<const double>(t.data(), 1, n));
   for (std::size_t i = 0; i < v.size(); ++i) {
     CHECK(out_v[i] == v[i] * v[i]);
     CHECK(out_t[i] == 2 * v[i] * t[i]);

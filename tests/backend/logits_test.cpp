@@ -14,7 +14,8 @@ double worst_error(index rows, index dim, index experts, bool in_parts) {
   aligned_block packed(product.packed_bytes()), scratch(product.worker_bytes() + 64);
   worker w{0, static_cast<std::byte*>(scratch.data()), scratch.size()};
   const auto draw = random_root{5}.stream(1, 0);
-  std::vector<float> weight(static_cast<std::size_t>(experts * dim)), z(static_cast<std::size_t>(rows * experts), std::nanf(""));
+  std::vector<float> weight(static_cast<std::size_t>(experts * dim)),
+      z(static_cast<std::size_t>(rows * experts), std::nanf(""));
   std::vector<bf16> r(static_cast<std::size_t>(rows * dim));
   for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = 0.05f * draw.normal(i);
   for (std::size_t i = 0; i < r.size(); ++i) r[i] = bf16(draw.normal(i + weight.size()));

@@ -1,5 +1,5 @@
-// The packer of weights beside oneDNN's own reorder: formats that its kernels ask for with and without AVX-512, either order of
-// the source, and rows that are missing.
+// The packer of weights beside oneDNN's own reorder: formats that its kernels ask for with and without AVX-512, either
+// order of the source, and rows that are missing.
 #include <doctest/doctest.h>
 
 #if defined(POLYMOE_WITH_ONEDNN)

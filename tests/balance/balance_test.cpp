@@ -276,7 +276,9 @@ TEST_CASE("supervised routing: cross-entropy of the clean logits over the rows t
   double want = 0;
   for (int t = 0; t < b.n; ++t)
     if (b.target_of(t) >= 0)
-      want -= std::log(softmax_of({b.z.begin() + t * 5, b.z.begin() + (t + 1) * 5})[static_cast<std::size_t>(b.target_of(t))]) / 7;
+      want -= std::log(softmax_of(
+                  {b.z.begin() + t * 5, b.z.begin() + (t + 1) * 5})[static_cast<std::size_t>(b.target_of(t))]) /
+              7;
   CHECK(b.value() == doctest::Approx(want).epsilon(1e-12));
   b.loss.first.weight = 2;
   b.check_gradient();

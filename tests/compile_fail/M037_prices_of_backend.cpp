@@ -8,7 +8,8 @@ struct backend {
   static constexpr bool column_routers = true;
 };
 struct bad : polymoe::spec {
-  using router = polymoe::top_k<2, polymoe::score::sparse_transport<polymoe::score::solver::newton, polymoe::score::by_score,
-                                                                    polymoe::score::start::last_step>>;
+  using router =
+      polymoe::top_k<2, polymoe::score::sparse_transport<polymoe::score::solver::newton, polymoe::score::by_score,
+                                                         polymoe::score::start::last_step>>;
 };
 template class polymoe::layer<bad, backend>;

@@ -3,6 +3,7 @@
 #include <polymoe/polymoe.hpp>
 
 struct bad : polymoe::spec {
-  using router = polymoe::top_k<2, polymoe::score::sparse_transport<polymoe::score::solver::adam, polymoe::score::by_plan>>;
+  using router =
+      polymoe::top_k<2, polymoe::score::sparse_transport<polymoe::score::solver::adam, polymoe::score::by_plan>>;
 };
 template class polymoe::layer<bad, polymoe::cpu>;

@@ -398,14 +398,16 @@ template class polymoe::layer<m037::my_moe, polymoe::cpu>;
 
 namespace m038 {
 struct my_moe : polymoe::spec {
-  using router = polymoe::top_k<2, polymoe::score::sparse_transport<polymoe::score::solver::newton, polymoe::score::by_plan>>;
+  using router =
+      polymoe::top_k<2, polymoe::score::sparse_transport<polymoe::score::solver::newton, polymoe::score::by_plan>>;
 };
 }  // namespace m038
 template class polymoe::layer<m038::my_moe, polymoe::cpu>;
 
 namespace m039 {
 struct my_moe : polymoe::spec {
-  using router = polymoe::top_k<2, polymoe::score::noisy_constant<polymoe::score::sinkhorn<polymoe::score::by_clean_score>>>;
+  using router =
+      polymoe::top_k<2, polymoe::score::noisy_constant<polymoe::score::sinkhorn<polymoe::score::by_clean_score>>>;
 };
 }  // namespace m039
 template class polymoe::layer<m039::my_moe, polymoe::cpu>;

@@ -43,8 +43,8 @@ POLYMOE_HD void run_all(const Block& b, const S* score, const unsigned char* abs
   b.sync();
 }
 
-/// Lines of `length` numbers, long and short ones: of[line] becomes the sum of its elements' indices (a selection of all of
-/// them is made beside), short_of[line] the line, if its whole team saw it.
+/// Lines of `length` numbers, long and short ones: of[line] becomes the sum of its elements' indices (a selection of
+/// all of them is made beside), short_of[line] the line, if its whole team saw it.
 template <class Block>
 POLYMOE_HD void run_lines(const Block& b, int lines, int length, int* bins, int* of, int* short_of) {
   namespace phase = polymoe::phase;

@@ -16,7 +16,8 @@ using moe_test::close_to;
 
 double ulps(float got, double exact) {
   const float near = static_cast<float>(exact);
-  const double step = std::abs(static_cast<double>(std::nextafter(near, std::numeric_limits<float>::infinity())) - near);
+  const double step =
+      std::abs(static_cast<double>(std::nextafter(near, std::numeric_limits<float>::infinity())) - near);
   return std::abs(static_cast<double>(got) - exact) / step;
 }
 
@@ -95,7 +96,8 @@ TEST_CASE("math: cos_turns stays within 3e-7 absolutely") {
   double worst = 0;
   for (int i = 0; i <= 1000000; ++i) {
     const float v = static_cast<float>(i) * 1e-6f;
-    worst = std::max(worst, std::abs(static_cast<double>(math::cos_turns(v)) - std::cos(6.283185307179586 * static_cast<double>(v))));
+    worst = std::max(worst, std::abs(static_cast<double>(math::cos_turns(v)) -
+                                     std::cos(6.283185307179586 * static_cast<double>(v))));
   }
   MESSAGE("worst error of cos_turns: ", worst);
   CHECK(worst < 3e-7);

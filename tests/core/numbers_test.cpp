@@ -126,7 +126,8 @@ TEST_CASE("visitor: names, alignment, and both passes agree") {
   std::vector<float> values(static_cast<std::size_t>(count.param_elements())), grads(values.size()),
       state(static_cast<std::size_t>(count.state_elements()));
   std::vector<std::byte> derived(count.derived_bytes());
-  visitor<float> attach({values.data(), 1, count.param_elements()}, {grads.data(), 1, count.param_elements()}, state.data(), derived.data());
+  visitor<float> attach({values.data(), 1, count.param_elements()}, {grads.data(), 1, count.param_elements()},
+                        state.data(), derived.data());
   attach.child("layer", m);
   CHECK(m.w.value.rows == 3);
   CHECK(m.b.value_of_block(1).ptr[0] == values.data() + count.params()[2].offset);
@@ -135,7 +136,8 @@ TEST_CASE("visitor: names, alignment, and both passes agree") {
 }
 
 TEST_CASE("require: both numbers in the message") {
-  CHECK_THROWS_WITH_AS(require(false, "gather: x is ", 380, ", expected ", 384), "gather: x is 380, expected 384", error);
+  CHECK_THROWS_WITH_AS(require(false, "gather: x is ", 380, ", expected ", 384), "gather: x is 380, expected 384",
+                       error);
   CHECK_THROWS_AS(checked_mul(index{1} << 40, index{1} << 30, "size"), error);
   CHECK(checked_mul(1 << 20, 1 << 20, "size") == index{1} << 40);
 }

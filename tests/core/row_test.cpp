@@ -18,7 +18,8 @@ void compare(int experts, int distinct, std::uint64_t seed) {
   Row r;
   r.n = experts;
   const auto draw = random_root{seed}.stream(1, 0);
-  for (int e = 0; e < experts; ++e) r.v[e] = static_cast<float>(draw.below(static_cast<std::uint64_t>(e), static_cast<std::uint32_t>(distinct)));
+  for (int e = 0; e < experts; ++e)
+    r.v[e] = static_cast<float>(draw.below(static_cast<std::uint64_t>(e), static_cast<std::uint32_t>(distinct)));
   std::vector<int> order(static_cast<std::size_t>(experts));
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return r.v[a] > r.v[b]; });
@@ -42,7 +43,8 @@ void compare_full(int distinct, std::uint64_t seed) {
   full.n = loose.n = E;
   const auto draw = random_root{seed}.stream(2, 0);
   for (int e = 0; e < E; ++e)
-    full.v[e] = loose.v[e] = static_cast<float>(draw.below(static_cast<std::uint64_t>(e), static_cast<std::uint32_t>(distinct))) - 3.0f;
+    full.v[e] = loose.v[e] =
+        static_cast<float>(draw.below(static_cast<std::uint64_t>(e), static_cast<std::uint32_t>(distinct))) - 3.0f;
   const choice<K> a = largest<K>(full), b = largest<K>(loose);
   REQUIRE(a.n == b.n);
   for (int j = 0; j < a.n; ++j) CHECK(a.expert[j] == b.expert[j]);

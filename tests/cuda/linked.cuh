@@ -1,5 +1,5 @@
-// One layer type that two files instantiate, each with every header of the CUDA backend that holds code of a library: what
-// route_sorted.cu and initialise.cu share, and linked/main.cpp calls.
+// One layer type that two files instantiate, each with every header of the CUDA backend that holds code of a library:
+// what route_sorted.cu and initialise.cu share, and linked/main.cpp calls.
 #pragma once
 
 #include <polymoe/backend/cuda/dispatch/initialise.cuh>

@@ -1,5 +1,5 @@
-// Compiles modules on feature maps for the GPU: convolutions plain and depthwise, pooling, group and batch norm, in bf16
-// and float (double runs in tests/executor/maps_kernel_test.cpp).  A program that runs them links cublasLt.
+// Compiles modules on feature maps for the GPU: convolutions plain and depthwise, pooling, group and batch norm, in
+// bf16 and float (double runs in tests/executor/maps_kernel_test.cpp).  A program that runs them links cublasLt.
 // arch: sm_80
 #include <polymoe/backend/cuda/dispatch/batch_norm.cuh>
 #include <polymoe/backend/cuda/dispatch/conv.cuh>
@@ -18,7 +18,8 @@ void run(const typename Module::config& c, polymoe::index pixels, polymoe::index
   const polymoe::index in = w.module().in_cols(), out = w.module().out_cols();
   polymoe::backend::device_block x(static_cast<std::size_t>(2 * pixels * in) * sizeof(T));
   polymoe::backend::device_block y(static_cast<std::size_t>(2 * out_pixels * out) * sizeof(T));
-  const polymoe::view<T> a(static_cast<T*>(x.data()), 2 * pixels, in), b(static_cast<T*>(y.data()), 2 * out_pixels, out);
+  const polymoe::view<T> a(static_cast<T*>(x.data()), 2 * pixels, in),
+      b(static_cast<T*>(y.data()), 2 * out_pixels, out);
   w.forward(a, b), w.backward(b, a);
   if constexpr (requires { w.module().commit(w.ctx()); }) w.module().commit(w.ctx());
 }

@@ -6,7 +6,7 @@
 using namespace docs;
 
 TEST_CASE("every verdict has a sentence, a section of docs/errors.md and a failing case") {
-  const std::string support = read(root / "include/polymoe/layer/support.hpp");
+  const std::string support = read_code(root / "include/polymoe/layer/support.hpp");
   const std::string errors = read(root / "docs/errors.md");
   const std::string list =
       support.substr(support.find("enum class verdict"), support.find("};") - support.find("enum class verdict"));
@@ -18,7 +18,7 @@ TEST_CASE("every verdict has a sentence, a section of docs/errors.md and a faili
     CHECK_MESSAGE(support.find("docs/errors.md#" + code) != std::string::npos, code, " has no sentence");
   }
   // Calls that no verdict on a composition can know.
-  for (const auto& m : all(read(root / "include/polymoe/layer/apply.hpp"), std::regex("\"polymoe (M[0-9]{3}): ")))
+  for (const auto& m : all(read_code(root / "include/polymoe/layer/apply.hpp"), std::regex("\"polymoe (M[0-9]{3}): ")))
     CHECK_MESSAGE(codes.insert(m[1]).second, m[1], " is used twice");
   for (const std::string& code : codes) {
     CHECK_MESSAGE(errors.find("\n## " + code + "\n") != std::string::npos, code, " has no section");
@@ -40,7 +40,7 @@ TEST_CASE("every verdict has a sentence, a section of docs/errors.md and a faili
 
 TEST_CASE("the sentences of docs/errors.md are the sentences of the compiler") {
   const std::string support =
-      read(root / "include/polymoe/layer/support.hpp") + read(root / "include/polymoe/layer/apply.hpp");
+      read_code(root / "include/polymoe/layer/support.hpp") + read_code(root / "include/polymoe/layer/apply.hpp");
   const std::string errors = read(root / "docs/errors.md");
   int sentences = 0;
   for (const auto& m : all(support, std::regex("\"(polymoe M[0-9]{3}: [^\"]*) See docs/errors.md#(M[0-9]{3})\""))) {
@@ -80,7 +80,7 @@ TEST_CASE("every section of docs/errors.md has a failing and a mended snippet") 
 TEST_CASE("quoted run-time messages exist in the headers") {
   std::string headers;
   for (const auto& entry : fs::recursive_directory_iterator(root / "include/polymoe"))
-    if (entry.is_regular_file()) headers += read(entry.path());
+    if (entry.is_regular_file()) headers += read_code(entry.path());
   const std::string errors = read(root / "docs/errors.md");
   const std::string table = errors.substr(errors.find("# Run-time errors"));
   int rows = 0;
@@ -100,7 +100,7 @@ TEST_CASE("the tests that docs/failure_modes.md quotes exist") {
     std::string cases;  // of the file that was named last
     for (const auto& m : all(line, std::regex("`(tests/[a-z_0-9/]+\\.cpp)`|\"([^\"]*)\""))) {
       if (!m[1].empty()) {
-        cases = read(root / m[1]);
+        cases = read_code(root / m[1]);
         continue;
       }
       if (cases.empty()) continue;  // a word of the report

@@ -1,4 +1,5 @@
-// Every relative link of a document leads to a file and to a heading that are there, and every source it names is there.
+// Every relative link of a document leads to a file and to a heading that are there, and every source it names is
+// there.
 // with: docs
 #include <fnmatch.h>
 
@@ -88,7 +89,9 @@ bool is_there(const std::vector<std::string>& project, const std::string& name) 
 std::vector<std::string> files_named(const std::string& text) {
   std::vector<std::string> out;
   const std::regex source("[A-Za-z0-9_./*?-]+[.](hpp|cuh|cu|cpp|py|sh|cmake)");
-  const auto part_of_name = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || std::strchr("_./*?{},-", c); };
+  const auto part_of_name = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || std::strchr("_./*?{},-", c);
+  };
   const std::function<void(const std::string&)> add = [&](const std::string& name) {
     const std::size_t open = name.find('{'), close = name.find('}');
     if (open < close && close != std::string::npos) {
@@ -148,9 +151,11 @@ TEST_CASE("files that documents name exist") {
   CHECK(is_there(project, "kernel/move.cuh"));
   CHECK_FALSE(is_there(project, "kernel/movers.cuh"));
   CHECK_FALSE(is_there(project, "ernel/move.cuh"));
-  CHECK(files_named("See a/{b,c}_d.hpp, e*.cu; tests/<noun>/f.cu, x.json.") == std::vector<std::string>{"a/b_d.hpp", "a/c_d.hpp", "e*.cu"});
+  CHECK(files_named("See a/{b,c}_d.hpp, e*.cu; tests/<noun>/f.cu, x.json.") ==
+        std::vector<std::string>{"a/b_d.hpp", "a/c_d.hpp", "e*.cu"});
   // What a reader writes, and texts of other projects.
-  const std::set<std::string> elsewhere = {"your.cpp", "projects/soft_moe/router.py", "megatron/core/transformer/moe/router.py"};
+  const std::set<std::string> elsewhere = {"your.cpp", "projects/soft_moe/router.py",
+                                           "megatron/core/transformer/moe/router.py"};
   int files = 0;
   for (const docs::fs::path& page : documents())
     for (const std::string& name : files_named(docs::without_fences(docs::read(page)))) {

@@ -144,8 +144,8 @@ TEST_CASE("demo: every file is there, and threads and Ctrl-C do not change a bit
   }
   std::string page = t.get("whole/report.html");
   for (const char* part : {"<h3>Accuracy</h3>", "<h3>Loss</h3>", "Load of each expert in training, last block",
-                           "Who serves which class, block 1", "First choice of every patch", "Confusion of moe, test images",
-                           "Confusion of dense, test images", "</html>"})
+                           "Who serves which class, block 1", "First choice of every patch",
+                           "Confusion of moe, test images", "Confusion of dense, test images", "</html>"})
     CHECK_MESSAGE(has(page, part), part);
   for (const char* mark : {"xmlns=\"http://", "xmlns='http://"})
     for (std::size_t at = 0; (at = page.find(mark, at)) != page.npos;) page.erase(at, std::strlen(mark));
@@ -155,7 +155,8 @@ TEST_CASE("demo: every file is there, and threads and Ctrl-C do not change a bit
   CHECK(has(whole.out, "test accuracy"));
   CHECK(has(whole.out, "Written: " + t.file("whole/report.html")));
 
-  // Stopped in the second epoch of the first arm.  Who waits for a row may be held up until the epoch is over: then again.
+  // Stopped in the second epoch of the first arm.  Who waits for a row may be held up until the epoch is over: then
+  // again.
   const std::string steps = t.file("parts/moe/steps.jsonl"), checkpoint = t.file("parts/moe/checkpoint.safetensors");
   const auto part = with(with(options, in("parts")), {"--threads", "2"});
   outcome stopped;

@@ -1,7 +1,7 @@
 // timeout: 600
-// paper_a from the outside: dense twins have what they are twins of, gaps are differences of the results, k = 1 at the share
-// of k = 2, what becomes of overflow, temperatures, heads over the images of a call, shares out of reach, and an arm whose
-// temperature falls is killed and goes on bit for bit.
+// paper_a from the outside: dense twins have what they are twins of, gaps are differences of the results, k = 1 at the
+// share of k = 2, what becomes of overflow, temperatures, heads over the images of a call, shares out of reach, and an
+// arm whose temperature falls is killed and goes on bit for bit.
 #include <doctest/doctest.h>
 
 #include <sstream>
@@ -38,7 +38,8 @@ TEST_CASE("paper_a: twins have what they are twins of, gaps are the results' dif
     CHECK(figure("dense_wide-h16" + where, "parameters") == doctest::Approx(figure(k2, "parameters")).epsilon(0.01));
     CHECK(figure("dense_wide-h16" + where, "macs") > dense * 1.2);
   }
-  CHECK(figure("k2-h16-every-1", "rho_static") == doctest::Approx(2 * figure("k2-h16-last-1", "rho_static")).epsilon(1e-3));
+  CHECK(figure("k2-h16-every-1", "rho_static") ==
+        doctest::Approx(2 * figure("k2-h16-last-1", "rho_static")).epsilon(1e-3));
   // The lines of k2 against dense, one a placement: width, both shares, gap in points.
   std::istringstream lines(o.out);
   std::vector<std::string> seen;
@@ -53,7 +54,8 @@ TEST_CASE("paper_a: twins have what they are twins of, gaps are the results' dif
     CHECK(width == 16);
     CHECK(share == doctest::Approx(figure(name, "rho_static")).epsilon(2e-3));
     CHECK(active <= share);
-    CHECK(gap == doctest::Approx(100 * (figure(name, "test_accuracy") - figure("dense-h16", "test_accuracy"))).epsilon(2e-3));
+    CHECK(gap ==
+          doctest::Approx(100 * (figure(name, "test_accuracy") - figure("dense-h16", "test_accuracy"))).epsilon(2e-3));
   }
   CHECK_MESSAGE(seen.size() == 2, o.out);
   // All slots of factor 1.25: a quarter more of what is routed.
@@ -85,7 +87,8 @@ std::vector<double> validation_of(const std::string& csv) {
   std::vector<double> all;
   std::string line, cell;
   std::getline(lines, line);
-  const auto before = std::count(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(line.find("validation_accuracy")), ',');
+  const auto before =
+      std::count(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(line.find("validation_accuracy")), ',');
   while (std::getline(lines, line)) {
     std::istringstream cells(line);
     for (std::ptrdiff_t i = 0; i <= before; ++i) std::getline(cells, cell, ',');
@@ -97,16 +100,18 @@ std::vector<double> validation_of(const std::string& csv) {
 TEST_CASE("paper_a: k = 1 at the share of k = 2, dense heads, overflow, temperatures, on the depthwise backbone") {
   if (!paper_is_here()) return;
   temp_folder t;
-  const outcome o =
-      run_sweep(with(sweep_options(t), {"--epochs", "2", "--backbone", "depthwise", "--placement", "every-1,head", "--arms",
-                                        "dense,k1,k1_free,k1_wide,k1_few,k2,k2_free,k2_identity,k2_linear_01,soft,soft_batch,"
-                                        "head_dense,head_dense_wide,head_dense_total,head_k1,head_k2",
-                                        "--out", t.file("out")}));
+  const outcome o = run_sweep(
+      with(sweep_options(t), {"--epochs", "2", "--backbone", "depthwise", "--placement", "every-1,head", "--arms",
+                              "dense,k1,k1_free,k1_wide,k1_few,k2,k2_free,k2_identity,k2_linear_01,soft,soft_batch,"
+                              "head_dense,head_dense_wide,head_dense_total,head_k1,head_k2",
+                              "--out", t.file("out")}));
   REQUIRE_MESSAGE(o.status == 0, o.err);
   const auto file = [&](const std::string& arm, const char* name) {
     return t.file("out/" + arm + "-h16/seed-1/" + name);
   };
-  const auto figure = [&](const std::string& arm, const char* name) { return figure_of(file(arm, "result.json"), name); };
+  const auto figure = [&](const std::string& arm, const char* name) {
+    return figure_of(file(arm, "result.json"), name);
+  };
   // The solver's: the active compute of two experts, and with fewer of them their parameters too.
   const double two = figure("k2", "macs"), parameters = figure("k2", "parameters");
   CHECK(figure("k1", "macs") < 0.95 * two);
@@ -145,10 +150,12 @@ TEST_CASE("paper_a: k = 1 at the share of k = 2, dense heads, overflow, temperat
   }
   CHECK(std::isnan(figure("soft", "accuracy_at_batch_32")));
   // The temperature: its points over the constant one, at the best epoch and at the end.
-  const auto falling = validation_of(file("k2_linear_01", "epochs.csv")), constant = validation_of(file("k2", "epochs.csv"));
+  const auto falling = validation_of(file("k2_linear_01", "epochs.csv")),
+             constant = validation_of(file("k2", "epochs.csv"));
   REQUIRE((falling.size() == 2 && constant.size() == 2));
   const double first = 100 * (falling[0] - constant[0]), last = 100 * (falling[1] - constant[1]);
-  std::istringstream tables(o.out.substr(std::min(o.out.size(), o.out.find("Falling temperatures against the constant one"))));
+  std::istringstream tables(
+      o.out.substr(std::min(o.out.size(), o.out.find("Falling temperatures against the constant one"))));
   const auto words = words_of_line(std::string(std::istreambuf_iterator<char>(tables), {}), "k2_linear_01");
   REQUIRE_MESSAGE(words.size() > 5, o.out);
   CHECK(std::stod(words[1]) == doctest::Approx(std::max(first, last)).epsilon(2e-3));
@@ -197,7 +204,8 @@ TEST_CASE("paper_a: an arm whose temperature falls is killed and goes on bit for
   CHECK(killed.status == 1000 + SIGKILL);
   CHECK_FALSE(file_exists(arm + "/result.json"));
   REQUIRE(run_sweep(with(in("parts"), {"--resume"})).status == 0);
-  CHECK(result_without_time(arm + "/result.json") == result_without_time(t.file("whole/k2_floor-h16/seed-1/result.json")));
+  CHECK(result_without_time(arm + "/result.json") ==
+        result_without_time(t.file("whole/k2_floor-h16/seed-1/result.json")));
 }
 
 }  // namespace

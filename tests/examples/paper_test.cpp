@@ -91,8 +91,9 @@ TEST_CASE("paper: a wrong key is named; a configuration that was written is read
     return o.err;
   };
   CHECK(has(refused("--placement", "last-4"), "paper_d: placement last-4 does not fit 3 blocks"));
-  CHECK(has(refused("--placement", "last-3"),
-            "--placement last-3: of 3 blocks it takes 3; blocks behind one router are the last ones, last-1 to last-2"));
+  CHECK(
+      has(refused("--placement", "last-3"),
+          "--placement last-3: of 3 blocks it takes 3; blocks behind one router are the last ones, last-1 to last-2"));
   CHECK(has(refused("--placement", "0+2"), "--placement 0+2: of 3 blocks it takes 2;"));
   CHECK(has(refused("--vit", "XL/4"), "paper_d: vit 'XL/4': expected Ti, S, B"));
 
@@ -358,10 +359,10 @@ TEST_CASE("paper_c says what its transport plans cost, by the layer and by each 
   temp_folder t;
   const outcome o = run_program(
       routers_program(),
-      {"--images", "96",  "--validation", "32", "--test-images", "32",           "--epochs", "1",         "--batch",
-       "32",       "--dim", "24",         "--mlp", "24",         "--depth",      "2",        "--placement", "last-odd-1",
-       "--patch",  "8",   "--experts",    "4",  "--shots",       "1",            "--threads", "1",        "--arms",
-       "sparse_ec_1", "--device", "cpu",  "--out", t.file("out")},
+      {"--images",    "96",         "--validation", "32",          "--test-images", "32",  "--epochs", "1",
+       "--batch",     "32",         "--dim",        "24",          "--mlp",         "24",  "--depth",  "2",
+       "--placement", "last-odd-1", "--patch",      "8",           "--experts",     "4",   "--shots",  "1",
+       "--threads",   "1",          "--arms",       "sparse_ec_1", "--device",      "cpu", "--out",    t.file("out")},
       [] { return false; });
   REQUIRE_MESSAGE(o.status == 0, o.err);
   const std::string figures = value_of_key(t.file("out/sparse_ec_1/seed-1/result.json"), "figures");
@@ -379,7 +380,8 @@ TEST_CASE("paper_c says what its transport plans cost, by the layer and by each 
   CHECK(figure("newton", "unit_error") < 1e-3);
   for (const char* solver : {"layer", "adam", "lbfgs", "newton"}) {
     CHECK(figure("newton", "primal") >= figure(solver, "dual") - 1e-3);
-    CHECK(figure(solver, "gap") == doctest::Approx(figure(solver, "primal") - figure(solver, "dual")).epsilon(1e-6).scale(1));
+    CHECK(figure(solver, "gap") ==
+          doctest::Approx(figure(solver, "primal") - figure(solver, "dual")).epsilon(1e-6).scale(1));
     CHECK(figure(solver, "expert_error") < 1e-3);  // lines are experts, and exact
   }
   for (const char* line : {"sparse_ec_1, the layer", "sparse_ec_1, published iterations", "sparse_ec_1, L-BFGS",

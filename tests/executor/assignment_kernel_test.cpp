@@ -21,7 +21,8 @@ POLYMOE_KERNEL void assignment_kernel(polymoe::score::balanced_assignment<> scor
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("blocks of 32 to 256 threads find the assignment of one thread, in training and greedily", C, float, double) {
+TEST_CASE_TEMPLATE("blocks of 32 to 256 threads find the assignment of one thread, in training and greedily", C, float,
+                   double) {
   for (const int n : {0, 1, 17, 70, 1030})  // the last: more than teams of a warp take
     for (const int E : {3, 8})
       for (const bool training : {true, false}) {

@@ -1,5 +1,5 @@
-// Attention on CUDA, run by the host executor and in tests/gpu on a GPU, against plain loops in double: nvcc does not read
-// the vector code of the CPU's attention, which tests/nn compares with the same formulas.
+// Attention on CUDA, run by the host executor and in tests/gpu on a GPU, against plain loops in double: nvcc does not
+// read the vector code of the CPU's attention, which tests/nn compares with the same formulas.
 // with: nn
 #include "helpers.hpp"
 #include "tensors.hpp"
@@ -9,11 +9,13 @@
 namespace polymoe::executor_test {
 namespace {
 
-/// softmax(q k^T / sqrt(d)) v per head from qkv [rows, 3 D] = q | k | v, and the gradient of qkv for that of the output.
+/// softmax(q k^T / sqrt(d)) v per head from qkv [rows, 3 D] = q | k | v, and the gradient of qkv for that of the
+/// output.
 struct attention_wanted {
   std::vector<double> o, d_qkv;
   template <class T>
-  attention_wanted(const backend::attention_shape& s, index images, const std::vector<T>& qkv, const std::vector<T>& d_o)
+  attention_wanted(const backend::attention_shape& s, index images, const std::vector<T>& qkv,
+                   const std::vector<T>& d_o)
       : o(d_o.size()), d_qkv(qkv.size()) {
     const index n = s.tokens, d = s.head_dim();
     const double scale = 1 / std::sqrt(static_cast<double>(d));

@@ -57,7 +57,8 @@ TEST_CASE("strictly balanced: training picks by rank, evaluation by thresholds")
       }
   for (const run_mode mode : {run_mode::train, run_mode::eval}) {
     pair_of_backends<threshold_spec<double>>(
-        {.units = 40, .experts = 4, .group_size = 16, .kind = inputs::all_bad, .mode = mode, .seed = 81}, begins_at(0.2f));
+        {.units = 40, .experts = 4, .group_size = 16, .kind = inputs::all_bad, .mode = mode, .seed = 81},
+        begins_at(0.2f));
     pair_of_backends<threshold_spec<float>>({.units = 90, .experts = 6, .group_size = 40, .mode = mode, .seed = 82},
                                             begins_at(0.17f));
   }
@@ -82,7 +83,8 @@ TEST_CASE("balanced assignment: training by the auction, evaluation greedily or 
   }
   const auto by_auction = assign<dropping>({.units = 90, .experts = 4, .group_size = 40, .seed = 86}, 0.05f);
   CHECK(by_auction.device().served == by_auction.device().wished);  // nothing overflows
-  const setup evaluated{.units = 90, .experts = 4, .group_size = 40, .padded = true, .mode = run_mode::eval, .seed = 86};
+  const setup evaluated{
+      .units = 90, .experts = 4, .group_size = 40, .padded = true, .mode = run_mode::eval, .seed = 86};
   const auto greedy = assign<dropping>(evaluated, 0.05f);
   CHECK(greedy.device().served != greedy.device().wished);
   CHECK(assign<dropping>(evaluated, 0.05f, 100000, false).device().served == by_auction.device().served);

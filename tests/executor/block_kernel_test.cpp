@@ -81,11 +81,12 @@ TEST_CASE_TEMPLATE("warps, and blocks of 64 and 256 threads, select the same uni
         in.score.push_back(S(0)), in.absent.push_back(1);  // never an empty vector
         std::vector<int> chosen(static_cast<std::size_t>(n + 2), -1), scans(static_cast<std::size_t>(threads + 1), -1);
         outcome<S> got{};
-        device::launch({.kernel = "block test",
-                        .grid = 1,
-                        .block = threads,
-                        .shared = device::block_lanes::bytes + (polymoe::phase::select_bins + counters_needed) * sizeof(int)},
-                       block_kernel<S>, in.score.data(), in.absent.data(), n, count, chosen.data(), &got, scans.data());
+        device::launch(
+            {.kernel = "block test",
+             .grid = 1,
+             .block = threads,
+             .shared = device::block_lanes::bytes + (polymoe::phase::select_bins + counters_needed) * sizeof(int)},
+            block_kernel<S>, in.score.data(), in.absent.data(), n, count, chosen.data(), &got, scans.data());
         in.score.pop_back(), in.absent.pop_back();
         const auto want = want_chosen(in, count);
         REQUIRE(got.taken == static_cast<int>(want.size()));

@@ -125,8 +125,8 @@ class pair_of_backends {
   }
   const outcome<T>& host() const { return want_; }
   const outcome<T>& device() const { return got_; }
-  /// A recorded step (forward, backward, commit), replayed `steps` times on other input, has the bits of eager calls, and
-  /// another plan.
+  /// A recorded step (forward, backward, commit), replayed `steps` times on other input, has the bits of eager calls,
+  /// and another plan.
   bool replays(int steps = 1) {
     std::reverse(x_host_.begin(), x_host_.end());
     x_.put(x_host_);

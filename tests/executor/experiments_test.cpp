@@ -1,6 +1,6 @@
-// The experiments' layers of experts behind any_layer, trained on CUDA by the host executor against the CPU: the layers of
-// papers C and D that no other test trains (Soft MoE, blocks behind one router that is told super-classes, or by a table),
-// and what the programs read of a model in the backend's memory.
+// The experiments' layers of experts behind any_layer, trained on CUDA by the host executor against the CPU: the layers
+// of papers C and D that no other test trains (Soft MoE, blocks behind one router that is told super-classes, or by a
+// table), and what the programs read of a model in the backend's memory.
 // timeout: 600
 #include "host_executor.hpp"
 
@@ -101,7 +101,8 @@ TEST_CASE("blocks whose experts a table names read it in the device's memory") {
   run<cpu> host(model_of<cpu>(paper_d::oracle_blocks<float, cpu>(z)), o, data);
   run<cuda> device(model_of<cuda>(paper_d::oracle_blocks<float, cuda>(z)), o, data);
   const auto tell = [](auto& t) {
-    each_expert_layer(t.work().module(), t.work().saved(), [&](auto& told, auto&) { paper_d::set_experts(told, t.targets()); });
+    each_expert_layer(t.work().module(), t.work().saved(),
+                      [&](auto& told, auto&) { paper_d::set_experts(told, t.targets()); });
   };
   tell(host), tell(device);
   same_way(host, device);

@@ -1,6 +1,6 @@
-// The golden files, PyTorch's values in float64, on the CUDA backend: what the CPU's tests in tests/golden compute, run by the
-// host executor, to the same 1e-10.  tests/gpu/golden_test.cu is the same text on a GPU: there layers, attention, norms,
-// convolutions, pools, the loss and optimisers meet a reference that is not ours.
+// The golden files, PyTorch's values in float64, on the CUDA backend: what the CPU's tests in tests/golden compute, run
+// by the host executor, to the same 1e-10.  tests/gpu/golden_test.cu is the same text on a GPU: there layers,
+// attention, norms, convolutions, pools, the loss and optimisers meet a reference that is not ours.
 // timeout: 600
 #if !defined(__CUDACC__)
 #include "host_executor.hpp"

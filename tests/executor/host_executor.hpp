@@ -9,9 +9,9 @@
 //   executor::scope with{{.seed = 7}};                          // optional: another order, until the end of the block
 //   device::launch({.kernel = "combine", .grid = 12, .block = 128, .shared = bytes}, combine<float>, y, x, n);
 //
-// launch() returns when the grid is done, unless settings::deferred keeps it in its stream's queue (host_streams.hpp) or
-// the stream is being recorded.  Shared memory starts as 0xFF bytes (NaN).  Misuse throws executor::failure,
-// a standstill executor::deadlock, both polymoe::error; what a kernel throws itself arrives unchanged.  Objects on the
+// launch() returns when the grid is done, unless settings::deferred keeps it in its stream's queue (host_streams.hpp)
+// or the stream is being recorded.  Shared memory starts as 0xFF bytes (NaN).  Misuse throws executor::failure, a
+// standstill executor::deadlock, both polymoe::error; what a kernel throws itself arrives unchanged.  Objects on the
 // stacks of threads that were still waiting are then abandoned, not destroyed.  Not modelled: weak memory order, inline
 // PTX, reads outside shared memory (they see NaN), and races, of which only the effect in the chosen order shows: run a
 // kernel under several seeds.

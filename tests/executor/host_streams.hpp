@@ -104,7 +104,8 @@ class streams {
   void step(device::stream_handle stream) {
     if (machine::of_this_thread().options.side_first)
       for (auto& [other, l] : lines_)
-        while (other != stream && !l.tasks.empty() && (!l.tasks.front().waits_for || l.tasks.front().waits_for->reached))
+        while (other != stream && !l.tasks.empty() &&
+               (!l.tasks.front().waits_for || l.tasks.front().waits_for->reached))
           run_first(other);
     if (const auto waits_for = lines_[stream].tasks.front().waits_for) reach(waits_for);
     run_first(stream);

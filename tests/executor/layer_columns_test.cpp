@@ -1,5 +1,5 @@
-// Whole layers on CUDA under the host executor against the CPU backend: experts that pick units, by thresholds too, plans
-// of groups, the loss that adapts; and experts that follow a plan of no router.
+// Whole layers on CUDA under the host executor against the CPU backend: experts that pick units, by thresholds too,
+// plans of groups, the loss that adapts; and experts that follow a plan of no router.
 // timeout: 900
 // with: layers
 #include "layer_harness.hpp"
@@ -54,7 +54,8 @@ TEST_CASE("layers of positive scores on CUDA: no outputs kept, the coefficient a
 }
 TEST_CASE("layers of learned thresholds on CUDA: thresholds of every expert's own, in training and evaluation") {
   for (const auto mode : {run_mode::train, run_mode::eval})
-    both<thresholded>({.units = 65, .experts = 5, .with_bad = true, .shift_load = true, .factor = 2, .mode = mode, .seed = 46});
+    both<thresholded>(
+        {.units = 65, .experts = 5, .with_bad = true, .shift_load = true, .factor = 2, .mode = mode, .seed = 46});
 }
 TEST_CASE("a plan of one's own on CUDA: the example's experts follow masks and learn as on the CPU") {
   const std::vector<double> host = learn_by_masks<polymoe::cpu>(6),

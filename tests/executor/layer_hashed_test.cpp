@@ -1,5 +1,5 @@
-// Routers that choose by the number of a unit on CUDA, under the host executor against the CPU backend; and that the CUDA
-// backend has kernels for every router.
+// Routers that choose by the number of a unit on CUDA, under the host executor against the CPU backend; and that the
+// CUDA backend has kernels for every router.
 // timeout: 900
 // with: layers
 #include "layer_harness.hpp"
@@ -19,7 +19,8 @@ struct routed_by : polymoe::spec {
   using router = Router;
 };
 template <class Router>
-constexpr bool refused = polymoe::support<routed_by<Router>, polymoe::cuda>() == polymoe::verdict::M022_router_of_backend;
+constexpr bool refused =
+    polymoe::support<routed_by<Router>, polymoe::cuda>() == polymoe::verdict::M022_router_of_backend;
 static_assert(!refused<polymoe::strictly_balanced<>> && !refused<polymoe::top_k<1, score::balanced_assignment<>>>);
 static_assert(!refused<polymoe::expert_choice<>> && !refused<polymoe::positive<>> && !refused<polymoe::soft_slots<>>);
 static_assert(!refused<polymoe::top_k<2, score::sinkhorn<>>> && !refused<polymoe::top_k<2, score::sparse_transport<>>>);

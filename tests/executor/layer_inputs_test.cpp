@@ -27,7 +27,8 @@ struct noisy_input : small_spec<> {
 template <class T>
 struct projected_cosine : small_spec<> {
   using scalar = T;
-  using router = polymoe::with_bias<polymoe::with_cosine<polymoe::top_k<2, score::gate_jitter<score::noisy_learned<>>>>>;
+  using router =
+      polymoe::with_bias<polymoe::with_cosine<polymoe::top_k<2, score::gate_jitter<score::noisy_learned<>>>>>;
 };
 /// Units as they are: compared where they lie, widened first, or jittered first.
 template <class T, class Score = score::softmax>
@@ -41,7 +42,8 @@ struct planned_cosine : small_spec<> {
 }  // namespace
 
 TEST_CASE("biases of the router's linear maps on CUDA: of both projections, and over several pieces of the gradient") {
-  both<biased_noise>({.units = 70, .dim = 63, .with_bad = true, .seed = 35});  // a bias fills the last tile of the width
+  both<biased_noise>(
+      {.units = 70, .dim = 63, .with_bad = true, .seed = 35});  // a bias fills the last tile of the width
   both<biased_noise>({.units = 33, .dim = 64, .group_size = 16, .seed = 36});  // and begins one
   both<biased_mixture>({.units = 530, .experts = 3, .dim = 4, .hidden = 4, .seed = 37});
 }

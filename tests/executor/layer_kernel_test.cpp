@@ -22,7 +22,8 @@ struct v_moe : small_spec<T> {
 TEST_CASE("a V-MoE layer on CUDA equals the CPU's: capacity binds, balance losses train") {
   both<v_moe<double>> a({.units = 70, .seed = 1});
   CHECK(a.dropped > 0);
-  both<v_moe<float>> b({.units = 130, .experts = 9, .dim = 33, .hidden = 17, .with_bad = true, .factor = 0.8f, .seed = 2});
+  both<v_moe<float>> b(
+      {.units = 130, .experts = 9, .dim = 33, .hidden = 17, .with_bad = true, .factor = 0.8f, .seed = 2});
   CHECK(b.dropped > 0);
   both<v_moe<bf16>> c({.units = 96, .dim = 64, .hidden = 72, .group_size = 40, .with_bad = true, .seed = 3});
   CHECK(c.dropped > 0);

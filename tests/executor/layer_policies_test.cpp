@@ -31,7 +31,8 @@ TEST_CASE("overflow on CUDA: fallback expert, identity, rerouting") {
   CHECK(c.moved > 0);
 }
 TEST_CASE("priority on CUDA: by gate and by probability, through the sort") {
-  both<bounded_spec<float, overflow::drop, priority::gate>> a({.units = 90, .group_size = 32, .factor = 0.7f, .seed = 5});
+  both<bounded_spec<float, overflow::drop, priority::gate>> a(
+      {.units = 90, .group_size = 32, .factor = 0.7f, .seed = 5});
   CHECK(a.dropped > 0);
   both<bounded_spec<double, overflow::drop, priority::probability>> b({.units = 50, .factor = 0.7f, .seed = 6});
   CHECK(b.dropped > 0);
@@ -54,7 +55,9 @@ TEST_CASE("the loss-free bias on CUDA moves by the same steps; few groups of exp
       {.units = 70, .experts = 30, .group_size = 33, .with_bad = true, .shift_load = true, .factor = 0.8f, .seed = 21});
   both<loss_free>({.units = 60, .factor = 0.7f, .mode = run_mode::eval, .seed = 22});
 }
-TEST_CASE("a custom router on CUDA: the example's own text") { both<with_custom_router>({.units = 60, .factor = 0.8f, .seed = 20}); }
+TEST_CASE("a custom router on CUDA: the example's own text") {
+  both<with_custom_router>({.units = 60, .factor = 0.8f, .seed = 20});
+}
 TEST_CASE("a custom router on CUDA learns the example's task as on the CPU") {
   const auto losses = []<class B>(B) {
     using Layer = polymoe::layer<with_custom_router, B>;

@@ -1,6 +1,6 @@
-// Dense products of the CUDA backend: prepared products against plain loops, and linear, mlp_block and patch_embed as whole
-// modules against the CPU backend.  Run by the host executor with a stand-in for cuBLASLt, and in tests/gpu on a GPU; what
-// only the stand-in can tell comes last.
+// Dense products of the CUDA backend: prepared products against plain loops, and linear, mlp_block and patch_embed as
+// whole modules against the CPU backend.  Run by the host executor with a stand-in for cuBLASLt, and in tests/gpu on a
+// GPU; what only the stand-in can tell comes last.
 // with: nn
 #if !defined(__CUDACC__)
 #include "host_blaslt.hpp"

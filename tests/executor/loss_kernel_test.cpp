@@ -40,7 +40,8 @@ void compare_loss(index rows, index classes, double smoothing, double weight, do
   const on_device<std::int32_t> there(labels), second_there(second);
   const on_device<double> own_there(own);
   label_mix mix, mix_there;
-  if (own < 1) mix.second = second, mix.own = &own, mix_there.second = second_there.all(), mix_there.own = own_there.data();
+  if (own < 1)
+    mix.second = second, mix.own = &own, mix_there.second = second_there.all(), mix_there.own = own_there.data();
   const auto bind = [&](auto& b) { backend::cross_entropy_bind<T>(b, rows); };
   runner<cpu> one(bind);
   runner<cuda> two(bind), other(bind);

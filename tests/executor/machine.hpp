@@ -142,8 +142,8 @@ inline void machine::run(const device::launch_shape& s, void (*entry)(void*), vo
   require(available, unavailable_reason);
   require(!running, "executor: kernel ", s.kernel, " was launched from inside kernel ", running ? shape.kernel : "");
   const index total = s.grid.volume(), together = s.cooperative ? total : std::max(1, options.resident_blocks);
-  require(s.shared <= options.shared_limit, s.kernel, ": launch of grid ", s.grid.x, " x ", s.grid.y, " x ", s.grid.z, ", ",
-          s.shared, " bytes of shared memory, the device has ", options.shared_limit);
+  require(s.shared <= options.shared_limit, s.kernel, ": launch of grid ", s.grid.x, " x ", s.grid.y, " x ", s.grid.z,
+          ", ", s.shared, " bytes of shared memory, the device has ", options.shared_limit);
   const index most = index{options.multiprocessors} * options.blocks_per_multiprocessor;
   require(!s.cooperative || total <= most, s.kernel, ": a cooperative grid of ", total, " blocks, the device holds ",
           most, " at once");

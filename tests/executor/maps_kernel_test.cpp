@@ -1,5 +1,5 @@
-// Modules on feature maps of the CUDA backend, run by the host executor and in tests/gpu on a GPU, against the CPU backend:
-// convolutions plain and depthwise, pooling, group norm, batch norm with its running statistics.
+// Modules on feature maps of the CUDA backend, run by the host executor and in tests/gpu on a GPU, against the CPU
+// backend: convolutions plain and depthwise, pooling, group norm, batch norm with its running statistics.
 // with: nn
 #if !defined(__CUDACC__)
 #include "host_executor.hpp"
@@ -144,7 +144,8 @@ conv_result convolved(index bytes) {
   c.stream.blocks = 3;
   c.scratch = scratch.as_arena();
   auto* const packed = static_cast<std::byte*>(derived.data());
-  tensor<double> w(4, 27, 1), b(1, 4, 2), x(rows, 3, 3), dy(rows, 4, 4), y(rows, 4), dx(rows, 3), dw(4, 27, 5), db(1, 4, 6);
+  tensor<double> w(4, 27, 1), b(1, 4, 2), x(rows, 3, 3), dy(rows, 4, 4), y(rows, 4), dx(rows, 3), dw(4, 27, 5),
+      db(1, 4, 6);
   conv.pack(c, w.v, b.v, packed);
   conv.forward(c, x.v, packed, b.v, y.v, dy.v);
   conv.backward(c, dy.v, packed, dx.v, x.v);
@@ -155,7 +156,8 @@ conv_result convolved(index bytes) {
 
 TEST_CASE("a convolution whose windows do not fit at once takes its images in chunks") {
   using namespace maps_test;
-  const conv_result whole = convolved(polymoe::index{1} << 30), chunks = convolved(2 * 36 * 36 * 8), single = convolved(1);
+  const conv_result whole = convolved(polymoe::index{1} << 30), chunks = convolved(2 * 36 * 36 * 8),
+                    single = convolved(1);
   CHECK(chunks.scratch < whole.scratch);
   CHECK(single.scratch < chunks.scratch);
   for (const conv_result* r : {&chunks, &single}) {
@@ -212,7 +214,8 @@ TEST_CASE("a residual network on CUDA gives the CPU's features, gradients and ru
   nn::resnet_sizes sizes;
   sizes.height = sizes.width = 8, sizes.base = 2;
   const polymoe::index images = 3;
-  polymoe::workspace<device> d(device(nn::resnet_features_config<double, cuda>(sizes)), {.max_rows = images, .seed = 4});
+  polymoe::workspace<device> d(device(nn::resnet_features_config<double, cuda>(sizes)),
+                               {.max_rows = images, .seed = 4});
   polymoe::workspace<host> h(host(nn::resnet_features_config<double, cpu>(sizes)), {.max_rows = images, .seed = 4});
   tensor<double> x(images, 3 * 64, 31), y(images, 16), dy(images, 16, 32), dx(images, 3 * 64);
   const host_tensor<double> host_x(x), host_dy(dy), y2(images, 16), dx2(images, 3 * 64);

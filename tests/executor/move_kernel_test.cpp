@@ -39,7 +39,9 @@ void compare_moves(index units, index dim, index experts, index unit_rows, bool 
   struct module : routing {
     using routing::routing;
     index out_cols() const { return this->in_cols(); }
-    void forward(polymoe::context<polymoe::cpu>& c, view<const T> x, view<T>, typename routing::saved& s) const { routing::forward(c, x, s); }
+    void forward(polymoe::context<polymoe::cpu>& c, view<const T> x, view<T>, typename routing::saved& s) const {
+      routing::forward(c, x, s);
+    }
   };
   polymoe::workspace<module> w(module(rc), {.max_rows = units, .seed = seed});
   tensor<T> input(units, dim, 1), x(units * unit_rows, dim, 2), dy(units * unit_rows, dim, 3);
@@ -49,7 +51,8 @@ void compare_moves(index units, index dim, index experts, index unit_rows, bool 
   REQUIRE(polymoe::plan_violation(p) == "");
   const index slots = p.max_slots;
   tensor<T> gathered(slots * unit_rows, dim, 0), gathered2(slots * unit_rows, dim, 0), out(slots * unit_rows, dim, 4);
-  tensor<T> y(units * unit_rows, dim, 0), y2(units * unit_rows, dim, 0), dx(units * unit_rows, dim, 0), dx2(units * unit_rows, dim, 0);
+  tensor<T> y(units * unit_rows, dim, 0), y2(units * unit_rows, dim, 0), dx(units * unit_rows, dim, 0),
+      dx2(units * unit_rows, dim, 0);
   tensor<T> d_out(slots * unit_rows, dim, 0), d_out2(slots * unit_rows, dim, 0);
   tensor<C> d_gate(1, slots, 5), d_gate2(1, slots, 5), d_skip(1, units, 6), d_skip2(1, units, 6);
 
@@ -70,7 +73,8 @@ void compare_moves(index units, index dim, index experts, index unit_rows, bool 
   polymoe::backend::combine_slots<T>(one, p, out.v, x.v, unit_rows, y.v);
   polymoe::backend::combine_slots<T>(c, p, out.v, x.v, unit_rows, y2.v);
   CHECK(distance(y2.v, y.v, not_finite::in_both) <= bound);
-  for (index t = 0; t < units; ++t) CHECK(std::isnan(static_cast<float>(y2.v.row(t * unit_rows)[0])) == (p.bad[t] != 0));
+  for (index t = 0; t < units; ++t)
+    CHECK(std::isnan(static_cast<float>(y2.v.row(t * unit_rows)[0])) == (p.bad[t] != 0));
 
   polymoe::backend::combine_backward<T>(one, p, dy.v, out.v, x.v, unit_rows, d_out.v, d_gate.v, d_skip.v);
   polymoe::backend::combine_backward<T>(c, p, dy.v, out.v, x.v, unit_rows, d_out2.v, d_gate2.v, d_skip2.v);

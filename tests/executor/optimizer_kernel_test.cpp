@@ -76,7 +76,8 @@ void compare_rules(Rule rule, double clip, index shift, std::uint64_t seed) {
     const double limit = sizeof(R) == 8 ? 1e-15 : 1e-7;
     CHECK(distance(p.host(), want.host()) <= limit);
     CHECK(distance(average.host(), want_average.host()) <= limit);
-    if (!same_bits(p.host(), want.host())) MESSAGE("step ", i, " of seed ", seed, " differs from the CPU's in its last bits");
+    if (!same_bits(p.host(), want.host()))
+      MESSAGE("step ", i, " of seed ", seed, " differs from the CPU's in its last bits");
 #else
     // Both are one text of multiply-adds, whatever the compiler joins by itself.
     CHECK(same_bits(p.host(), want.host()));

@@ -49,7 +49,8 @@ TEST_CASE("dropout of hidden rows: the CPU's masks, grouped, batched, made again
   check<remade>({.units = 50, .dim = 24, .hidden = 33, .padded = true, .with_bad = true, .seed = 41, .dropout = 0.3});
   using gated = expert_spec<float, expert::gated_mlp<act::silu, true>, save::nothing>;
   check<gated>({.units = 40, .with_bad = true, .seed = 42, .dropout = 0.3});
-  check<mixture_spec<float, save::without_output<save::nothing>>>({.units = 33, .experts = 5, .dim = 32, .seed = 43, .dropout = 0.3});
+  check<mixture_spec<float, save::without_output<save::nothing>>>(
+      {.units = 33, .experts = 5, .dim = 32, .seed = 43, .dropout = 0.3});
 }
 
 TEST_CASE("outputs that are not kept: the gates' gradients from the hidden layer, grouped and batched") {

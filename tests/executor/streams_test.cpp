@@ -103,7 +103,8 @@ TEST_CASE("the ring of steps: every step arrives, however far the host runs ahea
   if (no_fibers()) return;
   const executor::scope with = late();
   constexpr index steps = 3 * backend::step_runner<cuda>::ahead + 1;
-  backend::device_block at(sizeof(step_state)), all(static_cast<std::size_t>(steps) * sizeof(step_state)), next(sizeof(index));
+  backend::device_block at(sizeof(step_state)), all(static_cast<std::size_t>(steps) * sizeof(step_state)),
+      next(sizeof(index));
   device::clear(next.data(), sizeof(index), nullptr);
   context<cuda> c;
   backend::step_runner<cuda> runner(true);
@@ -124,7 +125,8 @@ TEST_CASE("the ring of steps: every step arrives, however far the host runs ahea
   CHECK(executor::replays() == before + steps - 1);
   for (index i = 0; i < steps; ++i) {
     const step_state& s = static_cast<const step_state*>(all.data())[i];
-    CHECK((s.step == i && s.micro == 5 && s.learning_rate == 0.5f * static_cast<float>(i) && s.noise == static_cast<float>(-i)));
+    CHECK((s.step == i && s.micro == 5 && s.learning_rate == 0.5f * static_cast<float>(i) &&
+           s.noise == static_cast<float>(-i)));
   }
 }
 
@@ -151,7 +153,9 @@ TEST_CASE("batches: steps that run ahead get the CPU's images and labels, whole 
       CHECK(to.resident() == (resident == 0));
       // What each step got, kept on the device until the end.
       backend::device_block all(steps * rows * 64 * sizeof(float)), classes(steps * rows * sizeof(std::int32_t));
-      const auto images = [&](index i) { return view<float>(static_cast<float*>(all.data()) + i * rows * 64, rows, 64); };
+      const auto images = [&](index i) {
+        return view<float>(static_cast<float*>(all.data()) + i * rows * 64, rows, 64);
+      };
       const auto labels = [&](index i) { return static_cast<std::int32_t*>(classes.data()) + i * rows; };
       for (index i = 0; i < steps; ++i) {
         to.begin_step(c, i);

@@ -1,6 +1,6 @@
-// Training a vision transformer with Mixture-of-Experts blocks on CUDA, run by the host executor, against the CPU trainer:
-// one training loop, two backends; and steps that are recorded and replayed against eager ones.  tests/gpu/trainer_test.cu
-// is the same text on a GPU.
+// Training a vision transformer with Mixture-of-Experts blocks on CUDA, run by the host executor, against the CPU
+// trainer: one training loop, two backends; and steps that are recorded and replayed against eager ones.
+// tests/gpu/trainer_test.cu is the same text on a GPU.
 // timeout: 600
 #if !defined(__CUDACC__)
 #include "host_executor.hpp"
@@ -262,12 +262,13 @@ TEST_CASE("a temperature schedule with an entropy floor: steps that run ahead in
   cuda_trainer resumed(tiny::moe_model<float, cuda>(), o, data);
   resumed.load(folder.file("middle"));
   resumed.advance(100);
-  CHECK(tiny::difference(tiny::everything(one, folder.file("one")), tiny::everything(resumed, folder.file("many"))) == "");
+  CHECK(tiny::difference(tiny::everything(one, folder.file("one")), tiny::everything(resumed, folder.file("many"))) ==
+        "");
 }
 
 namespace {
-/// The second epoch made on the device against the CPU's loader, and the batch that the step in device memory finds.  With
-/// mixup its sums may round in another way: numbers then agree to a unit in the last place of bf16.
+/// The second epoch made on the device against the CPU's loader, and the batch that the step in device memory finds.
+/// With mixup its sums may round in another way: numbers then agree to a unit in the last place of bf16.
 void compare_batches(const dataset& data, const loader_options& o) {
   context<cpu> host;
   context<cuda> device;
@@ -325,7 +326,8 @@ void compare_batches(const dataset& data, const loader_options& o) {
 }
 }  // namespace
 
-TEST_CASE("a batch made on the device has the bits of the CPU's loader: shifts, mirrors, cut-outs, a short last batch") {
+TEST_CASE(
+    "a batch made on the device has the bits of the CPU's loader: shifts, mirrors, cut-outs, a short last batch") {
   const train_test data = tiny::images(50, 20);
   for (const std::size_t resident : {std::size_t{0}, std::size_t{1}})
     for (const border outside : {border::zero, border::reflect})

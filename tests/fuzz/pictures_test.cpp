@@ -23,7 +23,8 @@ fuzz::bytes jpeg(int channels) {
 std::string wrong_image(const fuzz::bytes& x) {
   const std::vector<std::uint8_t> exact(x.begin(), x.end());
   const auto d = polymoe::decode_image(exact, "picture");
-  if (static_cast<polymoe::index>(d.pixels.size()) != d.height * d.width * d.channels) return "sizes and pixels disagree";
+  if (static_cast<polymoe::index>(d.pixels.size()) != d.height * d.width * d.channels)
+    return "sizes and pixels disagree";
   if (d.channels != 1 && d.channels != 3) return "channels";
   unsigned sum = 0;
   for (const std::uint8_t p : d.pixels) sum += p;

@@ -37,7 +37,8 @@ inline std::uint64_t golden_hash(std::uint64_t hash, index i) {
 /// offset + scale * u, u in [-1, 1) a multiple of 2^-23.
 inline void numbers(const std::string& name, double* out, index n, double scale, double offset = 0) {
   const std::uint64_t h = name_hash(name);
-  for (index i = 0; i < n; ++i) out[i] = offset + scale * (static_cast<double>(golden_hash(h, i) >> 40) / 8388608.0 - 1.0);
+  for (index i = 0; i < n; ++i)
+    out[i] = offset + scale * (static_cast<double>(golden_hash(h, i) >> 40) / 8388608.0 - 1.0);
 }
 inline std::vector<double> numbers(const std::string& name, index n, double scale) {
   std::vector<double> v(static_cast<std::size_t>(n));
@@ -134,10 +135,13 @@ template <class B, class N>
 class numbers_on {
  public:
   using stream = typename B::stream;
-  numbers_on(const stream& s, const std::vector<N>& from) : size_(static_cast<index>(from.size())), block_(from.size() * sizeof(N)) {
+  numbers_on(const stream& s, const std::vector<N>& from)
+      : size_(static_cast<index>(from.size())), block_(from.size() * sizeof(N)) {
     put(s, from);
   }
-  void put(const stream& s, const std::vector<N>& from) { B::memory::write(s, block_.data(), from.data(), block_.size()); }
+  void put(const stream& s, const std::vector<N>& from) {
+    B::memory::write(s, block_.data(), from.data(), block_.size());
+  }
   std::vector<N> host(const stream& s) const {
     std::vector<N> to(static_cast<std::size_t>(size_));
     B::memory::read(s, to.data(), block_.data(), block_.size());

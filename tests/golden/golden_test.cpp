@@ -14,7 +14,9 @@ TEST_CASE("golden: hard capacity by position with importance, Switch and z-loss,
   golden_cases::limited_layers<cpu>();
 }
 
-TEST_CASE("golden: a mixture of classifier heads with the KL loss of paper B") { golden_cases::mixture_of_heads<cpu>(); }
+TEST_CASE("golden: a mixture of classifier heads with the KL loss of paper B") {
+  golden_cases::mixture_of_heads<cpu>();
+}
 
 TEST_CASE("golden: a vision transformer with a Mixture of Experts in both blocks") {
   golden_cases::vision_transformer<cpu>();

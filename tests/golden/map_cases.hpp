@@ -1,5 +1,5 @@
-// The golden file of feature maps on backend B: convolutions, group and batch norms and pools in one small network, against
-// PyTorch in float64.  maps_test.cpp runs it on the CPU, executor/golden_cuda_test.cpp on CUDA.
+// The golden file of feature maps on backend B: convolutions, group and batch norms and pools in one small network,
+// against PyTorch in float64.  maps_test.cpp runs it on the CPU, executor/golden_cuda_test.cpp on CUDA.
 #pragma once
 
 #include "golden.hpp"

@@ -1,5 +1,5 @@
-// A training step of a layer as a CUDA graph: captured once, replayed with other data, another step, other noise, another
-// temperature and so another routing; equal bit for bit to the eager calls.
+// A training step of a layer as a CUDA graph: captured once, replayed with other data, another step, other noise,
+// another temperature and so another routing; equal bit for bit to the eager calls.
 #include <doctest/doctest.h>
 
 #include <cstring>

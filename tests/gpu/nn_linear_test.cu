@@ -1,5 +1,5 @@
-// Dense products, linear layers, MLP blocks and patch embeddings on a GPU against plain loops and the CPU backend: the text
-// that runs with a stand-in for cuBLASLt elsewhere, and sizes of models.
+// Dense products, linear layers, MLP blocks and patch embeddings on a GPU against plain loops and the CPU backend: the
+// text that runs with a stand-in for cuBLASLt elsewhere, and sizes of models.
 #include "../executor/linear_kernel_test.cpp"
 
 namespace {

@@ -1,5 +1,5 @@
-// Losses, layer norm, optimisers, activations, dropout, positions, pooling and patches on a GPU against the CPU: the texts
-// that the host executor runs, and tensors of real sizes.
+// Losses, layer norm, optimisers, activations, dropout, positions, pooling and patches on a GPU against the CPU: the
+// texts that the host executor runs, and tensors of real sizes.
 #include "../executor/loss_kernel_test.cpp"
 #include "../executor/norm_kernel_test.cpp"
 #include "../executor/optimizer_kernel_test.cpp"

@@ -197,7 +197,8 @@ TEST_CASE("routers that look beyond a row allocate nothing") {
   namespace score = polymoe::score;
   for (const int threads : {1, 3}) {
     CHECK(allocations_of<columns<polymoe::expert_choice<>>, on_builtin>(threads) == 0);
-    CHECK(allocations_of<columns<polymoe::expert_choice<score::sinkhorn<score::by_plan>>>, on_builtin>(threads, true) == 0);
+    CHECK(allocations_of<columns<polymoe::expert_choice<score::sinkhorn<score::by_plan>>>, on_builtin>(threads, true) ==
+          0);
     CHECK(allocations_of<columns<polymoe::top_k<2, score::sinkhorn<>>>, on_builtin>(threads) == 0);
     CHECK(allocations_of<columns<polymoe::top_k<2, score::sparse_transport<>>>, on_builtin>(threads) == 0);
     CHECK(allocations_of<columns<polymoe::positive<>>, on_builtin>(threads) == 0);

@@ -35,7 +35,9 @@ struct group {
   int steps = -1, bins[polymoe::phase::select_bins];
   polymoe::group_cells<C> view;
   group(const matrix& z, int E)
-      : logits(static_cast<index>(z.size()), E), plan(logits), kept(1, score::balanced_assignment<>{}.kept(logits.rows, E)),
+      : logits(static_cast<index>(z.size()), E),
+        plan(logits),
+        kept(1, score::balanced_assignment<>{}.kept(logits.rows, E)),
         bad(z.size(), 0) {
     for (index t = 0; t < logits.rows; ++t)
       for (index e = 0; e < E; ++e) logits.put(t, e, z[static_cast<std::size_t>(t)][static_cast<std::size_t>(e)]);
@@ -73,7 +75,8 @@ struct group {
 };
 double spread_of(const matrix& z) {
   double s = 0;
-  for (const auto& r : z) s = std::max(s, *std::max_element(r.begin(), r.end()) - *std::min_element(r.begin(), r.end()));
+  for (const auto& r : z)
+    s = std::max(s, *std::max_element(r.begin(), r.end()) - *std::min_element(r.begin(), r.end()));
   return s;
 }
 /// The largest sum of all balanced assignments, by trying them all.
@@ -111,7 +114,8 @@ void check_balanced(const std::vector<int>& of, int E) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("the sum is within (n + E / 2) epsilon of the best of all assignments, for every remainder", C, double, float) {
+TEST_CASE_TEMPLATE("the sum is within (n + E / 2) epsilon of the best of all assignments, for every remainder", C,
+                   double, float) {
   int exact = 0, cases = 0;
   for (int E = 1; E <= 5; ++E)
     for (int n = 0; n <= (E <= 3 ? 9 : 7); ++n)
@@ -157,7 +161,9 @@ TEST_CASE("large groups: balanced, better than greedy filling, near the bound fr
         free += *std::max_element(row.begin(), row.end());
         int best = -1;
         for (int e = 0; e < E; ++e)
-          if (held[static_cast<std::size_t>(e)] < (n + E - 1) / E && (best < 0 || row[static_cast<std::size_t>(e)] > row[static_cast<std::size_t>(best)])) best = e;
+          if (held[static_cast<std::size_t>(e)] < (n + E - 1) / E &&
+              (best < 0 || row[static_cast<std::size_t>(e)] > row[static_cast<std::size_t>(best)]))
+            best = e;
         ++held[static_cast<std::size_t>(best)], greedy += row[static_cast<std::size_t>(best)];
       }
       CHECK(g.sum() <= free);
@@ -229,7 +235,9 @@ TEST_CASE("without enough rounds the groups are balanced all the same") {
       }
 }
 
-TEST_CASE("layers: groups are balanced in training, gates are scores, every gradient; evaluation is greedy or as in training") {
+TEST_CASE(
+    "layers: groups are balanced in training, gates are scores, every gradient; evaluation is greedy or as in "
+    "training") {
   const auto check = [&]<class Layer>(Layer*) {
     typename Layer::config config;
     config.dim = 5, config.hidden = 3, config.experts = 4, config.group_size = 9;
@@ -294,7 +302,8 @@ TEST_CASE("a router's rows start orthogonal, of length first_gain; its columns w
   for (const auto& [E, D] : {std::pair<int, index>{4, 7}, {7, 7}, {9, 5}, {1, 1}, {1, 6}, {64, 96}})
     for (const float gain : {0.1f, 3.0f}) {
       const auto w = first(E, D, gain, 5);
-      const index n = std::min<index>(E, D), length = std::max<index>(E, D), step = E <= D ? 1 : D, next = E <= D ? D : 1;
+      const index n = std::min<index>(E, D), length = std::max<index>(E, D), step = E <= D ? 1 : D,
+                  next = E <= D ? D : 1;
       double worst = 0;
       for (index a = 0; a < n; ++a)
         for (index b = 0; b <= a; ++b) {
@@ -341,7 +350,8 @@ TEST_CASE("layers: one expert, one unit, nothing, bad rows, threads") {
   for (std::uint64_t seed = 9; seed < 17; ++seed)
     bad_unit_is_absent<base_layer>({.dim = 5, .hidden = 3, .experts = 3}, seed);
   bad_unit_is_absent<published_layer>({.dim = 5, .hidden = 3, .experts = 3}, 10);
-  same_bits_everywhere<layer<base_spec<score::sigmoid, float>, cpu>>({.dim = 5, .hidden = 3, .experts = 6, .group_size = 50}, 330);
+  same_bits_everywhere<layer<base_spec<score::sigmoid, float>, cpu>>(
+      {.dim = 5, .hidden = 3, .experts = 6, .group_size = 50}, 330);
 }
 
 TEST_CASE("what is refused") {

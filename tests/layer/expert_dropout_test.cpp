@@ -78,7 +78,8 @@ TEST_CASE("another step draws another mask, another slot too") {
 
 TEST_CASE_TEMPLATE("every gradient, with the mask of the step", Spec, smooth, dropping<double, expert::mlp<act::relu>>,
                    dropping<double, expert::gated_mlp<act::silu, true>>, all_of_them,
-                   dropping<double, expert::mlp<>, save::pre_activation>, dropping<double, expert::mlp<>, save::nothing>,
+                   dropping<double, expert::mlp<>, save::pre_activation>,
+                   dropping<double, expert::mlp<>, save::nothing>,
                    dropping<double, expert::mlp<>, save::without_output<save::everything>>,
                    dropping<double, expert::gated_mlp<>, save::without_output<save::input>>) {
   layer_case<layer<Spec, cpu>> c(dropping_config<Spec>(0.4), 13, 3);

@@ -1,6 +1,7 @@
-// The compute shares of papers.md 1.3, asserted at compile time of models as the library composes them, to three digits;
-// sizes alone give the same; and their inverse against trying every width.  The table leaves the router's products out;
-// here they count, which moves one third digit: k = 1 of V-MoE B/16 is .317418, without its router .317549, shown as .318.
+// The compute shares of papers.md 1.3, asserted at compile time of models as the library composes them, to three
+// digits; sizes alone give the same; and their inverse against trying every width.  The table leaves the router's
+// products out; here they count, which moves one third digit: k = 1 of V-MoE B/16 is .317418, without its router
+// .317549, shown as .318.
 // with: slots
 #include <doctest/doctest.h>
 
@@ -20,10 +21,17 @@ namespace {
 constexpr bool rounds_to(double x, double shown, double unit) { return x > shown - unit / 2 && x < shown + unit / 2; }
 constexpr bool row(vit_shape s, double rho_static, double one, double two) {
   const auto c = s.share();
-  return rounds_to(c.rho_static(), rho_static, 1e-3) && rounds_to(c.rho_active(1), one, 1e-3) && rounds_to(c.rho_active(2), two, 1e-3);
+  return rounds_to(c.rho_static(), rho_static, 1e-3) && rounds_to(c.rho_active(1), one, 1e-3) &&
+         rounds_to(c.rho_active(2), two, 1e-3);
 }
 constexpr vit_shape mobile(index layers, index dim) {
-  return {.layers = layers, .dim = dim, .mlp = 4 * dim, .patch = 32, .routed_layers = 2, .experts = 10, .router_per_layer = false};
+  return {.layers = layers,
+          .dim = dim,
+          .mlp = 4 * dim,
+          .patch = 32,
+          .routed_layers = 2,
+          .experts = 10,
+          .router_per_layer = false};
 }
 constexpr vit_shape small_32{.layers = 8, .dim = 512, .mlp = 2048, .patch = 32, .routed_layers = 2};
 constexpr vit_shape base(index patch, index routed) {
@@ -299,7 +307,8 @@ TEST_CASE("flops: rho_static does not depend on K, rho_capacity grows with the s
   CHECK(s.rho_capacity(2.5) > s.rho_active(2));
   CHECK(s.rho_active(2) > s.rho_active(1));
   // A shared expert as wide as a routed one is computed like it, and counts as not routed.
-  const auto shared = vit_shape{.layers = 8, .dim = 512, .mlp = 2048, .patch = 32, .routed_layers = 2, .shared_hidden = 2048}.share();
+  const auto shared =
+      vit_shape{.layers = 8, .dim = 512, .mlp = 2048, .patch = 32, .routed_layers = 2, .shared_hidden = 2048}.share();
   CHECK(shared.shared == shared.expert);
   CHECK(shared.rho_static() == s.rho_static());
   CHECK(shared.rho_active(1) == doctest::Approx(s.expert / (s.rest + s.router + 2 * s.expert)));

@@ -1,7 +1,8 @@
 // Identities between the routers of the four papers (papers.md, section 8).  Those that other files hold: a mixture is
 // top_k with K = E (mixture_test), expert choice with C = n is the mixture (expert_choice_test), Soft MoE of one unit
-// is a softmax mixture over slots (soft_slots_test).  A k-sparse plan with k = n is the unconstrained one: below, against a
-// plan found in another way; that k = n leaves every solver's bits is in transport_solvers_test and sparse_transport_test.
+// is a softmax mixture over slots (soft_slots_test).  A k-sparse plan with k = n is the unconstrained one: below,
+// against a plan found in another way; that k = n leaves every solver's bits is in transport_solvers_test and
+// sparse_transport_test.
 // with: scores
 #include <map>
 
@@ -82,13 +83,17 @@ TEST_CASE("Sinkhorn without iterations is the row softmax: token choice and expe
   };
   using tc = layer<bounded_by<polymoe::top_k<2>>, cpu>;
   using ec = layer<bounded_by<polymoe::expert_choice<>>, cpu>;
-  check(static_cast<layer<bounded_by<polymoe::top_k<2, score::sinkhorn<score::by_plan>>>, cpu>*>(nullptr), static_cast<tc*>(nullptr));
+  check(static_cast<layer<bounded_by<polymoe::top_k<2, score::sinkhorn<score::by_plan>>>, cpu>*>(nullptr),
+        static_cast<tc*>(nullptr));
   check(static_cast<layer<bounded_by<polymoe::top_k<2, score::sinkhorn<>>>, cpu>*>(nullptr), static_cast<tc*>(nullptr));
-  check(static_cast<layer<bounded_by<polymoe::expert_choice<score::sinkhorn<score::by_plan>>>, cpu>*>(nullptr), static_cast<ec*>(nullptr));
-  check(static_cast<layer<bounded_by<polymoe::expert_choice<score::sinkhorn<>>>, cpu>*>(nullptr), static_cast<ec*>(nullptr));
+  check(static_cast<layer<bounded_by<polymoe::expert_choice<score::sinkhorn<score::by_plan>>>, cpu>*>(nullptr),
+        static_cast<ec*>(nullptr));
+  check(static_cast<layer<bounded_by<polymoe::expert_choice<score::sinkhorn<>>>, cpu>*>(nullptr),
+        static_cast<ec*>(nullptr));
 }
 
-TEST_CASE("a k-sparse plan with k = n is the dense quadratic plan, found in another way; with a smaller k it is another") {
+TEST_CASE(
+    "a k-sparse plan with k = n is the dense quadratic plan, found in another way; with a smaller k it is another") {
   using exact = score::sparse_transport<score::solver::newton>;
   using quasi = score::sparse_transport<score::solver::lbfgs>;
   const int n = 12, E = 4;
@@ -176,9 +181,11 @@ TEST_CASE("routing by an oracle's labels is a hard tree of classifiers: each one
     }
     leaf.forward(), leaf.backward();
     for (std::size_t i = 0; i < mine.size(); ++i) {
-      for (index j = 0; j < 3; ++j) CHECK(leaf.y.at(static_cast<index>(i), j) == doctest::Approx(tree.y.at(mine[i], j)).epsilon(1e-12));
+      for (index j = 0; j < 3; ++j)
+        CHECK(leaf.y.at(static_cast<index>(i), j) == doctest::Approx(tree.y.at(mine[i], j)).epsilon(1e-12));
       for (index j = 0; j < 5; ++j)
-        CHECK(leaf.dx.at(static_cast<index>(i), j) == doctest::Approx(tree.dx.at(mine[i], j)).epsilon(1e-12).scale(1e-3));
+        CHECK(leaf.dx.at(static_cast<index>(i), j) ==
+              doctest::Approx(tree.dx.at(mine[i], j)).epsilon(1e-12).scale(1e-3));
     }
     const auto own = grads_of(leaf.w);
     for (const char* name : {"fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"})
@@ -256,7 +263,8 @@ TEST_CASE("interpolated experts that do nothing are the identity, whoever serves
   check(of(static_cast<two*>(nullptr), static_cast<bounded<over::identity>*>(nullptr)));
   check(of(static_cast<two*>(nullptr), static_cast<bounded<over::fallback>*>(nullptr)));
   check(of(static_cast<polymoe::expert_choice<score::sigmoid>*>(nullptr), static_cast<bounded<>*>(nullptr)));
-  check(of(static_cast<polymoe::mixture<score::sigmoid>*>(nullptr), static_cast<polymoe::capacity::unlimited*>(nullptr)));
+  check(
+      of(static_cast<polymoe::mixture<score::sigmoid>*>(nullptr), static_cast<polymoe::capacity::unlimited*>(nullptr)));
 }
 
 TEST_CASE("where every unit likes another expert, the balanced assignment is Switch routing") {

@@ -155,9 +155,9 @@ TEST_CASE_TEMPLATE("bad rows of a mixture reach no gradient and no other row", L
   good.forward();
   good.backward();
   const bool exact = std::is_same_v<Layer, mixed_layer>;
-  CHECK(
-      static_cast<double>(c.w.module().balance_loss(c.w.ctx(), c.w.saved())) ==
-      doctest::Approx(static_cast<double>(good.w.module().balance_loss(good.w.ctx(), good.w.saved()))).epsilon(exact ? 1e-13 : 1e-5));
+  CHECK(static_cast<double>(c.w.module().balance_loss(c.w.ctx(), c.w.saved())) ==
+        doctest::Approx(static_cast<double>(good.w.module().balance_loss(good.w.ctx(), good.w.saved())))
+            .epsilon(exact ? 1e-13 : 1e-5));
   const auto ga = grads_of(c.w), gb = grads_of(good.w);
   for (const auto& [name, g] : ga) CHECK_MESSAGE(norm_ratio(g, gb.at(name)) < (exact ? 1e-12 : 1e-3), name);
 }

@@ -415,7 +415,8 @@ TEST_CASE("a batch in pieces is one group: outputs and gradients of the image ax
 }
 
 TEST_CASE("a piece whose units are all bad adds nothing") {
-  layer_case<batch_layer> b(config_of<batch_layer>(3, 2, 0), 600, 17, 2), rest(config_of<batch_layer>(3, 2, 0), 344, 17);
+  layer_case<batch_layer> b(config_of<batch_layer>(3, 2, 0), 600, 17, 2),
+      rest(config_of<batch_layer>(3, 2, 0), 344, 17);
   for (index t = 0; t < 256; ++t) b.x.put(t, 0, not_a_number);
   for (index t = 256; t < 600; ++t)
     for (index j = 0; j < 5; ++j) rest.x.put(t - 256, j, b.x.at(t, j)), rest.dy.put(t - 256, j, b.dy.at(t, j));
@@ -424,7 +425,8 @@ TEST_CASE("a piece whose units are all bad adds nothing") {
   double worst = 0;
   for (index t = 256; t < 600; ++t)
     for (index j = 0; j < 5; ++j)
-      worst = std::max({worst, std::abs(b.y.at(t, j) - rest.y.at(t - 256, j)), std::abs(b.dx.at(t, j) - rest.dx.at(t - 256, j))});
+      worst = std::max(
+          {worst, std::abs(b.y.at(t, j) - rest.y.at(t - 256, j)), std::abs(b.dx.at(t, j) - rest.dx.at(t - 256, j))});
   CHECK(worst < 1e-12);
 }
 
@@ -442,11 +444,18 @@ asked bytes_of(const Module& m, index units, int threads) {
 }
 }  // namespace
 
-TEST_CASE("memory: an image adds what units and slots need, never units times slots; scratch grows with threads alone") {
+TEST_CASE(
+    "memory: an image adds what units and slots need, never units times slots; scratch grows with threads alone") {
   constexpr index T = 512, E = 256, S = 512, D = 16;
   constexpr double whole_matrix = 8.0 * T * S;
   using routing = soft_layer::routing_type;
-  const routing r({.dim = D, .experts = E, .group_size = T, .router = {.slots = S / E}, .capacity = {}, .combine = {}, .balance = {}});
+  const routing r({.dim = D,
+                   .experts = E,
+                   .group_size = T,
+                   .router = {.slots = S / E},
+                   .capacity = {},
+                   .combine = {},
+                   .balance = {}});
   // Beyond 16 images the sums for parameters are as many as they will be.
   const asked a = bytes_of(r, 16 * T, 1), b = bytes_of(r, 32 * T, 1), c = bytes_of(r, 32 * T, 3);
   CHECK((b.saved - a.saved) / 16 < 40.0 * (T + S));
@@ -455,7 +464,13 @@ TEST_CASE("memory: an image adds what units and slots need, never units times sl
   CHECK(c.scratch == doctest::Approx(3 * b.scratch).epsilon(1e-3));
   CHECK(b.scratch < whole_matrix);  // 128 of its 512 rows
   // Images of eight times the units have more tiles, not larger ones.
-  const routing longer({.dim = D, .experts = E, .group_size = 8 * T, .router = {.slots = S / E}, .capacity = {}, .combine = {}, .balance = {}});
+  const routing longer({.dim = D,
+                        .experts = E,
+                        .group_size = 8 * T,
+                        .router = {.slots = S / E},
+                        .capacity = {},
+                        .combine = {},
+                        .balance = {}});
   CHECK(bytes_of(longer, 32 * T, 1).scratch < b.scratch + 40.0 * 8 * T);
   // What moves rows keeps nothing.
   using mover = soft_layer::apply_type::Mover;

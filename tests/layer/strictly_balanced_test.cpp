@@ -41,7 +41,9 @@ template <class Case>
 matrix gates(Case& c) {
   matrix g(static_cast<std::size_t>(c.x.rows), std::vector<double>(4, not_a_number));
   for (int t = 0; t < c.plan().tokens; ++t)
-    polymoe::for_each_pick(c.plan(), t, [&](int, int slot, int e) { g[static_cast<std::size_t>(t)][static_cast<std::size_t>(e)] = as_double(c.plan().gate.get(0, slot)); });
+    polymoe::for_each_pick(c.plan(), t, [&](int, int slot, int e) {
+      g[static_cast<std::size_t>(t)][static_cast<std::size_t>(e)] = as_double(c.plan().gate.get(0, slot));
+    });
   return g;
 }
 /// The loss of eq. 20 over all units, divided by their number, with the m best of every column of a group picked.
@@ -178,7 +180,8 @@ TEST_CASE("learned thresholds let through about as many units as training picks"
   for (int e = 0; e < 4; ++e) CHECK(std::abs(static_cast<double>(c.stats().served[e]) - 100) < 25);
 }
 
-TEST_CASE_TEMPLATE("layers: every gradient, in training", Score, score::softmax, score::sigmoid, score::noisy_constant<score::softmax>) {
+TEST_CASE_TEMPLATE("layers: every gradient, in training", Score, score::softmax, score::sigmoid,
+                   score::noisy_constant<score::softmax>) {
   using Layer = layer<balanced_spec<Score>, cpu>;
   typename Layer::config config;
   config.dim = 5, config.hidden = 3, config.experts = 4, config.group_size = 9;

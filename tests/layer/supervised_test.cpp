@@ -19,7 +19,8 @@ struct super_class : polymoe::spec {
 /// Standardised, noisy, dropped and thresholded logits; the coded importance.
 struct sparse_head : polymoe::spec {
   using scalar = double;
-  using router = polymoe::top_k<2, score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>;
+  using router =
+      polymoe::top_k<2, score::standardized<score::logit_dropout<score::noisy_learned<score::largest_softmax<2>>>>>;
   using expert = polymoe::expert::head<polymoe::act::relu>;
   using balance = polymoe::balance::importance_of_scores;
 };
@@ -48,12 +49,14 @@ TEST_CASE("a router told the super-class of each image: the loss, every gradient
     std::vector<double> z(3, 0.0);
     for (std::size_t e = 0; e < 3; ++e)
       for (std::size_t j = 0; j < 5; ++j)
-        z[e] += weight[e * 5 + j] * 0.5 * (c.x.at(2 * u, static_cast<index>(j)) + c.x.at(2 * u + 1, static_cast<index>(j)));
+        z[e] +=
+            weight[e * 5 + j] * 0.5 * (c.x.at(2 * u, static_cast<index>(j)) + c.x.at(2 * u + 1, static_cast<index>(j)));
     double sum = 0;
     for (const double x : z) sum += std::exp(x);
     want -= (z[static_cast<std::size_t>(wanted[static_cast<std::size_t>(u)])] - std::log(sum)) / 8;
   }
-  CHECK(c.w.module().balance_loss(c.w.ctx(), c.w.saved()) == doctest::Approx(static_cast<double>(0.3f) * want).epsilon(1e-12));
+  CHECK(c.w.module().balance_loss(c.w.ctx(), c.w.saved()) ==
+        doctest::Approx(static_cast<double>(0.3f) * want).epsilon(1e-12));
   const auto g = check_gradients(c);
   CHECK(g.worst < 1e-6);
   CHECK(g.flipped < g.checked / 50);
@@ -91,9 +94,11 @@ TEST_CASE("a supervised router learns its targets where nothing else teaches it"
 
 TEST_CASE("missing and impossible targets are refused with their numbers, before any work") {
   layer_case<told> c(small(), 18, 63);
-  CHECK_THROWS_WITH_AS(c.forward(),
-                       doctest::Contains("routing: balance::supervised needs the wanted expert of each of the 9 units in context::targets"),
-                       polymoe::error);
+  CHECK_THROWS_WITH_AS(
+      c.forward(),
+      doctest::Contains(
+          "routing: balance::supervised needs the wanted expert of each of the 9 units in context::targets"),
+      polymoe::error);
   std::vector<int> target(9, 0);
   target[4] = 3;
   c.w.ctx().targets = target.data();

@@ -69,10 +69,12 @@ struct routed_by : polymoe::spec {
 };
 using sinkhorn = polymoe::score::sinkhorn<>;
 static_assert(support<routed_by<polymoe::top_k<2, sinkhorn>>, cpu>() == verdict::ok);
-static_assert(support<routed_by<polymoe::top_k<2, sinkhorn>, polymoe::balance::loss_free_bias>, cpu>() == verdict::M024_balance_of_columns);
+static_assert(support<routed_by<polymoe::top_k<2, sinkhorn>, polymoe::balance::loss_free_bias>, cpu>() ==
+              verdict::M024_balance_of_columns);
 static_assert(support<routed_by<polymoe::top_k<2, sinkhorn>, polymoe::balance::importance>, cpu>() == verdict::ok);
 static_assert(support<routed_by<polymoe::soft_slots<polymoe::axis::batch, false>>, cpu>() == verdict::ok);
-static_assert(support<routed_by<polymoe::soft_slots<>, polymoe::balance::importance>, cpu>() == verdict::M025_policies_of_slots);
+static_assert(support<routed_by<polymoe::soft_slots<>, polymoe::balance::importance>, cpu>() ==
+              verdict::M025_policies_of_slots);
 struct picking_head : polymoe::spec {
   using router = polymoe::expert_choice<>;
   using expert = polymoe::expert::head<>;

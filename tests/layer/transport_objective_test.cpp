@@ -16,7 +16,8 @@ template <class Cells>
 double value_of_plan(const Cells& c, double gamma) {
   double value = 0;
   for (index t = 0; t < c.plan.rows; ++t)
-    for (index e = 0; e < c.plan.cols; ++e) value += c.plan.at(t, e) * (c.scores.at(t, e) - gamma / 2 * c.plan.at(t, e));
+    for (index e = 0; e < c.plan.cols; ++e)
+      value += c.plan.at(t, e) * (c.scores.at(t, e) - gamma / 2 * c.plan.at(t, e));
   return value;
 }
 template <class Cells>

@@ -77,8 +77,8 @@ quality quality_of(const Cells& c, bool columns, int k, double gamma) {
   q.dual = static_cast<double>(dual);
   return q;
 }
-/// The objective of docs/policies/score_sparse_transport.md: the primal less `price` for every unit of mass by which a sum
-/// is off.
+/// The objective of docs/policies/score_sparse_transport.md: the primal less `price` for every unit of mass by which a
+/// sum is off.
 template <class Cells>
 double objective(const Cells& c, const quality& q, double price) {
   double off = 0;
@@ -88,8 +88,8 @@ double objective(const Cells& c, const quality& q, double price) {
   return q.primal - price * off;
 }
 
-/// Of a unit of mass that is off.  Scores lie in [0, 1]; both plans would be worth the same at 0.198 in one of the groups
-/// below, at less in the others.
+/// Of a unit of mass that is off.  Scores lie in [0, 1]; both plans would be worth the same at 0.198 in one of the
+/// groups below, at less in the others.
 constexpr double price = 0.25;
 
 struct corner {
@@ -208,7 +208,8 @@ TEST_CASE("without a limit: the optimum, no gap between primal and dual; L-BFGS 
     }
 }
 
-TEST_CASE("with a limit: the published plan is worse where mass that is off costs a quarter, and misses its sums by far") {
+TEST_CASE(
+    "with a limit: the published plan is worse where mass that is off costs a quarter, and misses its sums by far") {
   for (const bool columns : {true, false})
     for (const bool clusters : {false, true})
       for (const int E : {8, 32})

@@ -157,9 +157,9 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
   X(save, MATRIX_SAVES, "save::")              \
   X(backend, MATRIX_BACKENDS, "backend::")
 
-// A router has its score for its last template parameter.  The axis has the routers that go through every pair of values;
-// templates times scores are all others: the page has their verdicts, and each supported one is tested in one composition
-// (score_compositions_<n>_test.cpp).
+// A router has its score for its last template parameter.  The axis has the routers that go through every pair of
+// values; templates times scores are all others: the page has their verdicts, and each supported one is tested in one
+// composition (score_compositions_<n>_test.cpp).
 #define MATRIX_TEMPLATES(X, A)                             \
   X(A, top_1, page, top_k<1, Score>)                       \
   X(A, top_2, both, top_k<2, Score>)                       \
@@ -170,28 +170,30 @@ using cuda = backend::cuda_device;  // as backend.cuh has it
   X(A, strictly_balanced, both, strictly_balanced<Score>)  \
   X(A, fixed, both, fixed<Score>)                          \
   X(A, hashed, both, hashed<Score>)
-#define MATRIX_SCORES(X, A)                                                                                               \
-  X(A, softmax, both, score::softmax)                                                                                     \
-  X(A, sigmoid, both, score::sigmoid)                                                                                     \
-  X(A, relu, both, score::relu)                                                                                           \
-  X(A, one, both, score::one)                                                                                             \
-  X(A, noisy_constant, both, score::noisy_constant<>)                                                                     \
-  X(A, noisy_learned, both, score::noisy_learned<>)                                                                       \
-  X(A, standardized, both, score::standardized<>)                                                                         \
-  X(A, logit_dropout, both, score::logit_dropout<>)                                                                       \
-  X(A, gate_jitter, both, score::gate_jitter<>)                                                                           \
-  X(A, gate_dropout, both, score::gate_dropout<>)                                                                         \
-  X(A, largest_softmax, both, score::largest_softmax<2>)                                                                  \
-  X(A, sinkhorn, both, score::sinkhorn<>)                                                                                 \
-  X(A, sinkhorn_plan, both, score::sinkhorn<score::by_plan>)                                                              \
-  X(A, sinkhorn_clean, both, score::noisy_constant<score::sinkhorn<score::by_clean_score>>)                               \
-  X(A, transport, both, score::sparse_transport<>)                                                                        \
-  X(A, transport_lbfgs, both, score::sparse_transport<score::solver::lbfgs>)                                              \
-  X(A, transport_newton, both, score::sparse_transport<score::solver::newton>)                                            \
-  X(A, transport_plan, both, score::sparse_transport<score::solver::newton, score::by_plan>)                              \
-  X(A, transport_prices, both, score::sparse_transport<score::solver::newton, score::by_score, score::start::last_step>)  \
-  X(A, transport_adam_plan, both, score::sparse_transport<score::solver::adam, score::by_plan>)                           \
-  X(A, transport_clean, both, score::noisy_constant<score::sparse_transport<score::solver::adam, score::by_clean_score>>) \
+#define MATRIX_SCORES(X, A)                                                                     \
+  X(A, softmax, both, score::softmax)                                                           \
+  X(A, sigmoid, both, score::sigmoid)                                                           \
+  X(A, relu, both, score::relu)                                                                 \
+  X(A, one, both, score::one)                                                                   \
+  X(A, noisy_constant, both, score::noisy_constant<>)                                           \
+  X(A, noisy_learned, both, score::noisy_learned<>)                                             \
+  X(A, standardized, both, score::standardized<>)                                               \
+  X(A, logit_dropout, both, score::logit_dropout<>)                                             \
+  X(A, gate_jitter, both, score::gate_jitter<>)                                                 \
+  X(A, gate_dropout, both, score::gate_dropout<>)                                               \
+  X(A, largest_softmax, both, score::largest_softmax<2>)                                        \
+  X(A, sinkhorn, both, score::sinkhorn<>)                                                       \
+  X(A, sinkhorn_plan, both, score::sinkhorn<score::by_plan>)                                    \
+  X(A, sinkhorn_clean, both, score::noisy_constant<score::sinkhorn<score::by_clean_score>>)     \
+  X(A, transport, both, score::sparse_transport<>)                                              \
+  X(A, transport_lbfgs, both, score::sparse_transport<score::solver::lbfgs>)                    \
+  X(A, transport_newton, both, score::sparse_transport<score::solver::newton>)                  \
+  X(A, transport_plan, both, score::sparse_transport<score::solver::newton, score::by_plan>)    \
+  X(A, transport_prices, both,                                                                  \
+    score::sparse_transport<score::solver::newton, score::by_score, score::start::last_step>)   \
+  X(A, transport_adam_plan, both, score::sparse_transport<score::solver::adam, score::by_plan>) \
+  X(A, transport_clean, both,                                                                   \
+    score::noisy_constant<score::sparse_transport<score::solver::adam, score::by_clean_score>>) \
   X(A, assignment, both, score::balanced_assignment<>)
 // What may stand around a router: the page has the verdicts.
 #define MATRIX_LINEAR_MAPS(X, A)                                          \

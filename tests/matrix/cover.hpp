@@ -8,8 +8,8 @@
 
 namespace matrix {
 
-/// `list`, without what is no longer supported, with what it does not meet, chosen greedily, and without what that makes
-/// needless; the same for the same list and axes.
+/// `list`, without what is no longer supported, with what it does not meet, chosen greedily, and without what that
+/// makes needless; the same for the same list and axes.
 std::vector<point> covering_compositions(std::vector<point> list);
 /// One for every router template with a score that is supported and no router of the axis, in the order of the lists.
 std::vector<point> score_compositions();

@@ -138,9 +138,9 @@ void examine_on_cuda(on_cpu& reference, on_cuda& d) {
 
 namespace {
 
-using sound_on_cuda = composed<router_values::top_2, capacity_values::drop, priority_values::gate, unit_values::image_mean,
-                               expert_values::mlp, combine_values::over_kept, balance_values::of_scores,
-                               scalar_values::f64, save_values::input>;
+using sound_on_cuda = composed<router_values::top_2, capacity_values::drop, priority_values::gate,
+                               unit_values::image_mean, expert_values::mlp, combine_values::over_kept,
+                               balance_values::of_scores, scalar_values::f64, save_values::input>;
 
 /// A layer with a fault in what it leaves behind.
 class faulty_on_cuda final : public on_cuda {

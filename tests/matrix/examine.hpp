@@ -126,8 +126,8 @@ typename Layer::config config_of(index units, const int* table) {
   if constexpr (requires { c.router.ids; }) c.router.ids = table;
   if constexpr (requires { c.router.period; }) c.router.period = 5;
   if constexpr (requires { c.router.iterations; }) c.router.iterations = 5;
-  // Gates of a transport plan have the gradient of the plan that Newton is after, so it has to get there: with two cells
-  // a unit there is one only in groups of no fewer units than experts.
+  // Gates of a transport plan have the gradient of the plan that Newton is after, so it has to get there: with two
+  // cells a unit there is one only in groups of no fewer units than experts.
   if constexpr (requires { requires Router::weighs_plan && Router::plan_has_gradient; }) {
     c.router.iterations = 50, c.router.tolerance = 1e-12f;
     if constexpr (Router::k >= 1) c.group_size = units % 2 ? units : units / 2;

@@ -88,8 +88,8 @@ std::vector<file_text> tests_of_compositions() {
          {"first", "first", "second", "second", "third", "third", "fourth", "fourth"}, true},
         covering_compositions(committed("compositions", backend_values::on_cpu)), met.str(), files);
   write({"score_compositions", "compositions of scores", "examine", 600, {"scores", "scores"}, true},
-        score_compositions(), "in double, one for every supported router and score that the axis of routers\n// has not",
-        files);
+        score_compositions(),
+        "in double, one for every supported router and score that the axis of routers\n// has not", files);
   const auto on_cuda = cuda_compositions();
   const coverage c = cuda_coverage(on_cuda);
   std::ostringstream met_on_cuda;

@@ -130,7 +130,8 @@ std::string support_page() {
       << " %).\n\n"
          "Values of one axis that behave alike are listed once: K of `top_k` may be 1 to 16 (of "
          "`balanced_assignment` 1),\n"
-         "activations, biases and roundings of capacities change no verdict, a feature map is `unit::image<unit::mean>`,\n"
+         "activations, biases and roundings of capacities change no verdict, a feature map is "
+         "`unit::image<unit::mean>`,\n"
          "and losses may be summed, `balance::sum<...>`, where each of them is supported.\n";
   std::vector<std::string> free;
   for (int i = 0; i < dimensions; ++i)

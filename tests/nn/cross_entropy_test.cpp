@@ -74,7 +74,8 @@ TEST_CASE("mixed labels: the loss is the labels' losses by their shares, its gra
     const label_mix mix{second, &own};
     const loss_report r = b.run({x, 2, 3}, first, {d, 2, 3}, 1, mix);
     CHECK(r.correct == 1);  // of the first labels
-    const double apart = own * b.run({x, 2, 3}, first, {unused, 2, 3}).loss + (1 - own) * b.run({x, 2, 3}, second, {unused, 2, 3}).loss;
+    const double apart =
+        own * b.run({x, 2, 3}, first, {unused, 2, 3}).loss + (1 - own) * b.run({x, 2, 3}, second, {unused, 2, 3}).loss;
     CHECK(r.loss == doctest::Approx(apart).epsilon(1e-14));
     for (int k = 0; k < 6; ++k) {
       const double kept = x[k];
@@ -86,8 +87,10 @@ TEST_CASE("mixed labels: the loss is the labels' losses by their shares, its gra
       CHECK(d[k] == doctest::Approx((up - down) / (2 * h)).epsilon(1e-7));
     }
     const std::int32_t bad[2] = {0, 3};
-    CHECK_THROWS_WITH_AS(b.run({x, 2, 3}, first, {d, 2, 3}, 1, {bad, &own}), "cross_entropy: label 3 of row 1 is not in [0, 3)", error);
-    CHECK_THROWS_WITH_AS(b.run({x, 2, 3}, first, {d, 2, 3}, 1, {second, &beyond}), doctest::Contains("share 1.5"), error);
+    CHECK_THROWS_WITH_AS(b.run({x, 2, 3}, first, {d, 2, 3}, 1, {bad, &own}),
+                         "cross_entropy: label 3 of row 1 is not in [0, 3)", error);
+    CHECK_THROWS_WITH_AS(b.run({x, 2, 3}, first, {d, 2, 3}, 1, {second, &beyond}), doctest::Contains("share 1.5"),
+                         error);
     CHECK_THROWS_WITH_AS(b.run({x, 2, 3}, first, {d, 2, 3}, 1, {second, nullptr}),
                          "cross_entropy: 2 second labels without the share of the first ones", error);
   }

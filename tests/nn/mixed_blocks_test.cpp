@@ -59,7 +59,9 @@ TEST_CASE("placements by name, refused with both numbers") {
   CHECK(refused("1+4", 4) == "placement: there is no block 4, the 4 blocks are 0 to 3");
   CHECK(refused("last-1", 65) == "placement: a network of 65 blocks, 1 to 64 are supported");
   for (const char* name : {"", "every", "every-", "last-x", "last--1", "1,3", "+1", "1+", "heads", "1234567890"})
-    CHECK_MESSAGE(refused(name, 4) == "placement '" + std::string(name) + "': expected head, every-N, last-N, last-odd-N or blocks such as 1+3", name);
+    CHECK_MESSAGE(refused(name, 4) == "placement '" + std::string(name) +
+                                          "': expected head, every-N, last-N, last-odd-N or blocks such as 1+3",
+                  name);
   CHECK_THROWS_AS(placement::every(0, 4), error);
   CHECK_THROWS_AS(placement::last(-1, 4), error);
   CHECK_THROWS_AS(placement::at({64}), error);
@@ -69,7 +71,8 @@ TEST_CASE("placements by name, refused with both numbers") {
 template <class T>
 using plain = nn::residual<nn::linear<T>>;
 template <class T>
-using special = nn::residual<nn::sequential<nn::named<"in", nn::linear<T>>, nn::activation<act::silu, T>, nn::linear<T>>>;
+using special =
+    nn::residual<nn::sequential<nn::named<"in", nn::linear<T>>, nn::activation<act::silu, T>, nn::linear<T>>>;
 template <class T>
 using tower = nn::mixed_blocks<plain<T>, special<T>>;
 template <class T>
@@ -81,10 +84,14 @@ typename tower<T>::config config_of(index count, placement where) {
 }
 
 TEST_CASE("mixed blocks keep the module contract wherever the special ones sit") {
-  for (const auto& [count, where] :
-       {std::pair{1, placement{}}, {1, placement::at({0})}, {2, placement::at({0})}, {4, placement::every(2, 4)}, {3, placement::last(3, 3)}}) {
+  for (const auto& [count, where] : {std::pair{1, placement{}},
+                                     {1, placement::at({0})},
+                                     {2, placement::at({0})},
+                                     {4, placement::every(2, 4)},
+                                     {3, placement::last(3, 3)}}) {
     CAPTURE(count);
-    testing::check_module<tower>([count = count, where = where](auto t) { return config_of<decltype(t)>(count, where); }, {.rows = 5}, 2);
+    testing::check_module<tower>(
+        [count = count, where = where](auto t) { return config_of<decltype(t)>(count, where); }, {.rows = 5}, 2);
   }
 }
 
@@ -96,7 +103,8 @@ TEST_CASE("names by their place, costs by their kind, children in order") {
   std::vector<std::string> names;
   for (const auto& e : v.params())
     if (e.dims.size() > 1) names.push_back(e.name);
-  CHECK(names == std::vector<std::string>{"1.in.weight", "1.2.weight", "2.weight", "3.in.weight", "3.2.weight", "4.weight"});
+  CHECK(names ==
+        std::vector<std::string>{"1.in.weight", "1.2.weight", "2.weight", "3.in.weight", "3.2.weight", "4.weight"});
   const cost n = tower<float>::count(c, 10);
   CHECK(n.params == v.param_count());
   CHECK(n.macs == 10 * (2 * 16 + 2 * 2 * 28));
@@ -108,11 +116,13 @@ TEST_CASE("names by their place, costs by their kind, children in order") {
 }
 
 TEST_CASE("messages") {
-  CHECK_THROWS_WITH_AS(tower<float>(config_of<float>(3, placement::at({3}))), doctest::Contains("3 blocks, the last special one is block 3"), error);
+  CHECK_THROWS_WITH_AS(tower<float>(config_of<float>(3, placement::at({3}))),
+                       doctest::Contains("3 blocks, the last special one is block 3"), error);
   CHECK_THROWS_AS(tower<float>(config_of<float>(0, {})), error);
   auto c = config_of<float>(2, placement::at({1}));
   c.special = {{{5, 7}, {7}, {7, 5}}};
-  CHECK_THROWS_WITH_AS(tower<float>{c}, doctest::Contains("block 1 maps width 5 to 5, all have to keep width 4"), error);
+  CHECK_THROWS_WITH_AS(tower<float>{c}, doctest::Contains("block 1 maps width 5 to 5, all have to keep width 4"),
+                       error);
 }
 
 }  // namespace

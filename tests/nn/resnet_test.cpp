@@ -19,8 +19,9 @@ constexpr cost resnet34 = nn::resnet_features<float>::count(nn::resnet_features_
 static_assert(resnet34.params == 21'284'672 - 64 * 3 * (49 - 9));
 
 template <class T>
-using projected = nn::branches<nn::sequential<nn::named<"a", nn::linear<T>>, nn::activation<act::silu, T>, nn::linear<T>>,
-                               nn::named<"side", nn::linear<T>>>;
+using projected =
+    nn::branches<nn::sequential<nn::named<"a", nn::linear<T>>, nn::activation<act::silu, T>, nn::linear<T>>,
+                 nn::named<"side", nn::linear<T>>>;
 template <class T>
 using pooled = nn::branches<nn::sequential<nn::linear<T>, nn::pool<T>>, nn::named<"side", nn::pool<T>>>;
 
@@ -43,7 +44,8 @@ TEST_CASE("branches say which widths or rows do not meet") {
   using uneven = nn::branches<nn::linear<float>, nn::named<"side", nn::pool<float>>>;
   workspace<uneven> w(uneven({{3, 3}, {3, 2}}), {.max_rows = 4});
   float x[12] = {}, y[12];
-  CHECK_THROWS_WITH_AS(w.forward({x, 4, 3}, {y, 4, 3}), doctest::Contains("4 rows become 4 in one branch and 2"), error);
+  CHECK_THROWS_WITH_AS(w.forward({x, 4, 3}, {y, 4, 3}), doctest::Contains("4 rows become 4 in one branch and 2"),
+                       error);
 }
 
 template <class T>
@@ -57,7 +59,14 @@ typename tiny_resnet<T>::config tiny_config() {
 TEST_CASE("a small ResNet keeps the module contract, in training and in evaluation") {
   for (const auto mode : {run_mode::train, run_mode::eval})
     testing::check_module<tiny_resnet>([](auto t) { return tiny_config<decltype(t)>(); },
-                                       {.rows = 6, .step = 1e-6, .gradient = 1e-5, .float_error = 1e-3, .bf16_error = 0.5, .param_scale = 0.6, .mode = mode}, 2);
+                                       {.rows = 6,
+                                        .step = 1e-6,
+                                        .gradient = 1e-5,
+                                        .float_error = 1e-3,
+                                        .bf16_error = 0.5,
+                                        .param_scale = 0.6,
+                                        .mode = mode},
+                                       2);
 }
 
 TEST_CASE("parameters are named as in torchvision") {

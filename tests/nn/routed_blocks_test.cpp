@@ -63,10 +63,13 @@ void check_gradients(index count, index rows) {
     const auto& e = w.entries()[static_cast<std::size_t>(direction) * (w.entries().size() - 1) / 5];
     std::vector<double> d(static_cast<std::size_t>(e.size));
     double want = 0;
-    for (index i = 0; i < e.size; ++i) d[static_cast<std::size_t>(i)] = next(), want += d[static_cast<std::size_t>(i)] * grads[static_cast<std::size_t>(e.offset + i)];
+    for (index i = 0; i < e.size; ++i)
+      d[static_cast<std::size_t>(i)] = next(),
+      want += d[static_cast<std::size_t>(i)] * grads[static_cast<std::size_t>(e.offset + i)];
     const auto at = [&](double step) {
       auto moved = values;
-      for (index i = 0; i < e.size; ++i) moved[static_cast<std::size_t>(e.offset + i)] += step * d[static_cast<std::size_t>(i)];
+      for (index i = 0; i < e.size; ++i)
+        moved[static_cast<std::size_t>(e.offset + i)] += step * d[static_cast<std::size_t>(i)];
       w.set_values(moved), w.refresh();
       return objective();
     };
@@ -101,7 +104,8 @@ TEST_CASE("the router and the experts of every block: names, cost, one plan") {
   for (const auto& e : w.entries()) names.push_back(e.name);
   const auto times = [&](const char* name) { return std::count(names.begin(), names.end(), name); };
   CHECK(times("router.weight") == 1);
-  for (const char* name : {"2.norm1.weight", "2.attn.qkv.weight", "3.norm2.bias", "2.moe.experts.0.fc1.weight", "3.moe.experts.2.fc2.bias"})
+  for (const char* name : {"2.norm1.weight", "2.attn.qkv.weight", "3.norm2.bias", "2.moe.experts.0.fc1.weight",
+                           "3.moe.experts.2.fc2.bias"})
     CHECK_MESSAGE(times(name) == 1, name);
   const cost n = blocks::count(c, 12);
   index params = 0;
@@ -119,7 +123,8 @@ TEST_CASE("the gradient of the router is the sum over the blocks") {
   using blocks = nn::routed_blocks<images_mixed<double>>;
   workspace<blocks> w(blocks(routed_config<images_mixed<double>>(2)), {.max_rows = 6});
   std::vector<double> x(48), y(48), dy(48);
-  for (std::size_t i = 0; i < 48; ++i) x[i] = std::sin(1.0 + static_cast<double>(i)), dy[i] = std::cos(2.0 * static_cast<double>(i));
+  for (std::size_t i = 0; i < 48; ++i)
+    x[i] = std::sin(1.0 + static_cast<double>(i)), dy[i] = std::cos(2.0 * static_cast<double>(i));
   const auto router_gradient = [&](std::vector<std::string> zeroed) {
     auto values = w.values_on_host();
     const auto kept = values;

@@ -54,7 +54,8 @@ double factor(const polymoe::random_root& root, std::uint64_t at, double jitter,
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("logits are products of the input times its factors; experts see the input", T, double, float, polymoe::bf16) {
+TEST_CASE_TEMPLATE("logits are products of the input times its factors; experts see the input", T, double, float,
+                   polymoe::bf16) {
   using Layer = layer<through<T>, cpu>;
   const double jitter = static_cast<double>(0.4f), p = static_cast<double>(0.3f);
   const double accuracy = std::is_same_v<T, double> ? 1e-12 : 3e-6;
@@ -75,7 +76,8 @@ TEST_CASE_TEMPLATE("logits are products of the input times its factors; experts 
       for (std::size_t e = 0; e < 4; ++e) z[e] += w[e * 21 + static_cast<std::size_t>(j)] * c.x.at(t, j) * f;
     }
     for (index e = 0; e < 4; ++e)
-      CHECK(as_double(c.w.saved().routing.logits.get(t, e)) == doctest::Approx(z[static_cast<std::size_t>(e)]).epsilon(accuracy).scale(1));
+      CHECK(as_double(c.w.saved().routing.logits.get(t, e)) ==
+            doctest::Approx(z[static_cast<std::size_t>(e)]).epsilon(accuracy).scale(1));
     const double gate = as_double(c.plan().gate.get(0, c.plan().slot_of[t]));
     for (index j = 0; j < 21; ++j)
       CHECK(std::abs(c.y.at(t, j) - gate * c.x.at(t, j)) < (std::is_same_v<T, polymoe::bf16> ? 1e-2 : 1e-6));
@@ -120,8 +122,8 @@ TEST_CASE("the noise of the step multiplies the jitter, not the dropout") {
   CHECK(!polymoe::input_noise({0.2f, 0.1f}, 0, none, none).active());
 }
 
-TEST_CASE_TEMPLATE("every gradient, through the factors of the step", Router, top_k<2, jittered>, top_k<2, both>, top_k<2, sparse_gate>,
-                   polymoe::with_bias<polymoe::mixture<both>>,
+TEST_CASE_TEMPLATE("every gradient, through the factors of the step", Router, top_k<2, jittered>, top_k<2, both>,
+                   top_k<2, sparse_gate>, polymoe::with_bias<polymoe::mixture<both>>,
                    polymoe::expert_choice<score::gate_dropout<score::sinkhorn<score::by_plan>>>) {
   using Layer = layer<plain<Router>, cpu>;
   layer_case<Layer> c(small<Layer>(), 17, 13);

@@ -195,7 +195,8 @@ TEST_CASE("the sparse gate of paper B, step by step, against its own arithmetic"
     std::vector<double> z(E), sorted;
     for (std::size_t e = 0; e < z.size(); ++e) {
       const auto at = static_cast<std::uint64_t>(unit * E) + e;
-      z[e] = (a[e] - mean) / deviation + (std::log1p(std::exp(raw[e])) + static_cast<double>(0.3f)) * static_cast<double>(v.draw.normal(at));
+      z[e] = (a[e] - mean) / deviation +
+             (std::log1p(std::exp(raw[e])) + static_cast<double>(0.3f)) * static_cast<double>(v.draw.normal(at));
       const bool gone = v.draw.uniform(at | std::uint64_t{1} << 63) < 0.4f;
       z[e] = gone ? 0 : z[e] / (1 - static_cast<double>(0.4f));
     }

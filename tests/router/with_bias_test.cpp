@@ -37,7 +37,9 @@ struct routed {
   polymoe::workspace<Module> w;
   tensor<T> x, dx;
   routed(index rows, index dim, int experts)
-      : w(Module({.dim = dim, .experts = experts}), {.max_rows = rows, .threads = 2, .seed = 3}), x(rows, dim), dx(rows, dim) {}
+      : w(Module({.dim = dim, .experts = experts}), {.max_rows = rows, .threads = 2, .seed = 3}),
+        x(rows, dim),
+        dx(rows, dim) {}
   void run() {
     w.module().forward(w.ctx(), x.get(), w.saved());
     w.module().open_backward(w.ctx(), w.saved());

@@ -74,8 +74,8 @@ double gated_sum_error(Case& c, const reference& r, const matrix& gate) {
 }
 
 /// A unit that is not finite, with a gradient that is not: its output is NaN, its gradient zero, and everything else is
-/// what it would be if the group were without the unit, the state that is learned from it included.  Groups of 8 and of 7
-/// units have to have the same capacity.
+/// what it would be if the group were without the unit, the state that is learned from it included.  Groups of 8 and of
+/// 7 units have to have the same capacity.
 template <class Layer>
 void bad_unit_is_absent(typename Layer::config config, std::uint64_t seed) {
   config.group_size = 8;
@@ -86,7 +86,8 @@ void bad_unit_is_absent(typename Layer::config config, std::uint64_t seed) {
     for (index j = 0; j < c.x.cols; ++j) c.x.put(3, j, j == 1 ? bad : 1), c.dy.put(3, j, not_a_number);
     const auto row = [](index u) { return u < 3 ? u : u + 1; };
     for (index u = 0; u < 7; ++u)
-      for (index j = 0; j < c.x.cols; ++j) without.x.put(u, j, c.x.at(row(u), j)), without.dy.put(u, j, c.dy.at(row(u), j));
+      for (index j = 0; j < c.x.cols; ++j)
+        without.x.put(u, j, c.x.at(row(u), j)), without.dy.put(u, j, c.dy.at(row(u), j));
     c.forward(), without.forward();
     c.backward(), without.backward();
     CHECK(polymoe::plan_violation(c.plan()) == "");
@@ -103,8 +104,9 @@ void bad_unit_is_absent(typename Layer::config config, std::uint64_t seed) {
     CHECK(norm_ratio(a, b) < 1e-12);
     const auto ga = grads_of(c.w), gb = grads_of(without.w);
     for (const auto& [name, g] : ga) CHECK_MESSAGE(norm_ratio(g, gb.at(name)) < 1e-12, name);
-    CHECK(as_double(c.w.module().balance_loss(c.w.ctx(), c.w.saved())) ==
-          doctest::Approx(as_double(without.w.module().balance_loss(without.w.ctx(), without.w.saved()))).epsilon(1e-12));
+    CHECK(
+        as_double(c.w.module().balance_loss(c.w.ctx(), c.w.saved())) ==
+        doctest::Approx(as_double(without.w.module().balance_loss(without.w.ctx(), without.w.saved()))).epsilon(1e-12));
     const auto sa = c.w.state(), sb = without.w.state();
     REQUIRE(sa.size() == sb.size());
     for (std::size_t i = 0; i < sa.size(); ++i)

@@ -63,10 +63,13 @@ void poison_saved(Case& c) {
   auto& p = r.plan;
   const auto units = static_cast<std::size_t>(r.max_units);
   if (p.token) std::memset(p.token, 0xFF, static_cast<std::size_t>(p.max_slots) * sizeof(int));
-  int* const lists[] = {p.slot_of, p.expert_of, r.place.wish, r.place.position, r.place.pending};  // nvcc drops a list here
+  int* const lists[] = {p.slot_of, p.expert_of, r.place.wish, r.place.position,
+                        r.place.pending};  // nvcc drops a list here
   for (int* ints : lists)
     if (ints) std::memset(ints, 0xFF, units * static_cast<std::size_t>(p.k) * sizeof(int));
-  if (r.place.order) std::memset(static_cast<void*>(r.place.order), 0xFF, units * static_cast<std::size_t>(p.k) * sizeof(*r.place.order));
+  if (r.place.order)
+    std::memset(static_cast<void*>(r.place.order), 0xFF,
+                units * static_cast<std::size_t>(p.k) * sizeof(*r.place.order));
   std::memset(p.begin, 0xFF, static_cast<std::size_t>(p.all_experts + 1) * sizeof(int));
   std::memset(p.bad, 0xFF, units);
 }
@@ -76,9 +79,9 @@ struct gradient_report {
   double worst = 0;  ///< largest |difference| / max(|gradient|, 0.1)
 };
 
-/// Every input and every parameter (whose name begins with `prefix`) of a double layer; of tensors with more than `most`
-/// numbers about `most`, spread over them.  Points where a decision of the plan changes between +h and -h are left out and
-/// counted: there is no derivative there.
+/// Every input and every parameter (whose name begins with `prefix`) of a double layer; of tensors with more than
+/// `most` numbers about `most`, spread over them.  Points where a decision of the plan changes between +h and -h are
+/// left out and counted: there is no derivative there.
 template <class Case>
 gradient_report check_gradients(Case& c, const std::string& prefix = "", double h = 1e-5, index most = 1 << 30) {
   gradient_report r;

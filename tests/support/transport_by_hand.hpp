@@ -1,4 +1,5 @@
-// Quadratic transport on given cells, written with none of the library's code: rows and columns are made exact by turns.
+// Quadratic transport on given cells, written with none of the library's code: rows and columns are made exact by
+// turns.
 #pragma once
 
 #include <algorithm>
@@ -30,9 +31,9 @@ inline double level_of(std::vector<double> v, double sum) {
   return x;
 }
 /// argmax <P, S> - gamma / 2 |P|^2, P >= 0 and 0 outside of `cells`, every row 1, every column n / E.  With P =
-/// max(0, S + f + g) / gamma the dual is as small as it gets when sums are right; a turn solves it for all f, then for all
-/// g.  The dual is above every plan's value, so the search ends as well where it comes to `beaten`, and without a plan it
-/// falls for ever.
+/// max(0, S + f + g) / gamma the dual is as small as it gets when sums are right; a turn solves it for all f, then for
+/// all g.  The dual is above every plan's value, so the search ends as well where it comes to `beaten`, and without a
+/// plan it falls for ever.
 inline solved_cells solve_on(const matrix& s, const cell_set& cells, double gamma, double beaten = -1e300) {
   const std::size_t n = s.size(), E = s[0].size();
   const double share = static_cast<double>(n) / static_cast<double>(E);

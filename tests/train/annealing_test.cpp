@@ -13,8 +13,12 @@ using annealed_run = trainer<tiny::moe_vit<float>>;
 
 train_options annealed(double floor, index lag = 3) {
   train_options o = tiny::options();
-  o.temperature = temperature_schedule{.how = temperature_schedule::shape::linear, .start = 1.0, .least = 0.1, .total = 10,
-                                       .entropy_floor = floor, .entropy_lag = lag};
+  o.temperature = temperature_schedule{.how = temperature_schedule::shape::linear,
+                                       .start = 1.0,
+                                       .least = 0.1,
+                                       .total = 10,
+                                       .entropy_floor = floor,
+                                       .entropy_lag = lag};
   return o;
 }
 annealed_run made(const train_options& o, const train_test& data) {
@@ -32,7 +36,9 @@ double floor_of(const train_test& data) {
 
 }  // namespace
 
-TEST_CASE("annealing: steps have the schedule's temperature, evaluation that of the last step, and without one nothing changes") {
+TEST_CASE(
+    "annealing: steps have the schedule's temperature, evaluation that of the last step, and without one nothing "
+    "changes") {
   const train_test data = tiny::images();
   annealed_run t = made(annealed(0), data);
   CHECK(t.work().step().temperature == 1.0f);
@@ -80,7 +86,8 @@ TEST_CASE("annealing: cut in any way, stopped and resumed anywhere, every bit is
     annealed_run second = made(o, data);
     second.advance(2);  // what it did before does not matter
     second.load(folder.file("part"));
-    if (stop > 0) CHECK(second.work().step().temperature == static_cast<float>(tau[static_cast<std::size_t>(stop - 1)]));
+    if (stop > 0)
+      CHECK(second.work().step().temperature == static_cast<float>(tau[static_cast<std::size_t>(stop - 1)]));
     while (!second.finished()) {
       const double last = second.advance(3).temperature;
       CHECK(last == tau[static_cast<std::size_t>(second.step_count() - 1)]);

@@ -121,7 +121,8 @@ TEST_CASE("RandAugment: operations are equally likely, signs fair, new for every
   }
   for (const int n : count) CHECK(std::abs(n - 1000) < 150);  // 5 deviations of 30
   CHECK(std::abs(negative - 7000) < 300);
-  for (std::size_t op = 0; op < count.size(); ++op) CHECK(std::abs(2 * negative_of[op] - count[op]) < 160);  // of each one
+  for (std::size_t op = 0; op < count.size(); ++op)
+    CHECK(std::abs(2 * negative_of[op] - count[op]) < 160);  // of each one
   CHECK(std::abs(same - 14000 / 196) < 45);
 }
 

@@ -1,5 +1,5 @@
-// Checkpoints of a trainer: it can be stopped and resumed at any step with the same bits, and refuses checkpoints that do
-// not fit or are damaged.
+// Checkpoints of a trainer: it can be stopped and resumed at any step with the same bits, and refuses checkpoints that
+// do not fit or are damaged.
 // thread: yes
 // with: trainer
 #include <doctest/doctest.h>
@@ -58,7 +58,8 @@ TEST_CASE("trainer: accumulated and averaged, stopped and resumed, every bit is 
   CHECK(tiny::difference(want, tiny::everything(second, folder.file("second"))) == "");
 }
 
-TEST_CASE("trainer: images in a store give the bits of images in memory, also after a resume in the middle of an epoch") {
+TEST_CASE(
+    "trainer: images in a store give the bits of images in memory, also after a resume in the middle of an epoch") {
   const temp_folder folder;
   const train_test memory = tiny::images(40, 9);
   const train_test disk{stored(memory.train), stored(memory.test)};

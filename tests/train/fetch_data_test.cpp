@@ -27,7 +27,8 @@ bool has(const ran& r, const char* part) { return r.output.find(part) != std::st
 
 TEST_CASE("fetch_data.sh refuses unknown names, missing archives and wrong sums, and deletes what is wrong") {
   const temp_folder folder;
-  const std::string at = "POLYMOE_DATA_SOURCE='" + folder.path + "' bash cmake/fetch_data.sh ", to = " '" + folder.path + "/data'";
+  const std::string at = "POLYMOE_DATA_SOURCE='" + folder.path + "' bash cmake/fetch_data.sh ",
+                    to = " '" + folder.path + "/data'";
   auto r = run(at + "imagenet" + to);
   CHECK(r.status != 0);
   CHECK(has(r, "there is no data set 'imagenet'; known: cifar-10, cifar-100"));

@@ -16,7 +16,9 @@
 namespace polymoe {
 namespace {
 
-std::span<const std::uint8_t> bytes(const std::string& s) { return {reinterpret_cast<const std::uint8_t*>(s.data()), s.size()}; }
+std::span<const std::uint8_t> bytes(const std::string& s) {
+  return {reinterpret_cast<const std::uint8_t*>(s.data()), s.size()};
+}
 
 /// A smooth picture: channel c at (y, x) is 20 c + 2 y + x.
 std::vector<std::uint8_t> ramp(index height, index width, int channels) {
@@ -76,7 +78,8 @@ TEST_CASE("damage is an error that says where; nothing is painted over") {
   CHECK(refusal("") == "x.png: neither a PNG nor a JPEG file (0 bytes)");
   // A header that asks for a terabyte.
   std::string huge = encode_png(ramp(1, 1, 1), 1, 1, 1);
-  for (const std::size_t at : {16u, 20u}) huge[at] = 0x00, huge[at + 1] = 0x0F, huge[at + 2] = 0x00, huge[at + 3] = 0x00;
+  for (const std::size_t at : {16u, 20u})
+    huge[at] = 0x00, huge[at + 1] = 0x0F, huge[at + 2] = 0x00, huge[at + 3] = 0x00;
   const auto sum = crc32_z(0, reinterpret_cast<const Bytef*>(huge.data()) + 12, 17);
   for (int i = 0; i < 4; ++i) huge[29 + static_cast<std::size_t>(i)] = static_cast<char>(sum >> (24 - 8 * i));
   CHECK(has(refusal(huge), "pixels are read"));
@@ -90,7 +93,9 @@ TEST_CASE("resize keeps ramps and means, crop takes the middle") {
   // Half the size: a linear ramp stays linear away from the edges.
   const auto half = resize(ramp_image, 8, 16);
   for (int y = 1; y < 7; ++y)
-    for (int x = 1; x < 15; ++x) CHECK(std::abs(int(half.pixels[static_cast<std::size_t>(16 * y + x)]) - (4 * (2 * x) + 2 + 2 * (2 * y) + 1)) <= 1);
+    for (int x = 1; x < 15; ++x)
+      CHECK(std::abs(int(half.pixels[static_cast<std::size_t>(16 * y + x)]) - (4 * (2 * x) + 2 + 2 * (2 * y) + 1)) <=
+            1);
   const auto twice = resize(ramp_image, 32, 64);
   for (int y = 2; y < 30; ++y)
     for (int x = 2; x < 62; ++x)
@@ -109,7 +114,8 @@ TEST_CASE("resize keeps ramps and means, crop takes the middle") {
   const auto scaled = resize_and_crop(ramp_image, 8, 8, 8);
   CHECK(scaled.height == 8);
   CHECK(scaled.pixels[0] == half.pixels[4]);
-  CHECK_THROWS_WITH_AS(resize_and_crop(ramp_image, 0, 17, 17), "resize_and_crop: the image is 16x32, the cut 17x17", error);
+  CHECK_THROWS_WITH_AS(resize_and_crop(ramp_image, 0, 17, 17), "resize_and_crop: the image is 16x32, the cut 17x17",
+                       error);
 }
 
 TEST_CASE("folders of classes: sorted, any number of threads, one bad picture named or skipped") {
@@ -176,10 +182,11 @@ TEST_CASE("folders of classes: sorted, any number of threads, one bad picture na
 TEST_CASE("Tiny-ImageNet's layout: train folders, val by its table, bad lines with their number") {
   const temp_folder folder;
   namespace fs = std::filesystem;
-  for (const char* c : {"train/n2/images", "train/n1/images", "val/images"}) fs::create_directories(folder.path + "/" + c);
+  for (const char* c : {"train/n2/images", "train/n1/images", "val/images"})
+    fs::create_directories(folder.path + "/" + c);
   const std::string png = encode_png(ramp(8, 8, 3), 8, 8, 3);
-  for (const char* f : {"train/n1/images/n1_0.JPEG", "train/n2/images/n2_0.JPEG", "train/n2/images/n2_1.JPEG", "val/images/val_0.JPEG",
-                        "val/images/val_1.JPEG"})
+  for (const char* f : {"train/n1/images/n1_0.JPEG", "train/n2/images/n2_0.JPEG", "train/n2/images/n2_1.JPEG",
+                        "val/images/val_0.JPEG", "val/images/val_1.JPEG"})
     folder.put(f, png);
   folder.put("val/val_annotations.txt", "val_0.JPEG\tn2\t0\t0\t7\t7\nval_1.JPEG\tn1\t0\t0\t7\t7\n");
   CHECK(list_tiny_imagenet(folder.path, "train").labels == std::vector<std::int32_t>{0, 1, 1});
@@ -187,8 +194,9 @@ TEST_CASE("Tiny-ImageNet's layout: train folders, val by its table, bad lines wi
   CHECK(val.labels == std::vector<std::int32_t>{1, 0});
   CHECK(read_images(val, {.height = 8, .width = 8, .shorter_side = 0}).data.size() == 2);
   folder.put("val/val_annotations.txt", "val_0.JPEG\tn2\t0\nval_1.JPEG\tn1\n");
-  CHECK_THROWS_WITH_AS(list_tiny_imagenet(folder.path, "val"),
-                       (folder.path + "/val/val_annotations.txt: line 2 has no file and class separated by tabs").c_str(), error);
+  CHECK_THROWS_WITH_AS(
+      list_tiny_imagenet(folder.path, "val"),
+      (folder.path + "/val/val_annotations.txt: line 2 has no file and class separated by tabs").c_str(), error);
   folder.put("val/val_annotations.txt", "val_0.JPEG\tn7\t0\n");
   CHECK_THROWS_AS(list_tiny_imagenet(folder.path, "val"), error);
   folder.put("val/val_annotations.txt", "val_0.JPEG\tn2\t0\n../../x\tn2\t0\n");

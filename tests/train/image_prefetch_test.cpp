@@ -153,7 +153,10 @@ TEST_CASE("open_images: the data set of read_images without its pixels in memory
   REQUIRE(some.skipped.size() == 4);
   for (std::size_t i = 0; i < 4; ++i) CHECK(some.skipped[i].path == want.skipped[i].path);
   same(some.data, want.data);
-  CHECK(has(message_of<error>([&] { open_images(prefetch_list(folder, 2, {0, 1}), o); }), "none of 2 pictures can be read"));
+  CHECK(has(message_of<error>([&] {
+              open_images(prefetch_list(folder, 2, {0, 1}), o);
+            }),
+            "none of 2 pictures can be read"));
   // A picture that goes bad later is an error, whatever skip_bad says: labels and order count on it.
   const read_images_result later = open_images(prefetch_list(folder, 4), o);
   folder.put("picture-2.png", "broken");

@@ -10,7 +10,8 @@
 #include <jpeglib.h>
 
 /// The file of `pixels` [height, width, channels], channels 1 or 3.
-inline std::string jpeg_of(const std::vector<std::uint8_t>& pixels, long height, long width, int channels, int quality = 100) {
+inline std::string jpeg_of(const std::vector<std::uint8_t>& pixels, long height, long width, int channels,
+                           int quality = 100) {
   jpeg_compress_struct c{};
   jpeg_error_mgr errors{};
   c.err = jpeg_std_error(&errors);

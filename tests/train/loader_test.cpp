@@ -309,7 +309,8 @@ TEST_CASE("loader: images in a store give the bits of images in memory, batch af
   }
 }
 
-TEST_CASE("loader: an image of a store that cannot be read is an error each time, and those before and after are there") {
+TEST_CASE(
+    "loader: an image of a store that cannot be read is an error each time, and those before and after are there") {
   const dataset memory = pictures(12, 1, 4, 4);
   dataset disk = stored(memory);
   auto store = std::make_shared<memory_store>(memory);

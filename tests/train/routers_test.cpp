@@ -74,8 +74,10 @@ TEST_CASE_TEMPLATE("each router: images are learned, experts are counted, traini
         for (index u = 0; u < plan.tokens; ++u)
           for (index s = 0; s < plan.combine.cols; ++s) {
             const double weight = static_cast<double>(plan.combine.get(u, s));
-            const auto label = static_cast<std::size_t>(data.test.labels[static_cast<std::size_t>(at + u / (plan.tokens / n))]);
-            want_counts[(l * data.test.class_names.size() + label) * tiny::experts + static_cast<std::size_t>(s / plan.capacity)] +=
+            const auto label =
+                static_cast<std::size_t>(data.test.labels[static_cast<std::size_t>(at + u / (plan.tokens / n))]);
+            want_counts[(l * data.test.class_names.size() + label) * tiny::experts +
+                        static_cast<std::size_t>(s / plan.capacity)] +=
                 std::is_same_v<Spec, slots> ? weight : weight != 0;
           }
       };

@@ -15,7 +15,8 @@ std::vector<int> nearest_mean(const dataset& train, const dataset& test) {
   const double share = static_cast<double>(train.classes()) / static_cast<double>(train.size());
   for (index i = 0; i < train.size(); ++i)
     for (std::size_t k = 0; k < features; ++k)
-      mean[static_cast<std::size_t>(train.labels[static_cast<std::size_t>(i)]) * features + k] += share * train.image(i)[k];
+      mean[static_cast<std::size_t>(train.labels[static_cast<std::size_t>(i)]) * features + k] +=
+          share * train.image(i)[k];
   std::vector<int> out;
   for (index i = 0; i < test.size(); ++i) {
     double least = 1e300;
@@ -33,7 +34,14 @@ std::vector<int> nearest_mean(const dataset& train, const dataset& test) {
 }  // namespace
 
 TEST_CASE("classes can be told apart, and are confused within their super-class first") {
-  synthetic_options o{.classes = 8, .per_class = 40, .super_classes = 4, .height = 12, .width = 12, .prototypes = 2, .noise = 0.3, .shift = 1};
+  synthetic_options o{.classes = 8,
+                      .per_class = 40,
+                      .super_classes = 4,
+                      .height = 12,
+                      .width = 12,
+                      .prototypes = 2,
+                      .noise = 0.3,
+                      .shift = 1};
   const dataset train = synthetic_images(o);
   o.part = 1;
   const dataset test = synthetic_images(o);
@@ -58,7 +66,8 @@ TEST_CASE("the same options give the same images, others do not; noise and shift
   auto other = o;
   other.seed = 1;
   CHECK(synthetic_images(o).pixels != synthetic_images(other).pixels);
-  synthetic_options plain{.classes = 2, .per_class = 5, .channels = 1, .height = 6, .width = 6, .prototypes = 1, .noise = 0, .shift = 0};
+  synthetic_options plain{
+      .classes = 2, .per_class = 5, .channels = 1, .height = 6, .width = 6, .prototypes = 1, .noise = 0, .shift = 0};
   const dataset d = synthetic_images(plain);
   for (index i = 2; i < 10; ++i) CHECK(std::equal(d.image(i).begin(), d.image(i).end(), d.image(i % 2).begin()));
   plain.classes = 0;

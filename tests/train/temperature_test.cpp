@@ -61,7 +61,8 @@ TEST_CASE("the descent stops at the first entropy below the floor, and a checkpo
   CHECK(a.held() == 0);
 }
 
-TEST_CASE("a loop that looks late: the entropy of step s decides at step s + lag, however many steps were read together") {
+TEST_CASE(
+    "a loop that looks late: the entropy of step s decides at step s + lag, however many steps were read together") {
   const temperature_schedule s{.how = temperature_shape::linear,
                                .start = 1.0,
                                .least = 0.1,
@@ -100,7 +101,8 @@ TEST_CASE("a loop that looks late: the entropy of step s decides at step s + lag
 TEST_CASE("impossible schedules are refused with both numbers") {
   using s = temperature_schedule;
   CHECK_THROWS_WITH_AS(temperature_annealing(s{.start = 0.2, .least = 0.3}),
-                       "temperature: it goes from 0.2 to 0.3, both must be positive and the second at most the first", error);
+                       "temperature: it goes from 0.2 to 0.3, both must be positive and the second at most the first",
+                       error);
   CHECK_THROWS_AS(temperature_annealing(s{.start = 1, .least = 0}), error);
   CHECK_THROWS_AS(temperature_annealing(s{.total = 0}), error);
   CHECK_THROWS_AS(temperature_annealing(s{.how = temperature_shape::sigmoid, .steepness = 0}), error);

@@ -1,5 +1,5 @@
-// The trainer: it learns, with the same bits for any number of threads, evaluation counts right and leaves no trace, and
-// what does not fit is refused.  Checkpoints: checkpoint_test.cpp.
+// The trainer: it learns, with the same bits for any number of threads, evaluation counts right and leaves no trace,
+// and what does not fit is refused.  Checkpoints: checkpoint_test.cpp.
 // thread: yes
 // with: trainer
 #include <doctest/doctest.h>
@@ -52,7 +52,8 @@ TEST_CASE("trainer: two micro-batches of 8 make the step of one batch of 16 when
     mlp.dim = 16, mlp.hidden = 32;
     train_options o = tiny::options();
     o.batch = batch, o.accumulate = accumulate;
-    return std::make_unique<twin>(nn::vit<tiny::dense_mlp<float>>(nn::vit_config<tiny::dense_mlp<float>>(tiny::sizes(), mlp)), o, data);
+    return std::make_unique<twin>(
+        nn::vit<tiny::dense_mlp<float>>(nn::vit_config<tiny::dense_mlp<float>>(tiny::sizes(), mlp)), o, data);
   };
   const auto one = make(16, 1), two = make(8, 2), other = make(8, 1);
   for (int i = 0; i < 6; ++i) {
@@ -143,7 +144,8 @@ TEST_CASE("trainer: mixup, CutMix and RandAugment give the same bits for 1, 2 an
   CHECK(one.evaluate().images == data.test.size());
   train_options told = mixing(1);
   told.expert_of_class.assign(tiny::classes, 0);
-  CHECK(has(message_of<error>([&] { run(tiny::moe_model<float>(), told, data); }), "mixup 0.25 and cutmix 1 give it two classes"));
+  CHECK(has(message_of<error>([&] { run(tiny::moe_model<float>(), told, data); }),
+            "mixup 0.25 and cutmix 1 give it two classes"));
 }
 
 TEST_CASE("trainer: every epoch has its own order, the same in every run") {
@@ -271,7 +273,8 @@ TEST_CASE("trainer: another optimiser, steps of the rate, decay of everything; r
     r.step();
     const auto after = r.work().values_on_host();
     for (const param_entry& e : r.work().entries())
-      if (e.name == "norm.weight") return std::pair{before[static_cast<std::size_t>(e.offset)], after[static_cast<std::size_t>(e.offset)]};
+      if (e.name == "norm.weight")
+        return std::pair{before[static_cast<std::size_t>(e.offset)], after[static_cast<std::size_t>(e.offset)]};
     FAIL("norm.weight");
     return std::pair{0.0f, 0.0f};
   };

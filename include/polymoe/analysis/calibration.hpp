@@ -1,4 +1,5 @@
-// Whether a classifier's probabilities mean what they say: negative log-likelihood, Brier score, expected calibration error.
+// Whether a classifier's probabilities mean what they say: negative log-likelihood, Brier score, expected calibration
+// error.
 #pragma once
 
 #include <cmath>
@@ -28,15 +29,16 @@ struct calibration {
 /// From logits [rows, classes]; bins of equal width over confidences in (0, 1].
 template <class T>
 calibration calibrate(view<const T> logits, std::span<const std::int32_t> labels, index bins = 15) {
-  require(static_cast<index>(labels.size()) == logits.rows && logits.rows > 0 && bins >= 1, "calibrate: ", labels.size(), " labels, logits ",
-          shape_text(logits), ", ", bins, " bins");
+  require(static_cast<index>(labels.size()) == logits.rows && logits.rows > 0 && bins >= 1,
+          "calibrate: ", labels.size(), " labels, logits ", shape_text(logits), ", ", bins, " bins");
   calibration c;
   c.rows = logits.rows;
   c.bins.resize(static_cast<std::size_t>(bins));
   const double share = 1 / static_cast<double>(c.rows);
   for (index r = 0; r < logits.rows; ++r) {
     const index label = labels[static_cast<std::size_t>(r)];
-    require(label >= 0 && label < logits.cols, "calibrate: label ", label, " of row ", r, " is not in [0, ", logits.cols, ")");
+    require(label >= 0 && label < logits.cols, "calibrate: label ", label, " of row ", r, " is not in [0, ",
+            logits.cols, ")");
     const auto z = [&](index k) { return static_cast<double>(value_of(logits.get(r, k))); };
     index best = 0;
     for (index k = 1; k < logits.cols; ++k)

@@ -1,9 +1,9 @@
 // The Hessian of a model's mean loss over a set of examples, as an operator: products with vectors are exact.
 //
 // The model runs over dual numbers: parameters carry a direction v in their tangent plane, backward runs as always, and
-// the tangent plane of the gradients is H v (forward over reverse).  No finite differences: in a sparse model they cross
-// decisions of the router, and are then wrong by thousands of per cent.  Routing is locally constant; H has no part for
-// the jumps at its borders, nor at the kinks of ReLU.
+// the tangent plane of the gradients is H v (forward over reverse).  No finite differences: in a sparse model they
+// cross decisions of the router, and are then wrong by thousands of per cent.  Routing is locally constant; H has no
+// part for the jumps at its borders, nor at the kinks of ReLU.
 //
 //   workspace<model<dual<float>>> w(...);  fill w.values() from a checkpoint
 //   analysis::loss_hessian h(w, batches, classes);
@@ -23,8 +23,8 @@ namespace polymoe::inline v0::analysis {
 
 struct loss_hessian_options {
   double smoothing = 0;              ///< label smoothing of the loss
-  run_mode mode = run_mode::eval;    ///< eval: no noise, no dropout, no balance losses; train: all of them, as drawn for the
-                                     ///< workspace's step, the same in every product
+  run_mode mode = run_mode::eval;  ///< eval: no noise, no dropout, no balance losses; train: all of them, as drawn for
+                                   ///< the workspace's step, the same in every product
   /// Which parameters the Hessian is taken over, by name; all when empty.  Others are held fixed: without those of the
   /// routers, the gates are frozen.
   std::function<bool(const std::string&)> includes{};
@@ -58,15 +58,16 @@ class loss_hessian {
 
   /// out = H v.
   void apply(std::span<const real> v, std::span<real> out) {
-    require(static_cast<index>(v.size()) == size_ && static_cast<index>(out.size()) == size_, "loss_hessian: vectors of ",
-            v.size(), " and ", out.size(), " numbers for ", size_, " parameters");
+    require(static_cast<index>(v.size()) == size_ && static_cast<index>(out.size()) == size_,
+            "loss_hessian: vectors of ", v.size(), " and ", out.size(), " numbers for ", size_, " parameters");
     direction(v);
     run(true);
     collect(1, out);
   }
   /// out = gradient of the mean loss (of the balance losses too in training mode).
   void gradient(std::span<real> out) {
-    require(static_cast<index>(out.size()) == size_, "loss_hessian: a vector of ", out.size(), " numbers for ", size_, " parameters");
+    require(static_cast<index>(out.size()) == size_, "loss_hessian: a vector of ", out.size(), " numbers for ", size_,
+            " parameters");
     direction({});
     run(true);
     collect(0, out);
@@ -137,7 +138,8 @@ class loss_hessian {
       const index n = static_cast<index>(b.labels.size());
       const view<const scalar> x(b.x.ptr[0], still_.data(), b.x.rows, b.x.cols);
       real* at = logits_.data();
-      const view<scalar> y(at, at + n * classes_, n, classes_), dy(at + 2 * n * classes_, at + 3 * n * classes_, n, classes_);
+      const view<scalar> y(at, at + n * classes_, n, classes_),
+          dy(at + 2 * n * classes_, at + 3 * n * classes_, n, classes_);
       // Balance losses count as the loss does: by the share of the rows.
       work_.step().balance = balance * static_cast<float>(static_cast<double>(n) / static_cast<double>(sizes_.rows));
       work_.forward(x, y);

@@ -79,8 +79,8 @@ class mean_loss {
     saved_ = loss_.bind(bound, most_rows);
   }
   /// The loss of the rows; dlogits, unless empty, = weight * its gradient.
-  double operator()(context<Backend>& c, view<const T> logits, std::span<const std::int32_t> labels, view<T> dlogits = {},
-                    double weight = 1) {
+  double operator()(context<Backend>& c, view<const T> logits, std::span<const std::int32_t> labels,
+                    view<T> dlogits = {}, double weight = 1) {
     c.scratch = scratch_.as_arena();
     loss_.run(c, logits, labels, dlogits, saved_, weight);
     return saved_.report->loss;

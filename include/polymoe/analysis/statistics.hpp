@@ -77,9 +77,10 @@ inline interval mean_interval(std::span<const double> x, double level = 0.95) {
 }
 
 /// Percentile bootstrap of the mean of `x` (of paired differences: pass those).  A function of (x, level, seed) alone.
-inline interval bootstrap_mean(std::span<const double> x, double level = 0.95, index resamples = 10000, std::uint64_t seed = 0) {
-  require(!x.empty() && level > 0 && level < 1 && resamples >= 10, "bootstrap_mean: ", x.size(), " numbers, level ", level, ", ",
-          resamples, " resamples");
+inline interval bootstrap_mean(std::span<const double> x, double level = 0.95, index resamples = 10000,
+                               std::uint64_t seed = 0) {
+  require(!x.empty() && level > 0 && level < 1 && resamples >= 10, "bootstrap_mean: ", x.size(), " numbers, level ",
+          level, ", ", resamples, " resamples");
   const std::uint32_t n = static_cast<std::uint32_t>(x.size());
   std::vector<double> means(static_cast<std::size_t>(resamples));
   for (std::size_t r = 0; r < means.size(); ++r) {
@@ -110,7 +111,8 @@ inline sign_test_result sign_test(std::span<const double> a, std::span<const dou
   // Binomial tail in logarithms, so that many pairs do not underflow.
   double tail = 0;
   for (index k = 0; k <= few; ++k) {
-    const double log_choose = std::lgamma(static_cast<double>(n) + 1) - std::lgamma(static_cast<double>(k) + 1) - std::lgamma(static_cast<double>(n - k) + 1);
+    const double log_choose = std::lgamma(static_cast<double>(n) + 1) - std::lgamma(static_cast<double>(k) + 1) -
+                              std::lgamma(static_cast<double>(n - k) + 1);
     tail += std::exp(log_choose - static_cast<double>(n) * std::log(2.0));
   }
   r.p = std::min(1.0, 2 * tail);

@@ -1,7 +1,7 @@
 // All eigenvalues and eigenvectors of a small symmetric matrix, by cyclic Jacobi rotations.
 //
-// For the projected matrices of the Lanczos tools, at most a few hundred rows: Jacobi is exact to the last digits, needs
-// no library, and its cost disappears beside one Hessian-vector product.
+// For the projected matrices of the Lanczos tools, at most a few hundred rows: Jacobi is exact to the last digits,
+// needs no library, and its cost disappears beside one Hessian-vector product.
 #pragma once
 
 #include <algorithm>

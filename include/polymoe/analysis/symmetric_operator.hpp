@@ -28,7 +28,8 @@ class dense_operator {
  public:
   using real = double;
   dense_operator(std::vector<double> a, index n) : a_(std::move(a)), n_(n) {
-    require(n >= 0 && static_cast<index>(a_.size()) == n * n, "dense_operator: ", a_.size(), " numbers for ", n, " x ", n);
+    require(n >= 0 && static_cast<index>(a_.size()) == n * n, "dense_operator: ", a_.size(), " numbers for ", n, " x ",
+            n);
   }
   index size() const { return n_; }
   void apply(std::span<const double> v, std::span<double> out) const {
@@ -82,7 +83,8 @@ std::vector<R> sign_vector(index n, std::uint64_t seed, std::uint64_t which) {
   for (std::size_t i = 0; i < v.size(); ++i) v[i] = draw.bits(i).a & 1 ? R(1) : R(-1);
   return v;
 }
-/// Takes the parts along the orthonormal `basis` out of v, twice (once loses half of the digits).  Adds them to `parts`.
+/// Takes the parts along the orthonormal `basis` out of v, twice (once loses half of the digits).  Adds them to
+/// `parts`.
 template <class R>
 void orthogonalise(std::vector<R>& v, const std::vector<std::vector<R>>& basis, double* parts) {
   for (int pass = 0; pass < 2; ++pass)

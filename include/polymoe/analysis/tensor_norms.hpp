@@ -40,9 +40,10 @@ template <class Work, class M>
 std::vector<tensor_norm> norms_of(Work& w, const M* values) {
   using Context = std::remove_reference_t<decltype(w.ctx())>;
   constexpr bool sums = requires(const Context& c) { segment_squares(c, values, w.entries()); };
-  static_assert(sums, "polymoe: norms of tensors on CUDA are sums of segments; include "
-                      "<polymoe/backend/cuda/dispatch/segments.cuh> before they are asked for (it includes CUB, ten seconds "
-                      "of compile time)");
+  static_assert(sums,
+                "polymoe: norms of tensors on CUDA are sums of segments; include "
+                "<polymoe/backend/cuda/dispatch/segments.cuh> before they are asked for (it includes CUB, ten seconds "
+                "of compile time)");
   const std::vector<double> squares = segment_squares(w.ctx(), values, w.entries());
   std::vector<tensor_norm> r;
   for (std::size_t i = 0; i < squares.size(); ++i)
@@ -68,8 +69,8 @@ struct expert_norm {
   index expert = 0;
   double norm = 0;
 };
-/// The experts among `all`, by the names of their tensors ("<experts>.<number>.<tensor>"), in the order of their layers and
-/// numbers as they come; tensors of no expert are left out.
+/// The experts among `all`, by the names of their tensors ("<experts>.<number>.<tensor>"), in the order of their layers
+/// and numbers as they come; tensors of no expert are left out.
 inline std::vector<expert_norm> norms_of_experts(const std::vector<tensor_norm>& all) {
   constexpr std::string_view word = "experts.";
   std::vector<expert_norm> r;

@@ -108,8 +108,8 @@ struct squared_cv_loss {
   }
 };
 
-/// What losses share that are scale(E) sum_e (T_e / m) (P_e / m): T a count of the group (column 0, no gradient), P the sum
-/// of scores (column 1), m the units.
+/// What losses share that are scale(E) sum_e (T_e / m) (P_e / m): T a count of the group (column 0, no gradient), P the
+/// sum of scores (column 1), m the units.
 struct count_times_score {
   static constexpr int columns = 2;
   template <class Info, class Row, class Grad>
@@ -253,7 +253,8 @@ struct sum<First, Rest...> {
     rest.add_grad(r, cot + First::columns, g);
   }
   void validate(int experts) const {
-    require(math::is_finite(first.weight), "balance: the weight of ", name_of(0), " is ", first.weight, ", it must be finite");
+    require(math::is_finite(first.weight), "balance: the weight of ", name_of(0), " is ", first.weight,
+            ", it must be finite");
     if constexpr (requires { first.validate(experts); }) first.validate(experts);
     rest.validate(experts);
   }

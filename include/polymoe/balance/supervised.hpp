@@ -1,6 +1,6 @@
-// balance::supervised: cross-entropy of the router against a wanted expert per unit (Mobile V-MoE, paper D): the mean of
-// -log softmax(z)_{target} over the units of a group that have a target, z the logits without noise and temperature; then,
-// as for every loss, the mean over groups, where a group without any target counts as 0.
+// balance::supervised: cross-entropy of the router against a wanted expert per unit (Mobile V-MoE, paper D): the mean
+// of -log softmax(z)_{target} over the units of a group that have a target, z the logits without noise and temperature;
+// then, as for every loss, the mean over groups, where a group without any target counts as 0.
 //
 // Targets come with the call (context::targets, -1: none); `weight` is the paper's lambda.  A target that is no expert
 // counts as none: routing::forward refuses it where the host can read it.

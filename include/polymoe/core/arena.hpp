@@ -1,7 +1,8 @@
 // arena: hands out aligned pieces of one block that the caller owns.
 //
-// A dry pass over the same code measures: an arena without a block counts bytes and hands out null views.  Allocate that
-// many bytes, attach them, and run the code again.  `mark`/`release` make it a stack; `peak` remembers the highest use.
+// A dry pass over the same code measures: an arena without a block counts bytes and hands out null views.  Allocate
+// that many bytes, attach them, and run the code again.  `mark`/`release` make it a stack; `peak` remembers the highest
+// use.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +30,8 @@ class arena {
   /// `n` elements of a plain type.
   template <class U>
   U* take_raw(index n) {
-    const std::size_t bytes = static_cast<std::size_t>(checked_mul(n < 0 ? 0 : n, static_cast<index>(sizeof(U)), "arena"));
+    const std::size_t bytes =
+        static_cast<std::size_t>(checked_mul(n < 0 ? 0 : n, static_cast<index>(sizeof(U)), "arena"));
     const std::size_t begin = used_;
     used_ = begin + (bytes + alignment - 1) / alignment * alignment;
     peak_ = std::max(peak_, used_);
@@ -68,8 +70,9 @@ class arena_scope {
   std::size_t mark_;
 };
 
-/// A block of bytes with one owner: the simplest memory under an arena.  `Memory` has allocate(bytes), which fills what it
-/// gives with 0xFF (NaN in every float format) so that code which reads memory nobody wrote is found, and release(pointer).
+/// A block of bytes with one owner: the simplest memory under an arena.  `Memory` has allocate(bytes), which fills what
+/// it gives with 0xFF (NaN in every float format) so that code which reads memory nobody wrote is found, and
+/// release(pointer).
 template <class Memory>
 class owned_block {
  public:
@@ -92,8 +95,8 @@ class owned_block {
   std::size_t bytes_ = 0;
 };
 
-/// Memory of the host, aligned to 64 bytes.  What every kind of memory offers: allocate and release as above, and copies
-/// from and to the host in the order of a stream.
+/// Memory of the host, aligned to 64 bytes.  What every kind of memory offers: allocate and release as above, and
+/// copies from and to the host in the order of a stream.
 struct host_memory {
   static constexpr bool on_host = true;  ///< host code may read and write it
   static void* allocate(std::size_t bytes) {

@@ -64,8 +64,8 @@ namespace polymoe::inline v0 {
 /// Every count, size and offset of the library: 64 bits, so that T*K*H of a large batch never wraps.
 using index = std::int64_t;
 
-/// Largest number of experts a router row can hold.  A whole program may define POLYMOE_MAX_EXPERTS as 8: routers of the
-/// CPU are then compiled for one length of rows instead of three (six in float), and larger layers are refused.
+/// Largest number of experts a router row can hold.  A whole program may define POLYMOE_MAX_EXPERTS as 8: routers of
+/// the CPU are then compiled for one length of rows instead of three (six in float), and larger layers are refused.
 #if defined(POLYMOE_MAX_EXPERTS)
 inline constexpr int max_experts = POLYMOE_MAX_EXPERTS;
 static_assert(max_experts >= 1 && max_experts <= 1024, "polymoe: POLYMOE_MAX_EXPERTS must lie in 1..1024");

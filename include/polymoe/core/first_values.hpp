@@ -97,9 +97,10 @@ inline double fused_dot(const double* a, const double* b, index n) {
 }
 }  // namespace detail
 
-/// A tensor [product of all dimensions but the last, last] whose rows are orthogonal and of length `scale`; its columns,
-/// where they are fewer.  Each vector is one of normal numbers less its parts along those before it, so that every rotation
-/// is as likely as any other, as with torch.nn.init.orthogonal_   (Saxe et al. 2014).  O(rows cols min(rows, cols)).
+/// A tensor [product of all dimensions but the last, last] whose rows are orthogonal and of length `scale`; its
+/// columns, where they are fewer.  Each vector is one of normal numbers less its parts along those before it, so that
+/// every rotation is as likely as any other, as with torch.nn.init.orthogonal_   (Saxe et al. 2014).  O(rows cols
+/// min(rows, cols)).
 inline std::vector<double> orthogonal_values(const param_entry& e, std::uint64_t seed) {
   const first_value value(e, seed);
   const index cols = e.dims.back(), rows = cols > 0 ? e.size / cols : 0;

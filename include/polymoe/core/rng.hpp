@@ -80,8 +80,9 @@ struct random_stream {
 struct random_root {
   std::uint64_t seed = 0;
   POLYMOE_HD constexpr random_stream stream(std::uint64_t id, std::uint64_t step) const {
-    const auto m = philox({static_cast<std::uint32_t>(id), static_cast<std::uint32_t>(id >> 32), 0x706f6c79u, 0x6d6f65u},
-                          static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32));
+    const auto m =
+        philox({static_cast<std::uint32_t>(id), static_cast<std::uint32_t>(id >> 32), 0x706f6c79u, 0x6d6f65u},
+               static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32));
     return {std::uint64_t{m.a} | std::uint64_t{m.b} << 32, step};
   }
 };

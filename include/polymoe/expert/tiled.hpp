@@ -27,8 +27,8 @@
 //   activate_backward(d, pre, out, act)               kept(pre) = d act'(kept(pre))
 //   activate_gated(a, b, h, act)                      h = act(a) b
 //   activate_gated_backward(d, a, b, act)             with d the gradient of h: a = d b act'(a), b = d act(a)
-//   drop(v)                                           v = v times the dropout mask of its rows, in training: hidden rows
-//                                                     in forward, their gradient in backward (or what it was
+//   drop(v)                                           v = v times the dropout mask of its rows, in training: hidden
+//                                                     rows in forward, their gradient in backward (or what it was
 //                                                     multiplied with since, element by element)
 //
 // and where the output is not kept (save.hpp), with d the gradient of map i's input from an ungated dy:
@@ -132,7 +132,8 @@ class tiled_expert_base {
  private:
   static const expert_config& checked(const expert_config& c) {
     require(c.hidden >= 1, "expert ", Body::name, ": hidden is ", c.hidden, ", it must be at least 1");
-    require(c.dropout >= 0 && c.dropout < 1, "expert ", Body::name, ": dropout is ", c.dropout, ", it must be in [0, 1)");
+    require(c.dropout >= 0 && c.dropout < 1, "expert ", Body::name, ": dropout is ", c.dropout,
+            ", it must be in [0, 1)");
     return c;
   }
 };

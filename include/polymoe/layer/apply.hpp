@@ -126,8 +126,10 @@ class apply {
   template <class Other>
     requires(!std::is_convertible_v<const Other&, const Plan&>)
   void forward(context<Backend>&, view<const T>, const Other&, view<T>, saved&) const {
-    static_assert(std::is_same_v<Other, Plan>,
-                  "polymoe M041: apply serves the kind of plan that the router of its spec makes: a sparse_plan, or for soft_slots the backend's slot_plan; a dense plan (expand, plan()) is for looking at. See docs/errors.md#M041");
+      static_assert(std::is_same_v<Other, Plan>,
+                    "polymoe M041: apply serves the kind of plan that the router of its spec makes: a sparse_plan, or "
+                    "for soft_slots the backend's slot_plan; a dense plan (expand, plan()) is for looking at. See "
+                    "docs/errors.md#M041");
   }
   /// dx = ; expert gradients += ; gradients of the plan +=.
   void backward(context<Backend>& c, view<const T> dy, const Plan& p, const plan_grad<Plan>& d_plan, view<T> dx,

@@ -73,7 +73,8 @@ struct vit_shape {
     const auto n = static_cast<double>(tokens()), d = static_cast<double>(dim), h = static_cast<double>(mlp);
     const double attention = 4 * d * d * n + 2 * n * n * d, block = 2 * d * h * n;
     const auto routed = static_cast<double>(routed_layers), all = static_cast<double>(layers);
-    const double patches = static_cast<double>((image / patch) * (image / patch)) * d * static_cast<double>(patch * patch * channels);
+    const double patches =
+        static_cast<double>((image / patch) * (image / patch)) * d * static_cast<double>(patch * patch * channels);
     compute_share s;
     s.rest = all * attention + (all - routed) * block + patches + d * static_cast<double>(classes);
     s.router = (router_per_layer ? routed : (routed > 0 ? 1.0 : 0.0)) * n * d * static_cast<double>(experts);

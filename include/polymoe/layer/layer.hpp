@@ -57,7 +57,8 @@ struct layer_config {
 /// A composition that support() refuses: nothing but the sentence that says why, so that one mistake is one error.
 template <class Spec, class Backend>
 class layer {
-  static_assert(detail::explain<Spec, Backend>(), "polymoe: this composition is refused; the sentence before this one says why");
+  static_assert(detail::explain<Spec, Backend>(),
+                "polymoe: this composition is refused; the sentence before this one says why");
 };
 
 namespace detail {

@@ -47,7 +47,8 @@ class mover<sparse_plan<C>, T, Backend> {
   auto input(ctx& c, const bound&, const plan& p, view<const T> x, index unit_rows, view<T> gathered) const {
     return expert_input(c, p, x, unit_rows, gathered);
   }
-  void combine(ctx& c, const bound&, const plan& p, view<const T> out, view<const T> x, index unit_rows, view<T> y) const {
+  void combine(ctx& c, const bound&, const plan& p, view<const T> out, view<const T> x, index unit_rows,
+               view<T> y) const {
     combine_slots<T>(c, p, out, x, unit_rows, y);
   }
   void combine_vjp(ctx& c, const bound&, const plan& p, view<const T> dy, view<const T> out, view<const T> x,

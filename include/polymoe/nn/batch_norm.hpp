@@ -75,8 +75,8 @@ class batch_norm : feature_maps<B> {
   void backward_add(context<B>& c, view<const T> dy, view<const T> skip, view<T> dx, saved& s) const {
     batch_norm_backward<T>(c, dy, s.x, s.stats, s.of_batch, weight_.value, weight_.grad, bias_.grad, s.work, dx, skip);
   }
-  /// Once per optimiser step: the running statistics take in what was found since the last time.  What a step found that
-  /// was refused (context::halted) is forgotten.
+  /// Once per optimiser step: the running statistics take in what was found since the last time.  What a step found
+  /// that was refused (context::halted) is forgotten.
   void commit(context<B>& c) { batch_norm_commit(c, config_.momentum, config_.channels, mean_, var_, found_); }
 
   static constexpr cost count(const config& c, index rows) { return cost::dense(2 * c.channels, 0, rows * c.channels); }

@@ -10,8 +10,8 @@
 namespace polymoe::inline v0 {
 namespace nn {
 
-/// y = f_{count-1}(... f_0(x)), f_i a Special block where `special_at` says so and a Plain one elsewhere, named "first",
-/// "first + 1", ...  Both kinds keep rows and width.
+/// y = f_{count-1}(... f_0(x)), f_i a Special block where `special_at` says so and a Plain one elsewhere, named
+/// "first", "first + 1", ...  Both kinds keep rows and width.
 template <class Plain, class Special>
 class mixed_blocks {
  public:
@@ -44,8 +44,8 @@ class mixed_blocks {
       else plain_.emplace_back(c.plain);
     width_ = plain_.empty() ? special_.front().in_cols() : plain_.front().in_cols();
     walk([&](index i, const auto& m) {
-      require(m.in_cols() == width_ && m.out_cols() == width_, "mixed_blocks: block ", i, " maps width ", m.in_cols(), " to ",
-              m.out_cols(), ", all have to keep width ", width_);
+      require(m.in_cols() == width_ && m.out_cols() == width_, "mixed_blocks: block ", i, " maps width ", m.in_cols(),
+              " to ", m.out_cols(), ", all have to keep width ", width_);
     });
   }
 

@@ -1,12 +1,13 @@
-// ResNets of basic blocks for small images (He et al. 2016): a 3 x 3 stem without pooling, four stages, the mean of the map.
+// ResNets of basic blocks for small images (He et al. 2016): a 3 x 3 stem without pooling, four stages, the mean of the
+// map.
 //
 //   image [C*H*W] -> pixels -> conv1, bn1, relu -> layer1 .. layer4 -> mean over the map [base * 8] -> head
 //
 // With the default sizes it is the ResNet-18 of CIFAR papers: 11,168,832 parameters and 555,417,600 MACs of a 32 x 32
 // image before the head; parameters are named as in torchvision.
 //
-// Blocks are numbered through all stages, 0 to 7 in ResNet-18.  A placement may put experts into those that keep the size of
-// their maps (all but the first of stages 2 to 4; "every-2" is all of them in ResNet-18 but block 0):
+// Blocks are numbered through all stages, 0 to 7 in ResNet-18.  A placement may put experts into those that keep the
+// size of their maps (all but the first of stages 2 to 4; "every-2" is all of them in ResNet-18 but block 0):
 //
 //   using moe = named<"moe", layer<Spec, cpu>>;                    Spec: unit::feature_map, expert::conv_block<>
 //   using blocks = resnet_blocks<expert_block<moe>>;
@@ -44,15 +45,16 @@ using basic_path =
 template <class T, class B = cpu>
 using basic_block = sequential<named<"", residual<basic_path<T, B>>>, named<"", activation<act::relu, T, B>>>;
 
-/// relu(downsample(x) + path(x)): half the size of the map, another width; downsample is a 1 x 1 convolution and a norm.
+/// relu(downsample(x) + path(x)): half the size of the map, another width; downsample is a 1 x 1 convolution and a
+/// norm.
 template <class T, class B = cpu>
 using down_block = sequential<
     named<"", branches<basic_path<T, B>,
                        named<"downsample", sequential<named<"0", conv2d<T, B>>, named<"1", batch_norm<T, B>>>>>>,
     named<"", activation<act::relu, T, B>>>;
 
-/// relu(x + Moe(x)): experts in place of both convolutions of a basic block.  Maps are not negative here, so one that finds
-/// no place passes unchanged.  `Moe` has a name, for example named<"moe", layer<Spec, B>>.
+/// relu(x + Moe(x)): experts in place of both convolutions of a basic block.  Maps are not negative here, so one that
+/// finds no place passes unchanged.  `Moe` has a name, for example named<"moe", layer<Spec, B>>.
 template <class Moe, class T = typename Moe::scalar, class B = typename Moe::backend>
 using expert_block = sequential<named<"", residual<sequential<Moe>>>, named<"", activation<act::relu, T, B>>>;
 
@@ -75,11 +77,12 @@ using resnet_stage = sequential<named<"0", down_block<T, B>>, named<"", Blocks>>
 template <class T, class B = cpu, class Blocks = repeat<basic_block<T, B>>>
 using resnet_features =
     sequential<named<"", pixels<T, B>>, named<"conv1", conv2d<T, B>>, named<"bn1", batch_norm<T, B>>,
-               named<"", activation<act::relu, T, B>>, named<"layer1", Blocks>, named<"layer2", resnet_stage<Blocks, T, B>>,
-               named<"layer3", resnet_stage<Blocks, T, B>>, named<"layer4", resnet_stage<Blocks, T, B>>,
-               named<"", pool<T, B>>>;
+               named<"", activation<act::relu, T, B>>, named<"layer1", Blocks>,
+               named<"layer2", resnet_stage<Blocks, T, B>>, named<"layer3", resnet_stage<Blocks, T, B>>,
+               named<"layer4", resnet_stage<Blocks, T, B>>, named<"", pool<T, B>>>;
 
-/// Features and `Head`, whose parameters start with its own name; a linear head under the name "fc" is the plain ResNet.
+/// Features and `Head`, whose parameters start with its own name; a linear head under the name "fc" is the plain
+/// ResNet.
 template <class Head, class T = typename Head::scalar, class B = typename Head::backend,
           class Blocks = repeat<basic_block<T, B>>>
 using resnet = sequential<named<"", resnet_features<T, B, Blocks>>, Head>;
@@ -137,7 +140,8 @@ constexpr typename basic_block<T, B>::config basic_block_config(index channels, 
 template <class T, class B = cpu>
 constexpr typename down_block<T, B>::config down_block_config(index in, index out, index height, index width) {
   typename branches<basic_path<T, B>,
-                    named<"downsample", sequential<named<"0", conv2d<T, B>>, named<"1", batch_norm<T, B>>>>>::config both;
+                    named<"downsample", sequential<named<"0", conv2d<T, B>>, named<"1", batch_norm<T, B>>>>>::config
+      both;
   both.main = detail::path_config<T, B>(in, out, height, width, 2);
   both.side = {{detail::norm_conv<T, B>(in, out, height, width, 1, 2), typename batch_norm<T, B>::config{out}}};
   return {{both, {out}}};
@@ -163,8 +167,8 @@ constexpr typename half_expert_block<Moe>::config half_expert_block_config(const
 }
 
 namespace detail {
-/// `blocks(stage, sizes of its maps, number of blocks, number in the name of the first)` configures the blocks of a stage
-/// that keep their size.
+/// `blocks(stage, sizes of its maps, number of blocks, number in the name of the first)` configures the blocks of a
+/// stage that keep their size.
 template <class T, class B, class Blocks, class F>
 constexpr typename resnet_features<T, B, Blocks>::config resnet_of(const resnet_sizes& s, const F& blocks) {
   const auto kept = [&](int i) {
@@ -202,8 +206,9 @@ constexpr typename resnet_features<T, B>::config resnet_features_config(const re
   });
 }
 
-/// With `Special` blocks where `where` says, which is a placement among s.depth() blocks; `special(map_sizes)` configures one
-/// on maps of that size.  Throws polymoe::error where a placement names a block that changes the size of its maps.
+/// With `Special` blocks where `where` says, which is a placement among s.depth() blocks; `special(map_sizes)`
+/// configures one on maps of that size.  Throws polymoe::error where a placement names a block that changes the size of
+/// its maps.
 template <class Special, class T = typename Special::scalar, class B = typename Special::backend, class F>
 constexpr typename resnet_features<T, B, resnet_blocks<Special>>::config mixed_resnet_config(
     const resnet_sizes& s, placement where, const F& special) {

@@ -27,8 +27,10 @@ class routed_blocks {
   using C = compute_t<T>;
   using M = master_t<T>;
   using Unit = typename Spec::unit;
-  static_assert(support<Spec, B>() == verdict::ok, "polymoe: layer<Spec, Backend> says why this composition is refused");
-  static_assert(!Spec::expert::head_of_classes, "polymoe: experts of routed_blocks keep the width of their rows; a head has classes");
+  static_assert(support<Spec, B>() == verdict::ok,
+                "polymoe: layer<Spec, Backend> says why this composition is refused");
+  static_assert(!Spec::expert::head_of_classes,
+                "polymoe: experts of routed_blocks keep the width of their rows; a head has classes");
   using routing_type = routing<Spec, B>;
   using apply_type = apply<Spec, B>;
   using attention_half = residual<sequential<named<"norm1", layer_norm<T, B>>, named<"attn", attention<T, B>>>>;
@@ -88,7 +90,8 @@ class routed_blocks {
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       s.blocks[i].attending = blocks_[i].attending_.bind(b, max_rows);
       s.blocks[i].norm = blocks_[i].norm_.bind(b, max_rows);
-      s.blocks[i].apply = blocks_[i].apply_.bind(b, routing_.max_slots(units), units, ceil_div(std::max<index>(units, 1), group));
+      s.blocks[i].apply =
+          blocks_[i].apply_.bind(b, routing_.max_slots(units), units, ceil_div(std::max<index>(units, 1), group));
     }
     return s;
   }
@@ -159,7 +162,8 @@ class routed_blocks {
     const index units = rows / c.moe.unit_rows;
     const routing_config<Spec> r = c.moe.routing_settings();
     const cost route = routing_type::count(r, units), one = apply_type::count_one(c.moe.expert_settings());
-    const cost around = layer_norm<T, B>::count({c.moe.dim, c.eps}, rows).times(2) + nn::attention<T, B>::count(c.attention, rows);
+    const cost around =
+        layer_norm<T, B>::count({c.moe.dim, c.eps}, rows).times(2) + nn::attention<T, B>::count(c.attention, rows);
     const cost experts = polymoe::detail::cost_of_experts<routing_type>(r, units, c.moe.unit_rows, one);
     return route + (around + experts + cost::dense(0, 0, rows * c.moe.dim)).times(c.count);
   }

@@ -25,7 +25,8 @@ template <class Blocks, class T = typename Blocks::scalar, class B = typename Bl
           class Head = named<"head", linear<T, B>>>
 using vit_of = sequential<named<"patch_embed", patch_embed<T, B>>, named<"", positions<T, B>>, named<"blocks", Blocks>,
                           named<"norm", layer_norm<T, B>>, named<"", pool<T, B>>, Head>;
-// T and B come from Mlp: nvcc spells a kernel's types by the first name they had, and cannot spell one with a text in it.
+// T and B come from Mlp: nvcc spells a kernel's types by the first name they had, and cannot spell one with a text in
+// it.
 template <class Mlp, class T = typename Mlp::scalar, class B = typename Mlp::backend>
 using vit = vit_of<repeat<encoder_block<Mlp>>, T, B>;
 /// `Dense` in most blocks and `Moe` where a placement says so.
@@ -73,7 +74,8 @@ constexpr typename vit_of<Blocks, T, B, Head>::config vit_of_config(const vit_si
            head}};
 }
 template <class Blocks, class T = typename Blocks::scalar, class B = typename Blocks::backend>
-constexpr typename vit_of<Blocks, T, B>::config vit_of_config(const vit_sizes& s, const typename Blocks::config& blocks) {
+constexpr typename vit_of<Blocks, T, B>::config vit_of_config(const vit_sizes& s,
+                                                              const typename Blocks::config& blocks) {
   return vit_of_config<Blocks, T, B>(s, blocks, detail::vit_head<T, B>(s));
 }
 template <class Mlp, class T = typename Mlp::scalar, class B = typename Mlp::backend>
@@ -102,7 +104,8 @@ constexpr typename mixed_blocks<encoder_block<Dense>, encoder_block<Moe>>::confi
   return blocks;
 }
 template <class Dense, class Moe, class T = typename Dense::scalar, class B = typename Dense::backend>
-constexpr typename mixed_vit<Dense, Moe>::config mixed_vit_config(const vit_sizes& s, const typename Dense::config& dense,
+constexpr typename mixed_vit<Dense, Moe>::config mixed_vit_config(const vit_sizes& s,
+                                                                  const typename Dense::config& dense,
                                                                   const typename Moe::config& moe, placement where) {
   using blocks = mixed_blocks<encoder_block<Dense>, encoder_block<Moe>>;
   return vit_of_config<blocks, T, B>(s, mixed_vit_blocks<Dense, Moe>(s, dense, moe, where));

@@ -1,4 +1,5 @@
-// What a router does to its own view of the input in training: jitter and dropout (score/gate_jitter.hpp, gate_dropout.hpp).
+// What a router does to its own view of the input in training: jitter and dropout (score/gate_jitter.hpp,
+// gate_dropout.hpp).
 //
 //   x'_td = x_td f_td,   f = (1 + eps (2 u - 1)) m / (1 - p)    u uniform in [0, 1), m 0 with probability p, else 1
 //
@@ -37,7 +38,8 @@ struct input_noise {
   random_stream jitter_draw{}, dropout_draw{};
 
   input_noise() = default;
-  /// `noise` is step_state::noise in training and 0 in evaluation: it multiplies the jitter, and turns dropout off at 0.
+  /// `noise` is step_state::noise in training and 0 in evaluation: it multiplies the jitter, and turns dropout off at
+  /// 0.
   POLYMOE_HD input_noise(input_shares s, float noise, random_stream j, random_stream d)
       : jitter(s.jitter * noise), dropout(noise != 0 ? s.dropout : 0.0f), jitter_draw(j), dropout_draw(d) {}
 

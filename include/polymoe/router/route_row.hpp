@@ -1,8 +1,8 @@
 // One unit through the router, forward and backward: the same text for the CPU loop and the CUDA kernel.
 //
 // logits -> (prepare) -> (+ noise) -> (dropout) -> / temperature -> scores -> (+ selection bias) -> choice.  The caller
-// loads rows and stores results; everything between is here, and policies are called directly so that a policy that forgot
-// POLYMOE_HD is named in the compiler's error.
+// loads rows and stores results; everything between is here, and policies are called directly so that a policy that
+// forgot POLYMOE_HD is named in the compiler's error.
 #pragma once
 
 #include "../balance/balance.hpp"

@@ -1,20 +1,21 @@
-// strictly_balanced<Score>: in training every expert takes its m best units of a group, in evaluation every unit takes the
-// experts whose score is above their threshold, which training learned   (Shazeer et al. 2017, appendix F, eq. 15-20).
+// strictly_balanced<Score>: in training every expert takes its m best units of a group, in evaluation every unit takes
+// the experts whose score is above their threshold, which training learned   (Shazeer et al. 2017, appendix F, eq.
+// 15-20).
 //
-//   training     M_batch(X, m): the m largest of each column, m = C from the capacity asked with K = 1, so that its `factor`
-//                is the k of m = k n / E
+//   training     M_batch(X, m): the m largest of each column, m = C from the capacity asked with K = 1, so that its
+//                `factor` is the k of m = k n / E
 //   evaluation   M_threshold(x, T)_e = 1 where x_e > T_e: an output no longer depends on who else is in the batch
-//   learning     L = sum_t sum_e (M_threshold - M_batch)_te (X_te - T_e), which is never negative, and 0 where both masks
-//                agree; dL / dT_e = picked_e - above_e
+//   learning     L = sum_t sum_e (M_threshold - M_batch)_te (X_te - T_e), which is never negative, and 0 where both
+//                masks agree; dL / dT_e = picked_e - above_e
 //
 // L teaches the thresholds only, divided by the number of finite units: after each optimiser step T_e moves by
-// `threshold_rate` (above_e - picked_e) / n, the mean over the training calls of the step.  Thresholds are state, as the
-// bias of balance::loss_free_bias is: `state.router.threshold [E]` and the sums of the unfinished step,
+// `threshold_rate` (above_e - picked_e) / n, the mean over the training calls of the step.  Thresholds are state, as
+// the bias of balance::loss_free_bias is: `state.router.threshold [E]` and the sums of the unfinished step,
 // `state.router.threshold_gap [E + 1]`, in every checkpoint, and never touched by evaluation.
 //
 // With combine::renormalised<combine::over_kept> gates are those of the paper, normalised over the experts of a unit.
-// The plan is that of experts that pick: lists.  In evaluation an expert serves its C best units above the threshold, C of
-// eval_factor; eval_factor = E lets it serve all.
+// The plan is that of experts that pick: lists.  In evaluation an expert serves its C best units above the threshold, C
+// of eval_factor; eval_factor = E lets it serve all.
 #pragma once
 
 #include "../core/error.hpp"

@@ -31,7 +31,9 @@ inline constexpr bool weighs_plan = [] {
 }();
 /// ... or of the scores of the clean logits: noise and dropout move the choice alone.
 template <class Router>
-inline constexpr bool weighs_clean_scores = requires { requires plans_groups<Router> && bool(Router::weighs_clean_scores); };
+inline constexpr bool weighs_clean_scores = requires {
+  requires plans_groups<Router> && bool(Router::weighs_clean_scores);
+};
 /// ... and begins with what the last step found, one price for each expert: state of the routing.
 template <class Router>
 inline constexpr bool carries_prices = requires { requires plans_groups<Router> && bool(Router::carries_prices); };

@@ -31,7 +31,9 @@ template <class Router>
 inline constexpr bool has_cosine_logits = requires { requires bool(Router::cosine_logits); };
 /// ... of a projection of the unit.
 template <class Router>
-inline constexpr bool has_cosine_projection = requires { requires has_cosine_logits<Router> && bool(Router::cosine_projection); };
+inline constexpr bool has_cosine_projection = requires {
+  requires has_cosine_logits<Router> && bool(Router::cosine_projection);
+};
 
 namespace detail {
 /// "cosine, " before the name of a router.

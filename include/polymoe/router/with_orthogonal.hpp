@@ -1,6 +1,6 @@
 // with_orthogonal<Router>: the router's weight starts as a random matrix with orthogonal rows, W W^T = first_gain^2 I
-// (BASE, Lewis et al. 2021: experts that start apart, gain 0.1, as torch.nn.init.orthogonal_ draws them).  With more experts
-// than columns it is the columns that are orthogonal.  Without it weights are normal, of deviation 1 / sqrt(D).
+// (BASE, Lewis et al. 2021: experts that start apart, gain 0.1, as torch.nn.init.orthogonal_ draws them).  With more
+// experts than columns it is the columns that are orthogonal.  Without it weights are normal, of deviation 1 / sqrt(D).
 //
 // Of with_cosine it is the rows w_e that units are compared with, whose length says nothing.
 //

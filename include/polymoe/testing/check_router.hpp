@@ -165,7 +165,8 @@ class router_check {
 
   /// The gradient `g` of `value` at z against central differences; `name` is what made it.
   template <class F>
-  void check_differences(F value, const Row& z, const Row& g, const char* promise, const char* name, const std::string& at) {
+  void check_differences(F value, const Row& z, const Row& g, const char* promise, const char* name,
+                         const std::string& at) {
     const double h = 1e-5;
     for (int e = 0; e < E_; ++e) {
       Row up = z, down = z;
@@ -186,7 +187,8 @@ class router_check {
     const Row g = router_.vjp(z, w);
     const double h = 1e-5;
     check_differences([&](const Row& x) { return dot(router_.scores(x), w); }, z, g,
-                      "vjp equals fp64 central differences of scores (does it compute in Row::scalar throughout?)", "vjp", at);
+                      "vjp equals fp64 central differences of scores (does it compute in Row::scalar throughout?)",
+                      "vjp", at);
     const Dual zu = make<Dual>([&](int e) { return dual<double>(z.v[e], u.v[e]); });
     check_transpose(router_.scores(zu), w, dot(g, u), "the tangent of scores is the transpose of vjp", at);
     const Dual gu = router_.vjp(zu, make<Dual>([&](int e) { return dual<double>(w.v[e]); }));

@@ -46,8 +46,8 @@ struct augmentation {
   index top = 0, left = 0, bottom = 0, right = 0;  ///< the cut-out rectangle, empty when top == bottom
 
   /// Draws from Philox block `image` of the stream "train.augment" at `epoch`.
-  POLYMOE_HD static augmentation draw(const augment_options& o, random_root root, std::uint64_t epoch, index image, index height,
-                           index width) {
+  POLYMOE_HD static augmentation draw(const augment_options& o, random_root root, std::uint64_t epoch, index image,
+                                      index height, index width) {
     constexpr std::uint64_t id = detail::augment_stream;
     const auto w = root.stream(id, epoch).bits(static_cast<std::uint64_t>(image));
     const auto scaled = [](std::uint32_t word, index n) {

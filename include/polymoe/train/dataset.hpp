@@ -96,8 +96,8 @@ struct dataset {
     in_range(coarse, static_cast<index>(coarse_names.size()), "super-class");
   }
 
-  /// Sets mean and standard deviation (of the population) per channel; exact integer sums, so independent of order.  Of a
-  /// store this reads every image.
+  /// Sets mean and standard deviation (of the population) per channel; exact integer sums, so independent of order.  Of
+  /// a store this reads every image.
   void measure() {
     require(size() > 0, "dataset: no images to measure");
     pixel_sums sums(channels, height * width);

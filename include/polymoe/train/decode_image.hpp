@@ -1,8 +1,8 @@
 // PNG and JPEG files in memory to pixels, by libpng and libjpeg.
 //
 // Available where the libraries are (POLYMOE_WITH_PNG, POLYMOE_WITH_JPEG; CMake finds them); without one, its files are
-// refused by name.  A damaged or truncated file is an error that says where: the libraries would otherwise fill the rest
-// with grey.
+// refused by name.  A damaged or truncated file is an error that says where: the libraries would otherwise fill the
+// rest with grey.
 #pragma once
 
 #include <csetjmp>
@@ -50,14 +50,16 @@ inline void check_png_chunks(std::span<const std::uint8_t> file, const std::stri
   for (bool end = false; !end;) {
     require(file.size() - at >= 12, name, ": ends at byte ", file.size(), " inside a PNG chunk that begins at ", at);
     const auto word = [&](std::size_t i) {
-      return std::uint32_t{file[i]} << 24 | std::uint32_t{file[i + 1]} << 16 | std::uint32_t{file[i + 2]} << 8 | std::uint32_t{file[i + 3]};
+      return std::uint32_t{file[i]} << 24 | std::uint32_t{file[i + 1]} << 16 | std::uint32_t{file[i + 2]} << 8 |
+             std::uint32_t{file[i + 3]};
     };
     const std::size_t length = word(at);
-    require(length <= file.size() - at - 12, name, ": the PNG chunk at byte ", at, " has ", length, " bytes, ", file.size() - at - 12,
-            " are left");
+    require(length <= file.size() - at - 12, name, ": the PNG chunk at byte ", at, " has ", length, " bytes, ",
+            file.size() - at - 12, " are left");
     const auto sum = static_cast<std::uint32_t>(crc32_z(0, file.data() + at + 4, length + 4));
     require(sum == word(at + 8 + length), name, ": the check sum of the PNG chunk at byte ", at, " is wrong");
-    end = std::equal(file.begin() + static_cast<std::ptrdiff_t>(at) + 4, file.begin() + static_cast<std::ptrdiff_t>(at) + 8, "IEND");
+    end = std::equal(file.begin() + static_cast<std::ptrdiff_t>(at) + 4,
+                     file.begin() + static_cast<std::ptrdiff_t>(at) + 8, "IEND");
     at += length + 12;
   }
 }
@@ -71,15 +73,16 @@ inline decoded_image decode_png(std::span<const std::uint8_t> file, const std::s
     ~closer() { png_image_free(p); }
   } close{&png};
   const index pixels = index{png.width} * index{png.height};
-  require(pixels > 0 && pixels <= most_pixels, name, ": the image is ", png.height, "x", png.width, ", at most ", most_pixels,
-          " pixels are read");
+  require(pixels > 0 && pixels <= most_pixels, name, ": the image is ", png.height, "x", png.width, ", at most ",
+          most_pixels, " pixels are read");
   decoded_image out;
   out.height = png.height, out.width = png.width;
   out.channels = png.format & PNG_FORMAT_FLAG_COLOR ? 3 : 1;
   png.format = out.channels == 3 ? PNG_FORMAT_RGB : PNG_FORMAT_GRAY;
   out.pixels.resize(static_cast<std::size_t>(pixels * out.channels));
   const png_color black{0, 0, 0};  // behind transparent pixels
-  require(png_image_finish_read(&png, &black, out.pixels.data(), 0, nullptr) != 0 && png.warning_or_error < 2, name, ": ", png.message);
+  require(png_image_finish_read(&png, &black, out.pixels.data(), 0, nullptr) != 0 && png.warning_or_error < 2, name,
+          ": ", png.message);
   return out;
 }
 #endif
@@ -101,8 +104,8 @@ inline void jpeg_message(j_common_ptr c, int level) {
   if (level < 0) jpeg_leave(c);
 }
 /// Header into sizes; then, with a buffer, rows.  Returns false with f.message; no C++ objects inside.
-inline bool read_jpeg(jpeg_decompress_struct& c, jpeg_failure& f, const std::uint8_t* file, std::size_t bytes, std::uint8_t* pixels,
-                      index room, index* height, index* width, int* channels) {
+inline bool read_jpeg(jpeg_decompress_struct& c, jpeg_failure& f, const std::uint8_t* file, std::size_t bytes,
+                      std::uint8_t* pixels, index room, index* height, index* width, int* channels) {
   if (setjmp(f.back)) {
     *height = c.src ? static_cast<index>(bytes - c.src->bytes_in_buffer) : 0;  // where it stopped
     return false;
@@ -139,8 +142,8 @@ inline decoded_image decode_jpeg(std::span<const std::uint8_t> file, const std::
     const bool ok = read_jpeg(c, failure, file.data(), file.size(), whole ? out.pixels.data() : nullptr,
                               static_cast<index>(out.pixels.size()), &height, &width, &out.channels);
     require(ok, name, ": ", failure.message, ", near byte ", height);
-    require(height > 0 && width > 0 && height * width <= most_pixels, name, ": the image is ", height, "x", width, ", at most ",
-            most_pixels, " pixels are read");
+    require(height > 0 && width > 0 && height * width <= most_pixels, name, ": the image is ", height, "x", width,
+            ", at most ", most_pixels, " pixels are read");
     out.height = height, out.width = width;
     out.pixels.resize(static_cast<std::size_t>(height * width * out.channels));
   }
@@ -150,8 +153,8 @@ inline decoded_image decode_jpeg(std::span<const std::uint8_t> file, const std::
 
 }  // namespace detail
 
-/// The pixels of a PNG or JPEG file; which of the two, its first bytes say.  8 bits a channel; grey stays grey, transparent
-/// pixels lie on black.  `name` is for messages.  Throws for other formats and for damage.
+/// The pixels of a PNG or JPEG file; which of the two, its first bytes say.  8 bits a channel; grey stays grey,
+/// transparent pixels lie on black.  `name` is for messages.  Throws for other formats and for damage.
 inline decoded_image decode_image(std::span<const std::uint8_t> file, const std::string& name) {
   if (detail::is_png(file)) {
 #if defined(POLYMOE_WITH_PNG)

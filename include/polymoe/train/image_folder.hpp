@@ -3,8 +3,9 @@
 //   root/<class>/*.png|jpg|jpeg            list_image_folder(root); also root/<class>/images/*
 //   tiny/train/<class>/images, tiny/val/images + val_annotations.txt   list_tiny_imagenet(tiny, part)
 //
-// Lists are sorted by name, so labels and order do not depend on the file system.  read_images decodes on several threads
-// into one dataset in memory; the result does not depend on their number.  image_prefetch.hpp: one after the other instead.
+// Lists are sorted by name, so labels and order do not depend on the file system.  read_images decodes on several
+// threads into one dataset in memory; the result does not depend on their number.  image_prefetch.hpp: one after the
+// other instead.
 #pragma once
 
 #include <algorithm>
@@ -39,7 +40,8 @@ inline std::vector<std::filesystem::path> entries_of(const std::filesystem::path
   for (std::filesystem::directory_iterator it(folder, bad), end; !bad && it != end; it.increment(bad))
     if (it->path().filename().string().front() != '.') all.push_back(it->path());
   require(!bad, folder.string(), ": cannot be listed: ", bad.message());
-  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.filename().string() < b.filename().string(); });
+  std::sort(all.begin(), all.end(),
+            [](const auto& a, const auto& b) { return a.filename().string() < b.filename().string(); });
   return all;
 }
 inline std::vector<std::filesystem::path> pictures_of(const std::filesystem::path& folder) {
@@ -50,16 +52,18 @@ inline std::vector<std::filesystem::path> pictures_of(const std::filesystem::pat
 }
 }  // namespace detail
 
-/// One class per folder of `root`, in the order of their names.  A class folder may hold its pictures in `images/`.  Throws
-/// when there is no class, or one without pictures.
+/// One class per folder of `root`, in the order of their names.  A class folder may hold its pictures in `images/`.
+/// Throws when there is no class, or one without pictures.
 inline image_list list_image_folder(const std::string& root) {
   image_list out;
   for (const auto& folder : detail::entries_of(root)) {
     if (!std::filesystem::is_directory(folder)) continue;
     auto pictures = detail::pictures_of(folder);
-    if (pictures.empty() && std::filesystem::is_directory(folder / "images")) pictures = detail::pictures_of(folder / "images");
+    if (pictures.empty() && std::filesystem::is_directory(folder / "images"))
+      pictures = detail::pictures_of(folder / "images");
     require(!pictures.empty(), folder.string(), ": a class without pictures (.png, .jpg, .jpeg)");
-    for (const auto& p : pictures) out.paths.push_back(p.string()), out.labels.push_back(static_cast<std::int32_t>(out.class_names.size()));
+    for (const auto& p : pictures)
+      out.paths.push_back(p.string()), out.labels.push_back(static_cast<std::int32_t>(out.class_names.size()));
     out.class_names.push_back(folder.filename().string());
   }
   require(!out.class_names.empty(), root, ": no class folders in it");
@@ -88,7 +92,8 @@ inline image_list list_tiny_imagenet(const std::string& root, const std::string&
     const std::string name = row.substr(0, first), kind = row.substr(first + 1, second - first - 1);
     const auto it = number.find(kind);
     require(it != number.end(), table, ": line ", line, ": class ", kind, " is not in train");
-    require(name.find('/') == std::string::npos, table, ": line ", line, ": the file name ", name, " leaves its folder");
+    require(name.find('/') == std::string::npos, table, ": line ", line, ": the file name ", name,
+            " leaves its folder");
     out.paths.push_back(root + "/val/images/" + name), out.labels.push_back(it->second);
   }
   require(!out.paths.empty(), table, ": names no pictures");
@@ -98,7 +103,7 @@ inline image_list list_tiny_imagenet(const std::string& root, const std::string&
 struct read_images_options {
   index height = 224, width = 224;  ///< of every image of the data set
   index shorter_side = 256;         ///< scale first; 0: only cut
-  int channels = 3;                 ///< 1 or 3; colour becomes grey by 0.299 R + 0.587 G + 0.114 B, grey becomes three equal ones
+  int channels = 3;  ///< 1 or 3; colour becomes grey by 0.299 R + 0.587 G + 0.114 B, grey becomes three equal ones
   int threads = 1;
   bool skip_bad = false;  ///< leave unreadable pictures out, and name them, instead of an error
 };
@@ -114,9 +119,11 @@ struct read_images_result {
 namespace detail {
 /// Values of one picture; throws unless list and options make sense.
 inline index check_reading(const image_list& list, const read_images_options& o) {
-  require(list.paths.size() == list.labels.size(), "read_images: ", list.paths.size(), " pictures, ", list.labels.size(), " labels");
+  require(list.paths.size() == list.labels.size(), "read_images: ", list.paths.size(), " pictures, ",
+          list.labels.size(), " labels");
   require(o.height > 0 && o.width > 0 && o.shorter_side >= 0 && (o.channels == 1 || o.channels == 3) && o.threads >= 1,
-          "read_images: ", o.height, "x", o.width, ", shorter side ", o.shorter_side, ", ", o.channels, " channels, ", o.threads, " threads");
+          "read_images: ", o.height, "x", o.width, ", shorter side ", o.shorter_side, ", ", o.channels, " channels, ",
+          o.threads, " threads");
   return checked_mul(o.height * o.width, o.channels, "read_images");
 }
 /// One picture to `to` `[C, H, W]`; returns what is wrong with it, with its path, or nothing.
@@ -125,7 +132,8 @@ inline std::string read_picture(const std::string& path, const read_images_optio
   try {
     const auto file = read_file(path);
     const decoded_image at =
-        resize_and_crop(decode_image({reinterpret_cast<const std::uint8_t*>(file.data()), file.size()}, path), o.shorter_side, o.height, o.width);
+        resize_and_crop(decode_image({reinterpret_cast<const std::uint8_t*>(file.data()), file.size()}, path),
+                        o.shorter_side, o.height, o.width);
     for (index k = 0; k < plane; ++k) {
       const std::uint8_t* p = at.pixels.data() + k * at.channels;
       if (o.channels == 1)

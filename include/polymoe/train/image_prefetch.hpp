@@ -1,8 +1,8 @@
 // Pictures of a list decoded ahead by threads, handed out in order: for data sets that do not fit into memory.
 //
 // What next() gives depends on the list, the order and the options alone, not on the number of threads.  Data sets in
-// memory (read_images) need none of this; open_images makes a data set whose pictures stay on disk, for loaders and trainers
-// like any other.
+// memory (read_images) need none of this; open_images makes a data set whose pictures stay on disk, for loaders and
+// trainers like any other.
 #pragma once
 
 #include <condition_variable>
@@ -28,7 +28,10 @@ class image_prefetch final : public image_queue {
   image_prefetch(image_list list, std::vector<index> order, image_prefetch_options o)
       : image_prefetch(std::make_shared<const image_list>(std::move(list)), std::move(order), o) {}
   image_prefetch(std::shared_ptr<const image_list> list, std::vector<index> order, image_prefetch_options o)
-      : list_(std::move(list)), order_(std::move(order)), options_(o), features_(detail::check_reading(*list_, o.read)) {
+      : list_(std::move(list)),
+        order_(std::move(order)),
+        options_(o),
+        features_(detail::check_reading(*list_, o.read)) {
     require(o.ahead >= 1, "image_prefetch: ahead is ", o.ahead, ", it must be at least 1");
     const auto all = static_cast<index>(list_->paths.size());
     for (std::size_t i = 0; i < order_.size(); ++i)
@@ -137,14 +140,16 @@ class picture_store final : public image_store {
   /// Throws when list and options make no sense.  Unreadable pictures are errors when their turn comes, whatever
   /// o.skip_bad says: a data set has told how many there are.
   picture_store(image_list list, read_images_options o)
-      : list_(std::make_shared<const image_list>(std::move(list))), options_(o), features_(detail::check_reading(*list_, o)) {
+      : list_(std::make_shared<const image_list>(std::move(list))),
+        options_(o),
+        features_(detail::check_reading(*list_, o)) {
     options_.skip_bad = false;
   }
   index size() const override { return static_cast<index>(list_->paths.size()); }
   index features() const override { return features_; }
   void read(index i, std::span<std::uint8_t> pixels) const override {
-    require(i >= 0 && i < size() && static_cast<index>(pixels.size()) == features_, "picture_store: picture ", i, " of ",
-            size(), " into ", pixels.size(), " bytes, it has ", features_);
+    require(i >= 0 && i < size() && static_cast<index>(pixels.size()) == features_, "picture_store: picture ", i,
+            " of ", size(), " into ", pixels.size(), " bytes, it has ", features_);
     const std::string wrong = detail::read_picture(list_->paths[static_cast<std::size_t>(i)], options_, pixels.data());
     if (!wrong.empty()) detail::fail(wrong);
   }
@@ -169,8 +174,8 @@ class picture_store final : public image_store {
 };
 
 /// A data set whose pictures stay on disk, as read_images would make it in memory: the same images, labels, mean and
-/// deviation.  Every picture is decoded once to find those that cannot be read and to measure; an unreadable one throws,
-/// or with o.skip_bad is left out and named.  `progress(done, all)` is called now and then.
+/// deviation.  Every picture is decoded once to find those that cannot be read and to measure; an unreadable one
+/// throws, or with o.skip_bad is left out and named.  `progress(done, all)` is called now and then.
 template <class Progress>
 read_images_result open_images(const image_list& list, const read_images_options& o, Progress progress) {
   const index features = detail::check_reading(list, o), n = static_cast<index>(list.paths.size());
@@ -197,7 +202,8 @@ read_images_result open_images(const image_list& list, const read_images_options
   require(!good.paths.empty(), "open_images: none of ", n, " pictures can be read, the first: ",
           out.skipped.empty() ? std::string("there are none") : out.skipped.front().why);
   dataset& d = out.data;
-  d.channels = o.channels, d.height = o.height, d.width = o.width, d.class_names = list.class_names, d.labels = good.labels;
+  d.channels = o.channels, d.height = o.height, d.width = o.width, d.class_names = list.class_names,
+  d.labels = good.labels;
   sums.finish(d.mean, d.stddev);
   d.store = std::make_shared<const picture_store>(std::move(good), o);
   return out;

@@ -2,11 +2,11 @@
 //
 // The order of an epoch is a sort by random keys (all n! orders are equally likely), a pure function of (seed, epoch);
 // a run can be resumed at any batch.  `fill` is const and keeps nothing, so that a second thread may prepare the next
-// batch meanwhile; only with RandAugment, whose images of bytes lie in the loader, and with images in a store two fills must
-// not run at a time.
+// batch meanwhile; only with RandAugment, whose images of bytes lie in the loader, and with images in a store two fills
+// must not run at a time.
 //
-// Images in a store (dataset::store) come through a queue in the epoch's order, two batches ahead of the one that is asked
-// for.  Batches asked for out of order are as right and begin a new queue.
+// Images in a store (dataset::store) come through a queue in the epoch's order, two batches ahead of the one that is
+// asked for.  Batches asked for out of order are as right and begin a new queue.
 #pragma once
 
 #include <algorithm>
@@ -37,8 +37,8 @@ struct loader_options {
   bool drop_last = false;  ///< leave out a last batch that is not full
   augment_options augment = {};
   std::uint64_t seed = 0;
-  /// GPUs: a data set of at most so many bytes of pixels is kept whole in device memory, a larger one is streamed through
-  /// pinned memory; 0: half of the memory that is free.
+  /// GPUs: a data set of at most so many bytes of pixels is kept whole in device memory, a larger one is streamed
+  /// through pinned memory; 0: half of the memory that is free.
   std::size_t resident_bytes = 0;
 };
 
@@ -169,8 +169,8 @@ class loader {
     at.bytes.resize(features * static_cast<std::size_t>(std::min(options_.batch, data_->size())));
     std::int32_t label = 0;
     for (std::size_t k = 0; k < which.size(); ++k)
-      require(at.queue->next(std::span(at.bytes).subspan(k * features, features), label), "loader: the store's queue ended at image ",
-              k, " of batch ", b, ", which has ", which.size());
+      require(at.queue->next(std::span(at.bytes).subspan(k * features, features), label),
+              "loader: the store's queue ended at image ", k, " of batch ", b, ", which has ", which.size());
     at.opened = b;
   }
   /// Image k of the batch that was opened last, `[C, H, W]`; `which` = images(b).

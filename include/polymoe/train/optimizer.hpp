@@ -2,9 +2,9 @@
 //
 // Parameters, gradients and moments are flat buffers of the caller with one layout (core/param.hpp), so an optimiser
 // walks three arrays.  The learning rate and the step come from step_state.  Weight decay is decoupled and applies only
-// to tensors whose entry says so.  Work is cut in fixed pieces: the same bits for any number of threads.  The update of one
-// element is one text for every backend, a chain of explicit fused multiply-adds, so that float results have the same bits
-// wherever the processor has that instruction.
+// to tensors whose entry says so.  Work is cut in fixed pieces: the same bits for any number of threads.  The update of
+// one element is one text for every backend, a chain of explicit fused multiply-adds, so that float results have the
+// same bits wherever the processor has that instruction.
 #pragma once
 
 #include <cmath>

@@ -128,7 +128,8 @@ class progress {
       drawn_ = now;
       const std::size_t width = live_columns();
       draw(line(r, width), width);
-    } else if (options_.mode == progress_mode::plain && (step_ / options_.every != before / options_.every || last_step)) {
+    } else if (options_.mode == progress_mode::plain &&
+               (step_ / options_.every != before / options_.every || last_step)) {
       std::fprintf(options_.out, "%s\n", line(r).c_str());
       std::fflush(options_.out);
     }

@@ -108,7 +108,8 @@ POLYMOE_HD inline index grey(const byte* in, const image_size& s, index at) {
   return (299 * in[at] + 587 * in[s.plane() + at] + 114 * in[2 * s.plane() + at] + 500) / 1000;
 }
 /// Pixel (y, x) of every channel, for the operations that do not change a channel's levels as such.
-POLYMOE_HD inline void change_pixel(const amounts& a, const byte* in, byte* out, const image_size& s, index y, index x) {
+POLYMOE_HD inline void change_pixel(const amounts& a, const byte* in, byte* out, const image_size& s, index y,
+                                    index x) {
   const index plane = s.plane(), k = y * s.width + x;
   if (a.op == operation::identity) {
     for (index c = 0; c < s.channels; ++c) out[c * plane + k] = in[c * plane + k];

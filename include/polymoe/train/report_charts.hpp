@@ -187,7 +187,8 @@ inline std::string line_chart(const chart_options& o, const std::vector<series>&
     if (!d.empty())
       out += "<path class=\"curve\" stroke=\"" + color + "\"" + (all[k].dashed ? " stroke-dasharray=\"7 5\"" : "") +
              " d=\"" + d + "\"><title>" + html(all[k].name) + "</title></path>" +
-             (whiskers.empty() ? "" : "<path class=\"whisker\" stroke=\"" + color + "\" d=\"" + whiskers + "\"/>") + dots;
+             (whiskers.empty() ? "" : "<path class=\"whisker\" stroke=\"" + color + "\" d=\"" + whiskers + "\"/>") +
+             dots;
   }
   return out + "</svg>" + legend(all, true);
 }

@@ -23,7 +23,8 @@ struct resize_line {
                   high = std::min(from - 1, static_cast<index>(std::floor(centre + reach)));
       std::vector<double> w;
       double sum = 0;
-      for (index k = low; k <= high; ++k) sum += w.emplace_back(std::max(0.0, 1 - std::abs(static_cast<double>(k) - centre) / reach));
+      for (index k = low; k <= high; ++k)
+        sum += w.emplace_back(std::max(0.0, 1 - std::abs(static_cast<double>(k) - centre) / reach));
       first.push_back(low);
       weight.emplace_back();
       for (const double x : w) weight.back().push_back(static_cast<float>(x / sum));
@@ -35,8 +36,8 @@ struct resize_line {
 
 /// `in` at height x width, by a triangle filter, first along rows, then along columns.
 inline decoded_image resize(const decoded_image& in, index height, index width) {
-  require(in.height > 0 && in.width > 0 && height > 0 && width > 0 && height * width <= detail::most_pixels, "resize: from ", in.height,
-          "x", in.width, " to ", height, "x", width);
+  require(in.height > 0 && in.width > 0 && height > 0 && width > 0 && height * width <= detail::most_pixels,
+          "resize: from ", in.height, "x", in.width, " to ", height, "x", width);
   if (in.height == height && in.width == width) return in;
   const detail::resize_line across(in.width, width), down(in.height, height);
   const index c = in.channels;
@@ -59,20 +60,21 @@ inline decoded_image resize(const decoded_image& in, index height, index width) 
     for (index i = 0; i < width * c; ++i) {
       float s = 0;
       for (std::size_t k = 0; k < w.size(); ++k) s += w[k] * from[static_cast<index>(k) * width * c + i];
-      out.pixels[static_cast<std::size_t>(y * width * c + i)] = static_cast<std::uint8_t>(std::clamp(s + 0.5f, 0.0f, 255.0f));
+      out.pixels[static_cast<std::size_t>(y * width * c + i)] =
+          static_cast<std::uint8_t>(std::clamp(s + 0.5f, 0.0f, 255.0f));
     }
   }
   return out;
 }
 
-/// The shorter side becomes `side` (0: the image keeps its size), then the middle height x width is cut out.  Throws when
-/// the image is smaller than that.
+/// The shorter side becomes `side` (0: the image keeps its size), then the middle height x width is cut out.  Throws
+/// when the image is smaller than that.
 inline decoded_image resize_and_crop(decoded_image in, index side, index height, index width) {
   const index shorter = std::min(in.height, in.width);
   const auto scaled = [&](index n) { return std::max<index>(1, (n * side + shorter / 2) / shorter); };
   decoded_image at = side > 0 ? resize(in, scaled(in.height), scaled(in.width)) : std::move(in);
-  require(at.height >= height && at.width >= width, "resize_and_crop: the image is ", at.height, "x", at.width, ", the cut ", height, "x",
-          width);
+  require(at.height >= height && at.width >= width, "resize_and_crop: the image is ", at.height, "x", at.width,
+          ", the cut ", height, "x", width);
   if (at.height == height && at.width == width) return at;
   decoded_image out{height, width, in.channels, {}};
   const index top = (at.height - height) / 2, left = (at.width - width) / 2, row = width * in.channels;

@@ -26,10 +26,10 @@ struct synthetic_options {
 /// classes * per_class images, class by class in turns.  A function of the options alone.
 inline dataset synthetic_images(const synthetic_options& o) {
   require(o.classes >= 1 && o.per_class >= 1 && o.channels >= 1 && o.height >= 1 && o.width >= 1 && o.prototypes >= 1,
-          "synthetic_images: ", o.classes, " classes of ", o.per_class, " images [", o.channels, ", ", o.height, ", ", o.width, "], ",
-          o.prototypes, " prototypes");
-  require(o.super_classes >= 0 && o.super_classes <= o.classes && o.noise >= 0 && o.shift >= 0, "synthetic_images: ", o.super_classes,
-          " super-classes, noise ", o.noise, ", shift ", o.shift);
+          "synthetic_images: ", o.classes, " classes of ", o.per_class, " images [", o.channels, ", ", o.height, ", ",
+          o.width, "], ", o.prototypes, " prototypes");
+  require(o.super_classes >= 0 && o.super_classes <= o.classes && o.noise >= 0 && o.shift >= 0,
+          "synthetic_images: ", o.super_classes, " super-classes, noise ", o.noise, ", shift ", o.shift);
   const random_root root{o.seed};
   // A sum of four waves per channel, with whole periods over the image so that shifts wrap round.
   struct wave {
@@ -39,7 +39,8 @@ inline dataset synthetic_images(const synthetic_options& o) {
     const random_stream draw = root.stream(stream_id(name), which);
     std::vector<wave> w;
     for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(4 * o.channels); ++i)
-      w.push_back({static_cast<double>(draw.below(3 * i, 4)), static_cast<double>(draw.below(3 * i + 1, 4)), static_cast<double>(draw.uniform(3 * i + 2))});
+      w.push_back({static_cast<double>(draw.below(3 * i, 4)), static_cast<double>(draw.below(3 * i + 1, 4)),
+                   static_cast<double>(draw.uniform(3 * i + 2))});
     return w;
   };
   const auto value = [&](const std::vector<wave>& w, index c, double y, double x) {
@@ -56,18 +57,24 @@ inline dataset synthetic_images(const synthetic_options& o) {
   for (index c = 0; c < o.super_classes; ++c) d.coarse_names.push_back("super-class " + std::to_string(c));
   for (index i = 0; i < o.per_class; ++i)
     for (index c = 0; c < o.classes; ++c) {
-      const random_stream draw = root.stream(stream_id("synthetic.image"), static_cast<std::uint64_t>((o.part << 40) + static_cast<std::uint64_t>(i * o.classes + c)));
+      const random_stream draw =
+          root.stream(stream_id("synthetic.image"),
+                      static_cast<std::uint64_t>((o.part << 40) + static_cast<std::uint64_t>(i * o.classes + c)));
       const std::uint64_t kind = draw.below(0, static_cast<std::uint32_t>(o.prototypes));
       const auto span = static_cast<std::uint32_t>(2 * o.shift + 1);
-      const double dy = static_cast<double>(draw.below(1, span)) - static_cast<double>(o.shift), dx = static_cast<double>(draw.below(2, span)) - static_cast<double>(o.shift);
+      const double dy = static_cast<double>(draw.below(1, span)) - static_cast<double>(o.shift),
+                   dx = static_cast<double>(draw.below(2, span)) - static_cast<double>(o.shift);
       const auto own = waves_of("synthetic.class", static_cast<std::uint64_t>(c * o.prototypes) + kind);
-      const auto shared = o.super_classes ? waves_of("synthetic.super", static_cast<std::uint64_t>(c % o.super_classes)) : own;
+      const auto shared =
+          o.super_classes ? waves_of("synthetic.super", static_cast<std::uint64_t>(c % o.super_classes)) : own;
       std::uint64_t n = 3;
       for (index ch = 0; ch < o.channels; ++ch)
         for (index y = 0; y < o.height; ++y)
           for (index x = 0; x < o.width; ++x, ++n) {
-            const double v = (static_cast<double>(y) + dy) / static_cast<double>(o.height), u = (static_cast<double>(x) + dx) / static_cast<double>(o.width);
-            const double p = 0.5 + 0.5 * (value(own, ch, v, u) + value(shared, ch, v, u)) + o.noise * static_cast<double>(draw.normal(n));
+            const double v = (static_cast<double>(y) + dy) / static_cast<double>(o.height),
+                         u = (static_cast<double>(x) + dx) / static_cast<double>(o.width);
+            const double p = 0.5 + 0.5 * (value(own, ch, v, u) + value(shared, ch, v, u)) +
+                             o.noise * static_cast<double>(draw.normal(n));
             d.pixels.push_back(static_cast<std::uint8_t>(std::clamp(p * 255 + 0.5, 0.0, 255.0)));
           }
       d.labels.push_back(static_cast<std::int32_t>(c));

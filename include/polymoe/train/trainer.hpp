@@ -1,11 +1,11 @@
 // trainer<Model>: the training loop of a classifier, as a value that can be stopped, saved and resumed at any step.
 //
 // One step: fill a batch, forward, loss, backward, clip, optimiser, commit of state, refresh of derived copies.
-// Backends that can write a step down (CUDA: one graph) replay it; they run ahead of the host, and what steps did is read
-// from their memory when advance() returns.
-// Everything random is a function of (seed, step, index), so a resumed run continues with the same bits: a checkpoint
-// holds parameters, optimiser moments, state, counters and the sums of the unfinished epoch.  Only the tensor
-// "trainer.seconds" in it depends on the clock: all others are equal bit for bit, interrupted or not.
+// Backends that can write a step down (CUDA: one graph) replay it; they run ahead of the host, and what steps did is
+// read from their memory when advance() returns. Everything random is a function of (seed, step, index), so a resumed
+// run continues with the same bits: a checkpoint holds parameters, optimiser moments, state, counters and the sums of
+// the unfinished epoch.  Only the tensor "trainer.seconds" in it depends on the clock: all others are equal bit for
+// bit, interrupted or not.
 #pragma once
 
 #include <algorithm>
@@ -38,8 +38,8 @@ void each_expert_layer(Model& m, typename Model::saved& s, F f) {
 template <class Model, class Rule = adamw>
 class trainer {
  public:
-  // Stripped of the name it has in Model: nvcc spells the types of kernels by the first name they were given, and cannot
-  // spell one with a string in it.
+  // Stripped of the name it has in Model: nvcc spells the types of kernels by the first name they were given, and
+  // cannot spell one with a string in it.
   using T = std::remove_cv_t<typename Model::scalar>;
   using B = typename Model::backend;
   using M = master_t<T>;
@@ -51,8 +51,8 @@ class trainer {
   using records = backend::step_records<B>;
   static_assert(!is_dual<T>, "polymoe: a trainer needs plain numbers; dual tensors are for Hessian-vector products");
 
-  /// `data` has to outlive the trainer.  Throws when options, data and model do not fit together.  `first` draws the first
-  /// values of parameters, as in workspace.
+  /// `data` has to outlive the trainer.  Throws when options, data and model do not fit together.  `first` draws the
+  /// first values of parameters, as in workspace.
   trainer(Model model, train_options o, const train_test& data, Rule rule = {},
           typename workspace<Model>::initialiser first = nullptr)
       : options_(o.checked(data)),
@@ -117,8 +117,9 @@ class trainer {
 
   /// One optimiser step.  Throws, with the parameters as they were, when the gradient is not finite.
   train_step step() { return advance(1); }
-  /// Up to `steps` steps, not beyond the end of the epoch, and what the last one did.  Backends that run ahead are waited
-  /// for once every step_records::most steps, not once a step.  The steps before one whose gradient is not finite count.
+  /// Up to `steps` steps, not beyond the end of the epoch, and what the last one did.  Backends that run ahead are
+  /// waited for once every step_records::most steps, not once a step.  The steps before one whose gradient is not
+  /// finite count.
   train_step advance(index steps) {
     require(!finished(), "trainer: all ", total_steps(), " steps are done");
     require(steps >= 1, "trainer: advance by ", steps, " steps");
@@ -173,8 +174,8 @@ class trainer {
   /// `visit(batch, n)` is called after each batch's forward.
   template <class Visit>
   train_summary evaluate_on(const dataset& images, index batch, Visit visit) {
-    require(batch >= 0 && batch <= options_.batch, "trainer: evaluation in calls of ", batch, " images, memory was bound for ",
-            options_.batch);
+    require(batch >= 0 && batch <= options_.batch, "trainer: evaluation in calls of ", batch,
+            " images, memory was bound for ", options_.batch);
     require(images.features() == train_.data().features() && images.classes() == classes_, "trainer: images have ",
             images.features(), " values and ", images.classes(), " classes, those of training ",
             train_.data().features(), " and ", classes_);
@@ -208,7 +209,8 @@ class trainer {
     tensors.push_back(make_tensor("trainer.sums", {static_cast<index>(sums.size())}, sums.data()));
     tensors.push_back(make_tensor("trainer.seconds", {1}, &epoch_sums_.seconds));
     const std::vector<double> tau = temperature_numbers();
-    if (!tau.empty()) tensors.push_back(make_tensor("trainer.temperature", {static_cast<index>(tau.size())}, tau.data()));
+    if (!tau.empty())
+      tensors.push_back(make_tensor("trainer.temperature", {static_cast<index>(tau.size())}, tau.data()));
     extra["polymoe.step"] = std::to_string(step_);
     extra["polymoe.identity"] = identity();
     write_safetensors(path, tensors, extra);
@@ -338,7 +340,9 @@ class trainer {
     return s + "]";
   }
   void set_temperature(double tau) { work_.step().temperature = static_cast<float>(tau); }
-  std::vector<double> temperature_numbers() const { return temperature_ ? temperature_->packed() : std::vector<double>{}; }
+  std::vector<double> temperature_numbers() const {
+    return temperature_ ? temperature_->packed() : std::vector<double>{};
+  }
   void aim(const source& from, index n) {
     if (options_.expert_of_class.empty()) return;
     look_up_labels(work_.ctx(), from.labels(n), static_cast<const int*>(class_table_.data()), options_.units_per_image,

@@ -1,5 +1,6 @@
 // What a training loop asks of a backend besides the model: batches in its memory, the optimiser's moments and steps, a
-// step that can be repeated, and what steps did.  trainer.hpp is one text for all backends; these classes are what differs.
+// step that can be repeated, and what steps did.  trainer.hpp is one text for all backends; these classes are what
+// differs.
 #pragma once
 
 #include "../core/param.hpp"
@@ -29,7 +30,7 @@ class batch_source;
 /// Moments and averaged weights of one optimiser.  A specialisation has
 ///
 ///   optimizer_memory(context, entries, values, average)   `entries` outlives it
-///   step(context, rule, clip, values, grads, averaging)   part of a step's work; a norm that is not finite changes nothing
+///   step(context, rule, clip, values, grads, averaging)   part of a step's work; nothing, where a norm is not finite
 ///   report()                          optimizer_report of the last step, in the backend's memory
 ///   resume(context)                   after a step that was skipped: the next one is not
 ///   moment(i), average()              flat buffers like the parameters, in the backend's memory
@@ -49,7 +50,8 @@ class step_runner;
 /// What steps did, kept until it is read.  A specialisation has
 ///
 ///   step_records(batch, accumulate), most      unread steps it has room for
-///   watch(layer, saved)               every layer of experts, in order; then ready(context, loss report, optimiser report)
+///   watch(layer, saved)               every layer of experts, in order
+///   ready(context, loss report, optimiser report)   after them
 ///   note(context, micro, each)        part of a step's work, after a micro-batch; each(f) calls f(layer, saved)
 ///   finish(context)                   part of a step's work, after the optimiser
 ///   read(context, first, count)       step_record of each step; waits once

@@ -1,7 +1,7 @@
 // Random bits of many consecutive blocks of a stream at once, in loops that compile to vector code.
 //
-// One block of Philox is a chain of ten dependent rounds; side by side blocks fill the time that each waits, with the same
-// bits as random_stream::bits.  docs/results/routers.md has what that saves.
+// One block of Philox is a chain of ten dependent rounds; side by side blocks fill the time that each waits, with the
+// same bits as random_stream::bits.  docs/results/routers.md has what that saves.
 #pragma once
 
 #include "../../core/rng.hpp"

@@ -80,7 +80,8 @@ struct expert_work {
     for (; e <= experts; ++e) first_run[e] = static_cast<int>(run_count);
     for (index i = 0; i < run_count; ++i)
       for (index at = 0; at < runs[i].rows; at += 256)
-        tiles[tile_count++] = {runs[i].expert, runs[i].x_row + at, runs[i].y_row + at, std::min<index>(256, runs[i].rows - at)};
+        tiles[tile_count++] = {runs[i].expert, runs[i].x_row + at, runs[i].y_row + at,
+                               std::min<index>(256, runs[i].rows - at)};
   }
 };
 
@@ -154,9 +155,11 @@ class expert_linear : public detail::expert_map<master_t<T>> {
     parallel_for(s, experts * 2, [&](index i, worker& w) {
       const index e = i / 2;
       if (i % 2 == 0)
-        forward_.pack(weight.value_of_block(e), true, packed_ + static_cast<std::size_t>(e) * forward_.packed_bytes(), w);
+        forward_.pack(weight.value_of_block(e), true, packed_ + static_cast<std::size_t>(e) * forward_.packed_bytes(),
+                      w);
       else
-        back_.pack(weight.value_of_block(e), false, packed_back_ + static_cast<std::size_t>(e) * back_.packed_bytes(), w);
+        back_.pack(weight.value_of_block(e), false, packed_back_ + static_cast<std::size_t>(e) * back_.packed_bytes(),
+                   w);
     });
   }
   void forward(worker& w, int e, view<const T> x, view<T> y) const {
@@ -170,7 +173,8 @@ class expert_linear : public detail::expert_map<master_t<T>> {
   /// Independent tasks of weight_gradient: an output block of one expert each, and the bias with block 0.
   index tasks() const { return experts * outer_.blocks(); }
   /// dW[e] += dy^T x over the expert's runs in order; `dy` rows are output rows; `x_by_y` when x lies in output rows.
-  void weight_gradient(worker& w, index task, const expert_work& work, view<const T> dy, view<const T> x, bool x_by_y) const {
+  void weight_gradient(worker& w, index task, const expert_work& work, view<const T> dy, view<const T> x,
+                       bool x_by_y) const {
     const int e = static_cast<int>(task / outer_.blocks());
     const index block = task % outer_.blocks();
     for (int i = work.first_run[e]; i < work.first_run[e + 1]; ++i) {

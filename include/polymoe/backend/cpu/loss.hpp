@@ -52,7 +52,8 @@ POLYMOE_NOINLINE void softmax_cross_entropy(context<cpu_with<Maths>>& c, view<co
   using R = real_t<S>;
   const index rows = logits.rows, classes = logits.cols;
   const bool mixed = !mix.second.empty();
-  require(!mixed || mix.own, "cross_entropy: ", mix.second.size(), " second labels without the share of the first ones");
+  require(!mixed || mix.own, "cross_entropy: ", mix.second.size(),
+          " second labels without the share of the first ones");
   const double share = mixed ? *mix.own : 1.0;
   require(share >= 0 && share <= 1, "cross_entropy: the own label's share ", share, " is not in [0, 1]");
   const auto check = [&](std::span<const std::int32_t> all) {

@@ -185,7 +185,8 @@ class weight_packer {
     if (rows)
       std::fill(out + lines * stride, out + k_ * stride, static_cast<R>(0.0f));
     else
-      for (index i = 0; i < lines; ++i) std::fill(out + i * stride + length, out + i * stride + k_, static_cast<R>(0.0f));
+      for (index i = 0; i < lines; ++i)
+        std::fill(out + i * stride + length, out + i * stride + k_, static_cast<R>(0.0f));
   }
   template <class S>
   void general(const S* w, index row, index col, index ks, index ns, R* out) const {

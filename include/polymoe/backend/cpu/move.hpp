@@ -20,7 +20,8 @@ inline index move_grain(index row_cols) { return std::max<index>(1, 16384 / std:
 
 /// slots[s] = x[token(s)] for every occupied slot of a padded or packed plan.
 template <class T, class C, class Maths>
-void gather(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> x, index unit_rows, view<T> slots) {
+void gather(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> x, index unit_rows,
+            view<T> slots) {
   const index n = unit_rows * x.cols;
   parallel_rows(c.stream, p.begin[p.all_experts], move_grain(n), [&](index first, index count, worker&) {
     for (index s = first; s < first + count; ++s) {
@@ -116,7 +117,8 @@ void for_slots(const sparse_plan<C>& p, int t, F f) {
 
 /// y[t] = sum over the unit's slots of gate * out[slot] (+ skip[t] * x[t]); NaN for units that were not finite.
 template <class T, class C, class Maths>
-void combine_slots(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> out, view<const T> x, index unit_rows, view<T> y) {
+void combine_slots(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> out, view<const T> x,
+                   index unit_rows, view<T> y) {
   parallel_rows(c.stream, p.tokens, move_grain(unit_rows * y.cols), [&](index first_unit, index count, worker&) {
     for (index t = first_unit; t < first_unit + count; ++t) {
       for (index r = 0; r < unit_rows; ++r) {
@@ -151,8 +153,8 @@ void combine_slots(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, v
 /// d_out[slot] = gate * dy[t];  d_gate[slot] += <dy[t], out[slot]>;  d_skip[t] += <dy[t], x[t]>.  With an empty `out`,
 /// d_out[slot] = dy[t] and d_gate is left alone: the experts find it (save::without_output).
 template <class T, class C, class Maths>
-void combine_backward(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> dy, view<const T> out, view<const T> x,
-                      index unit_rows, view<T> d_out, view<C> d_gate, view<C> d_skip) {
+void combine_backward(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> dy, view<const T> out,
+                      view<const T> x, index unit_rows, view<T> d_out, view<C> d_gate, view<C> d_skip) {
   parallel_rows(c.stream, p.tokens, move_grain(unit_rows * dy.cols), [&](index first, index count, worker&) {
     for (index t = first; t < first + count; ++t) {
       if (p.bad[t]) {
@@ -186,7 +188,8 @@ void combine_backward(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p
 
 /// dx[t] = sum over the unit's slots of d_slots[slot] (+ skip[t] * dy[t]); zero for units that were not finite.
 template <class T, class C, class Maths>
-void gather_backward(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> d_slots, view<const T> dy, index unit_rows, view<T> dx) {
+void gather_backward(const context<cpu_with<Maths>>& c, const sparse_plan<C>& p, view<const T> d_slots,
+                     view<const T> dy, index unit_rows, view<T> dx) {
   parallel_rows(c.stream, p.tokens, move_grain(unit_rows * dx.cols), [&](index first_unit, index count, worker&) {
     C one[32];
     for (C& x : one) x = C(1);

@@ -29,8 +29,8 @@ bool is_above(const view<C>& scores, index t, index e, const float* threshold) {
 }
 
 /// Every expert takes the p.capacity largest of its column of `scores` [T, E] in every group, units that are not finite
-/// left out, and with PositiveOnly those whose score is not above zero, or above `threshold` [E] of the expert.  Fills p.count, p.begin, p.run_begin, p.token,
-/// p.slots_begin and p.slot_of.
+/// left out, and with PositiveOnly those whose score is not above zero, or above `threshold` [E] of the expert.  Fills
+/// p.count, p.begin, p.run_begin, p.token, p.slots_begin and p.slot_of.
 template <bool PositiveOnly = false, class C, class Stream>
 void pick(const Stream& stream, sparse_plan<C>& p, const view<C>& scores, const float* threshold = nullptr) {
   const int G = p.groups, E = p.experts;

@@ -52,7 +52,9 @@ class dropout_mask {
   dropout_mask() = default;
   /// p in [0, 1).
   dropout_mask(random_stream random, double p)
-      : random_(random), scale_(static_cast<real_t<S>>(1.0 / (1.0 - p))), threshold_(static_cast<std::uint32_t>(p * 4294967296.0)) {}
+      : random_(random),
+        scale_(static_cast<real_t<S>>(1.0 / (1.0 - p))),
+        threshold_(static_cast<std::uint32_t>(p * 4294967296.0)) {}
   bool drops() const { return threshold_ > 0; }
   /// Row r of y = the mask of `place` times row r of x; y may be x.
   void apply(index place, index r, view<const T> x, view<T> y) const {

@@ -285,7 +285,8 @@ void route_statistics(route_memory<C>& m) {
     if ((picks_positive<Router> && Capacity::limited) || m.threshold) {
       for (int e = 0; e < E; ++e) s.wished[e] = 0;
       for (index t = 0; t < p.tokens; ++t)
-        for (int e = 0; e < E && !p.bad[t]; ++e) s.wished[e] += is_above(selection_scores<Router>(m), t, e, m.threshold);
+        for (int e = 0; e < E && !p.bad[t]; ++e)
+          s.wished[e] += is_above(selection_scores<Router>(m), t, e, m.threshold);
     }
     for (int e = 0; e < E; ++e) s.choices += s.wished[e];
     s.unpicked = s.most_experts = 0;
@@ -397,9 +398,11 @@ routed_row<Row, choices_of<Router>> reload_row(const Router& router, const route
 }  // namespace detail
 
 namespace detail {
-/// d_scores of unit t from the gradients of its gates: back through the combine rule, onto the experts that really served.
+/// d_scores of unit t from the gradients of its gates: back through the combine rule, onto the experts that really
+/// served.
 template <class Router, class Row, class Combine, class C>
-void add_gate_gradients(const Combine& combine, const route_memory<C>& m, const view<C>& scores, index t, Row& d_scores) {
+void add_gate_gradients(const Combine& combine, const route_memory<C>& m, const view<C>& scores, index t,
+                        Row& d_scores) {
   const sparse_plan<C>& p = m.plan;
   if constexpr (Router::k == every_expert) {
     chosen_scores<Row::tier, C> c;
@@ -444,7 +447,8 @@ void add_gate_gradients(const Combine& combine, const route_memory<C>& m, const 
 /// For routers whose gates are made of a group plan: from gate gradients to gradients of the scaled logits, in
 /// m.d_affinity.
 template <class Router, class Combine, class C, class Stream>
-void plan_all_groups_backward(const Stream& stream, const Router& router, const Combine& combine, const route_memory<C>& m) {
+void plan_all_groups_backward(const Stream& stream, const Router& router, const Combine& combine,
+                              const route_memory<C>& m) {
   detail::over_row_tiles(stream, m.plan, [&]<class Row>(index, index, index first, index end, const Row& zero) {
     for (index t = first; t < end; ++t) {
       Row d = zero;
@@ -487,7 +491,8 @@ void route_rows_backward(const Stream& stream, const Router& router, const Balan
         g.noisy.add_scaled(C(m.route.inverse_temperature), detail::load_row<Row>(m.d_affinity, t, E));
       else
         detail::add_gate_gradients<Router>(combine, m, m.scores, t, g.scores);
-      const auto d = routed_row_vjp(router, balance, m.route, r, logits, raw, cot, m.balanced, g, t, m.target ? m.target[t] : -1);
+      const auto d =
+          routed_row_vjp(router, balance, m.route, r, logits, raw, cot, m.balanced, g, t, m.target ? m.target[t] : -1);
       detail::store_row(d.logits, d_logits, t);
       if (d_raw.ptr[0]) detail::store_row(d.raw, d_raw, t);
     }

@@ -41,8 +41,8 @@ typename V::compute inverse_row_length(const V& v, index i) {
   }));
 }
 
-/// `Perturbed`: calls may come with factors on x, which are exact in compute precision: products then take their input in
-/// it.
+/// `Perturbed`: calls may come with factors on x, which are exact in compute precision: products then take their input
+/// in it.
 template <class T, class Maths, bool Perturbed = false>
 class router_products {
  public:
@@ -62,7 +62,8 @@ class router_products {
     logits_.pack(weight, packed, w);
     back_.pack(weight, false, packed_back, w);
   }
-  /// Row ranges with partial weight gradients of their own, [pieces, columns * D], and columns more where a bias has one.
+  /// Row ranges with partial weight gradients of their own, [pieces, columns * D], and columns more where a bias has
+  /// one.
   static index pieces(index units) { return std::clamp<index>(ceil_div(units, piece_rows), 1, 16); }
   void need_workers(binder<cpu_with<Maths>>& b) const {
     b.need_worker(logits_.worker_bytes() + (Perturbed ? row_buffer_bytes() : 0));
@@ -92,7 +93,8 @@ class router_products {
   void input_gradient_rows(worker& w, view<const C> d, const std::byte* packed, view<C> dr) const {
     back_.run(w, d, packed, {}, dr);
   }
-  /// part [columns, D] += d^T r of at most 256 rows, as part of a caller's task; rows whose `bad` is set count as zeros.
+  /// part [columns, D] += d^T r of at most 256 rows, as part of a caller's task; rows whose `bad` is set count as
+  /// zeros.
   void weight_gradient_rows(worker& w, view<const T> r, const unsigned char* bad, view<const C> d, view<C> part,
                             const input_noise& noise = {}, index first_unit = 0) const {
     worker lib = library_worker(w);
@@ -114,8 +116,8 @@ class router_products {
           dr.set(first + t, j, tile.get(t, j) + (add ? dr.get(first + t, j) : C(0)));
     });
   }
-  /// grad += d^T r over `rows` units, bias_grad (where it is not empty) += the sum of d; `bad` marks units to leave out of
-  /// r (their d is zero), or is null; `partial` has room for pieces(rows).
+  /// grad += d^T r over `rows` units, bias_grad (where it is not empty) += the sum of d; `bad` marks units to leave out
+  /// of r (their d is zero), or is null; `partial` has room for pieces(rows).
   void weight_gradient(context<cpu_with<Maths>>& c, index rows, const unsigned char* bad, view<C> partial,
                        view<const T> r, view<const C> d, view<M> grad, view<M> bias_grad = {},
                        const input_noise& noise = {}) const {
@@ -125,7 +127,8 @@ class router_products {
       for (int i = 0; i < view<C>::planes; ++i) std::fill_n(part.ptr[i], part.size(), real_t<C>(0));
       for (index first = piece * per; first < std::min(rows, (piece + 1) * per); first += 256) {
         const index m = std::min({index{256}, rows - first, (piece + 1) * per - first});
-        weight_gradient_rows(w, r.rows_at(first, m), bad ? bad + first : nullptr, d.rows_at(first, m), part, noise, first);
+        weight_gradient_rows(w, r.rows_at(first, m), bad ? bad + first : nullptr, d.rows_at(first, m), part, noise,
+                             first);
       }
       if (!bias_grad.ptr[0]) return;
       for (index e = 0; e < columns_; ++e) partial.set(piece, columns_ * dim_ + e, C(0));
@@ -183,8 +186,8 @@ class router_products {
     out.rows = rows, out.cols = dim_, out.stride = dim_;
     return out;
   }
-  /// At most 256 rows of the input as compute numbers, times their factors; rows of bad units become zero when `mask` is
-  /// given.  Row t is unit first + t.
+  /// At most 256 rows of the input as compute numbers, times their factors; rows of bad units become zero when `mask`
+  /// is given.  Row t is unit first + t.
   view<const C> rows_as_compute(worker& w, view<const T> x, const unsigned char* mask, const input_noise& noise,
                                 index first) const {
     if constexpr (std::is_same_v<T, C>)

@@ -53,7 +53,8 @@ class optimizer_memory<Rule, M, cpu_with<Maths>> {
   using R = real_t<M>;
   using ctx = context<cpu_with<Maths>>;
   /// With `average` a copy of the values is kept that every step moves towards them.
-  optimizer_memory(ctx&, const std::vector<param_entry>& entries, view<const M> values, bool average) : entries_(&entries) {
+  optimizer_memory(ctx&, const std::vector<param_entry>& entries, view<const M> values, bool average)
+      : entries_(&entries) {
     for (auto& m : moments_) m.assign(static_cast<std::size_t>(values.cols), R(0));
     if (average) average_.assign(values.ptr[0], values.ptr[0] + values.cols);
   }

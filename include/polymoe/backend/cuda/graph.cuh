@@ -1,7 +1,8 @@
 // What a program that runs ahead of the GPU needs: pinned host memory, events, and work recorded once and replayed.
 //
 // As with device.cuh one source has two meanings: CUDA's events and graphs, or those of the host executor, which keeps
-// real queues of work (tests/executor/host_streams.hpp), so that a buffer that is overwritten too early shows in a test.
+// real queues of work (tests/executor/host_streams.hpp), so that a buffer that is overwritten too early shows in a
+// test.
 #pragma once
 
 #include <cstring>
@@ -37,7 +38,8 @@ inline void upload_async(void* to, const void* pinned, std::size_t bytes, stream
 }
 inline void download_async(void* pinned, const void* from, std::size_t bytes, stream_handle stream) {
   if (bytes > 0)
-    detail::check(cudaMemcpyAsync(pinned, from, bytes, cudaMemcpyDeviceToHost, stream), "downloading ", bytes, " bytes");
+    detail::check(cudaMemcpyAsync(pinned, from, bytes, cudaMemcpyDeviceToHost, stream), "downloading ", bytes,
+                  " bytes");
 }
 
 inline event_handle open_event() {

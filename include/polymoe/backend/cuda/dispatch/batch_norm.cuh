@@ -1,5 +1,5 @@
-// Batch normalisation on CUDA: the CPU's functions (cpu/batch_norm.hpp) with the same arguments.  Running statistics are
-// state in device memory, which nothing brings to the host.
+// Batch normalisation on CUDA: the CPU's functions (cpu/batch_norm.hpp) with the same arguments.  Running statistics
+// are state in device memory, which nothing brings to the host.
 #pragma once
 
 #include "../kernel/batch_norm.cuh"

@@ -1,10 +1,10 @@
 // Batches of a data set on CUDA.
 //
-// A data set that fits lies in device memory whole, with the orders of two epochs: the host shuffles the next epoch while
-// the GPU trains.  A larger one, or one in a store, is streamed: while a step runs, the host gathers the images of the next
-// one in pinned memory and a second stream copies them into the other half of the device's buffer.  Augmentation,
-// normalisation and mixing are the device's in both cases: the bits are those of the CPU's loader, but for the rounding
-// of mixup's sums.  How a batch is mixed is drawn by the host and lies beside the order.
+// A data set that fits lies in device memory whole, with the orders of two epochs: the host shuffles the next epoch
+// while the GPU trains.  A larger one, or one in a store, is streamed: while a step runs, the host gathers the images
+// of the next one in pinned memory and a second stream copies them into the other half of the device's buffer.
+// Augmentation, normalisation and mixing are the device's in both cases: the bits are those of the CPU's loader, but
+// for the rounding of mixup's sums.  How a batch is mixed is drawn by the host and lies beside the order.
 #pragma once
 
 #include <array>
@@ -38,13 +38,15 @@ class batch_source<T, cuda_device> {
     const std::size_t most = options.resident_bytes > 0 ? options.resident_bytes : device::free_memory() / 2;
     if (data.store || data.pixels.size() > most) {
       const auto images = static_cast<std::size_t>(2 * accumulate * options.batch);
-      staged_ = std::make_unique<staging>(images, static_cast<std::size_t>(data.features()), mixes() ? 2 * accumulate : 0);
+      staged_ =
+          std::make_unique<staging>(images, static_cast<std::size_t>(data.features()), mixes() ? 2 * accumulate : 0);
       return;
     }
     const std::size_t images = data.labels.size();
     pixels_ = device_block(data.pixels.size()), classes_ = device_block(images * word);
     order_ = device_block(2 * images * word), pinned_order_ = pinned_block(images * word);
-    if (mixes()) mix_ = device_block(2 * bytes_of_mixes(batches())), pinned_mix_ = pinned_block(bytes_of_mixes(batches()));
+    if (mixes())
+      mix_ = device_block(2 * bytes_of_mixes(batches())), pinned_mix_ = pinned_block(bytes_of_mixes(batches()));
     order_read_ = std::make_unique<device::event>();
     device::upload(pixels_.data(), data.pixels.data(), data.pixels.size(), c.stream.handle);
     device::upload(classes_.data(), data.labels.data(), classes_.size(), c.stream.handle);
@@ -155,8 +157,8 @@ class batch_source<T, cuda_device> {
     std::vector<rand_augment::amounts> all;
     for (int op = 0; op < rand_augment::operations; ++op)
       for (const bool negative : {false, true})
-        all.push_back(rand_augment::amounts::of(static_cast<rand_augment::operation>(op), options_.augment.rand_strength,
-                                                negative, size));
+        all.push_back(rand_augment::amounts::of(static_cast<rand_augment::operation>(op),
+                                                options_.augment.rand_strength, negative, size));
     operations_ = device_block(all.size() * sizeof(all[0]));
     device::upload(operations_.data(), all.data(), operations_.size(), c.stream.handle);
     bytes_ = device_block(static_cast<std::size_t>(checked_mul(2 * options_.batch, data().features(), "batches")));
@@ -212,8 +214,8 @@ class batch_source<T, cuda_device> {
   void upload(index row, index n, device::stream_handle stream) {
     const auto part = [&](const device_block& to, const pinned_block& from, std::size_t each) {
       const std::size_t offset = at(row) * each;
-      device::upload_async(static_cast<std::byte*>(to.data()) + offset, static_cast<const std::byte*>(from.data()) + offset,
-                           at(n) * each, stream);
+      device::upload_async(static_cast<std::byte*>(to.data()) + offset,
+                           static_cast<const std::byte*>(from.data()) + offset, at(n) * each, stream);
     };
     part(staged_->pixels, staged_->pinned_pixels, static_cast<std::size_t>(data().features()));
     part(staged_->classes, staged_->pinned_classes, word), part(staged_->order, staged_->pinned_order, word);
@@ -222,8 +224,8 @@ class batch_source<T, cuda_device> {
     part(staged_->mix, staged_->pinned_mix, sizeof(batch_mix));
   }
   void launch(ctx& c, const batch_choice& which, index n, view<T> x) {
-    require(x.rows >= n && x.cols == data().features(), "batches: the view is ", shape_text(x), ", the batch is [", n, ", ",
-            data().features(), "]");
+    require(x.rows >= n && x.cols == data().features(), "batches: the view is ", shape_text(x), ", the batch is [", n,
+            ", ", data().features(), "]");
     const auto ids = [](const device_block& b) { return static_cast<const std::int32_t*>(b.data()); };
     device_images<T> d;
     d.pixels = static_cast<const std::uint8_t*>((resident() ? pixels_ : staged_->pixels).data());
@@ -236,7 +238,8 @@ class batch_source<T, cuda_device> {
     d.operations = static_cast<const rand_augment::amounts*>(operations_.data());
     d.bytes = static_cast<std::uint8_t*>(bytes_.data());
     batch_labels labels;
-    labels.first = static_cast<std::int32_t*>(labels_.data()), labels.second = static_cast<std::int32_t*>(second_.data());
+    labels.first = static_cast<std::int32_t*>(labels_.data()),
+    labels.second = static_cast<std::int32_t*>(second_.data());
     labels.own = static_cast<double*>(own_.data());
     if (d.bytes)
       device::launch({.kernel = "rand augment",
@@ -245,8 +248,8 @@ class batch_source<T, cuda_device> {
                       .shared = sizeof(kernel::operation_memory),
                       .stream = c.stream.handle},
                      kernel::rand_augment_kernel<T>, d, which, c.step, n);
-    device::launch(detail::thread_grid("fill batch", c.stream, n * data().features()), kernel::fill_batch_kernel<T>, d, which,
-                   c.step, n, x, labels);
+    device::launch(detail::thread_grid("fill batch", c.stream, n * data().features()), kernel::fill_batch_kernel<T>, d,
+                   which, c.step, n, x, labels);
   }
 
   loader<T> loader_;

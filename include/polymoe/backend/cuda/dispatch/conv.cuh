@@ -74,8 +74,8 @@ class conv<T, cuda_device> {
                             .block = 32 * kernel::row_sum_warps,
                             .shared = kernel::row_sum_bytes<T, V::value>(),
                             .stream = c.stream.handle},
-                           kernel::window_gradient_kernel<T, V::value>, kernel::window_map(s_, false), kernel::map_owners{},
-                           dy, x, p.each, m.gradient.rows_at(0, p.count));
+                           kernel::window_gradient_kernel<T, V::value>, kernel::window_map(s_, false),
+                           kernel::map_owners{}, dy, x, p.each, m.gradient.rows_at(0, p.count));
           },
           dy, x);
       // A piece is [taps, channels], as the weight in rows of taps.
@@ -193,7 +193,8 @@ class conv<T, cuda_device> {
         x, weight, bias, skip, y);
   }
   static void turn(context<C>& c, const kernel::weight_turn& t, view<const M> w, view<M> to) {
-    device::launch(detail::thread_grid("turn weight", c.stream, to.size()), kernel::turn_weight_kernel<M, M>, t, w.ptr[0], to);
+    device::launch(detail::thread_grid("turn weight", c.stream, to.size()), kernel::turn_weight_kernel<M, M>, t,
+                   w.ptr[0], to);
   }
   /// dw += the pieces of g.
   static void add_turned(context<C>& c, const kernel::weight_turn& t, view<const M> g, index pieces, view<M> dw) {

@@ -60,8 +60,8 @@ void tabulate(device::stream_handle stream, M* to, index n, F f) {
 
 }  // namespace backend::detail
 
-/// One launch per tensor; those whose rows are orthogonal to each other are made by the host and copied.  What lies between
-/// tensors is not touched.
+/// One launch per tensor; those whose rows are orthogonal to each other are made by the host and copied.  What lies
+/// between tensors is not touched.
 template <class M>
 void first_values_on_device(const backend::cuda_device::stream& s, const std::vector<param_entry>& entries,
                             view<M> values, std::uint64_t seed) {

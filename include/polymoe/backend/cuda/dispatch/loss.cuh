@@ -8,8 +8,8 @@ namespace polymoe::inline v0 {
 namespace backend {
 
 /// As on the CPU; labels, table and `to` lie in device memory.
-inline void look_up_labels(context<cuda_device>& c, std::span<const std::int32_t> labels, const int* table, index per_row,
-                           int* to) {
+inline void look_up_labels(context<cuda_device>& c, std::span<const std::int32_t> labels, const int* table,
+                           index per_row, int* to) {
   const index units = static_cast<index>(labels.size()) * per_row;
   if (units == 0) return;
   constexpr int threads = 128;
@@ -32,9 +32,9 @@ void cross_entropy_bind(binder<cuda_device>& b, index max_rows) {
 /// Mean over rows of -sum_k q_k log softmax(logits)_k with q = (1 - smoothing) onehot(label) + smoothing / classes
 /// (Szegedy et al. 2016, eq. 5..8); with `mix` the onehot is own * onehot(label) + (1 - own) * onehot(second).  dlogits
 /// = weight * d mean / d logits, unless empty.  Labels, share and report lie in device memory.  Nothing can be thrown
-/// for a label outside [0, classes) or a share outside [0, 1]: the loss and the gradient of its row become NaN, and with
-/// them the mean; `rows` still counts the row, `correct` does not.  A row with a NaN is not correct either.  The mean is
-/// a sum in a fixed order in double, which is not the order of the CPU.
+/// for a label outside [0, classes) or a share outside [0, 1]: the loss and the gradient of its row become NaN, and
+/// with them the mean; `rows` still counts the row, `correct` does not.  A row with a NaN is not correct either.  The
+/// mean is a sum in a fixed order in double, which is not the order of the CPU.
 template <class T>
 void softmax_cross_entropy(context<cuda_device>& c, view<const T> logits, std::span<const std::int32_t> labels,
                            double smoothing, double weight, view<T> dlogits, loss_report* report,
@@ -43,7 +43,8 @@ void softmax_cross_entropy(context<cuda_device>& c, view<const T> logits, std::s
   const index rows = logits.rows, classes = logits.cols;
   require(static_cast<index>(labels.size()) == rows, "cross_entropy: ", labels.size(), " labels for ", rows, " rows");
   const bool mixed = !mix.second.empty();
-  require(!mixed || mix.own, "cross_entropy: ", mix.second.size(), " second labels without the share of the first ones");
+  require(!mixed || mix.own, "cross_entropy: ", mix.second.size(),
+          " second labels without the share of the first ones");
   require(!mixed || static_cast<index>(mix.second.size()) == rows, "cross_entropy: ", mix.second.size(),
           " second labels for ", rows, " rows");
   arena_scope all(c.scratch);

@@ -65,10 +65,10 @@ void gradient_norm(const context<cuda_device>& c, const optimizer_pieces& p, con
 
 /// One step of `rule` (sgd or adamw of train/optimizer.hpp): gradient_norm, then parameters and moments, then, with
 /// `average`, averaged weights of decay `averaging`.  Learning rate and step are read from c.step on the device.  A
-/// norm that is not finite leaves everything as it was and is told in p.report(); with `halts` so do all steps after it,
-/// until p.report()->skipped is cleared.  Buffers are flat device memory with
-/// the layout of p's entries; gradients are not scaled in place.  An element's update has the bits of the CPU's,
-/// compiled with fused multiply-add, for equal norms, up to the last bit of `pow` in AdamW's bias correction.
+/// norm that is not finite leaves everything as it was and is told in p.report(); with `halts` so do all steps after
+/// it, until p.report()->skipped is cleared.  Buffers are flat device memory with the layout of p's entries; gradients
+/// are not scaled in place.  An element's update has the bits of the CPU's, compiled with fused multiply-add, for equal
+/// norms, up to the last bit of `pow` in AdamW's bias correction.
 template <class Rule, class R>
 void optimizer_step(const context<cuda_device>& c, const optimizer_pieces& p, const Rule& rule, double clip, R* params,
                     const R* grads, R* const* moments, const ema& averaging = {}, R* average = nullptr,

@@ -1,4 +1,5 @@
-// What experts and units need besides products on CUDA: their work list, their input, copies, gated activations, pooling.
+// What experts and units need besides products on CUDA: their work list, their input, copies, gated activations,
+// pooling.
 #pragma once
 
 #include "../../../plan/dense_plan.hpp"
@@ -40,7 +41,10 @@ namespace detail {
 /// A grid of threads for `n` elements, no more than eight blocks for each that runs at once.
 inline device::launch_shape thread_grid(const char* what, const cuda_device::stream& s, index n) {
   const index blocks = ceil_div(n, kernel::row_threads), most = index{s.blocks} * 8;
-  return {.kernel = what, .grid = static_cast<int>(blocks < most ? blocks : most), .block = kernel::row_threads, .shared = 0,
+  return {.kernel = what,
+          .grid = static_cast<int>(blocks < most ? blocks : most),
+          .block = kernel::row_threads,
+          .shared = 0,
           .stream = s.handle};
 }
 /// to = from, rounded.
@@ -59,8 +63,8 @@ view<const T> as_view(const grouped::rows_of<T>& r, index rows, index cols) {
 /// The rows experts read: fetched through the plan where they are used, or, if `gathered` has room for them, in slot
 /// order with zeros in empty slots; of mixtures a copy, rows of bad units as zeros.
 template <class T, class C>
-grouped::rows_of<T> expert_input(const context<cuda_device>& c, const sparse_plan<C>& p, view<const T> x, index unit_rows,
-                                 view<T> gathered) {
+grouped::rows_of<T> expert_input(const context<cuda_device>& c, const sparse_plan<C>& p, view<const T> x,
+                                 index unit_rows, view<T> gathered) {
   if (p.layout != plan_layout::identity) {
     if (gathered.rows == 0) return grouped::through(p, x);
     gather<T>(c, p, x, unit_rows, gathered);
@@ -68,8 +72,9 @@ grouped::rows_of<T> expert_input(const context<cuda_device>& c, const sparse_pla
   }
   const view<T> copy = gathered.rows_at(0, x.rows);
   const auto shape = detail::warp_rows("good rows", c.stream, x.rows);
-  detail::with_access<T>([&]<class V>(V) { device::launch(shape, kernel::good_rows_kernel<T, V::value>, p.bad, unit_rows, x, copy); },
-                         x, copy);
+  detail::with_access<T>(
+      [&]<class V>(V) { device::launch(shape, kernel::good_rows_kernel<T, V::value>, p.bad, unit_rows, x, copy); }, x,
+      copy);
   return grouped::through(p, copy);
 }
 
@@ -115,30 +120,35 @@ void fold_gates(const context<cuda_device>& c, const grouped_work& work, const s
       d, hidden, dy);
 }
 template <class Act, class T>
-void activate_gated(const context<cuda_device>& c, const grouped_work& work, view<const T> a, view<const T> b, view<T> h) {
+void activate_gated(const context<cuda_device>& c, const grouped_work& work, view<const T> a, view<const T> b,
+                    view<T> h) {
   const auto shape = detail::warp_rows("gated activation", c.stream, work.rows.rows());
   detail::with_access<T>(
-      [&]<class V>(V) { device::launch(shape, kernel::activate_gated_kernel<Act, T, V::value>, work.rows, a, b, h); }, a, b, h);
+      [&]<class V>(V) { device::launch(shape, kernel::activate_gated_kernel<Act, T, V::value>, work.rows, a, b, h); },
+      a, b, h);
 }
 template <class Act, class T>
-void activate_gated_backward(const context<cuda_device>& c, const grouped_work& work, view<const T> d, view<T> a, view<T> b) {
+void activate_gated_backward(const context<cuda_device>& c, const grouped_work& work, view<const T> d, view<T> a,
+                             view<T> b) {
   const auto shape = detail::warp_rows("gated activation backward", c.stream, work.rows.rows());
   detail::with_access<T>(
-      [&]<class V>(V) { device::launch(shape, kernel::activate_gated_backward_kernel<Act, T, V::value>, work.rows, d, a, b); },
+      [&]<class V>(V) {
+        device::launch(shape, kernel::activate_gated_backward_kernel<Act, T, V::value>, work.rows, d, a, b);
+      },
       d, a, b);
 }
 
 /// The router's input for units of several rows: the rows, each with the share the unit policy gives it.
 template <class Unit, class T>
 void pool_units(const context<cuda_device>& c, view<const T> x, index unit_rows, view<T> pooled) {
-  device::launch(detail::thread_grid("pool units", c.stream, pooled.rows * pooled.cols), kernel::pool_units_kernel<Unit, T>, x,
-                 unit_rows, pooled);
+  device::launch(detail::thread_grid("pool units", c.stream, pooled.rows * pooled.cols),
+                 kernel::pool_units_kernel<Unit, T>, x, unit_rows, pooled);
 }
 /// dx[rows of a unit] += share * d[unit].
 template <class Unit, class T>
 void spread_units(const context<cuda_device>& c, view<const T> d, index unit_rows, view<T> dx) {
-  device::launch(detail::thread_grid("spread units", c.stream, dx.rows * dx.cols), kernel::spread_units_kernel<Unit, T>, d,
-                 unit_rows, dx);
+  device::launch(detail::thread_grid("spread units", c.stream, dx.rows * dx.cols), kernel::spread_units_kernel<Unit, T>,
+                 d, unit_rows, dx);
 }
 
 }  // namespace backend

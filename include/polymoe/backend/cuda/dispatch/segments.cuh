@@ -1,8 +1,8 @@
 // backend::segment_squares(): sums of squares of every tensor of a model in one launch, for analysis/tensor_norms.hpp.
 //
-// Includes CUB, so only translation units that need it include this file.  CUB gives each segment one block, whose order
-// of additions does not change from run to run.  It allocates and waits: a figure to look at, no part of a step.  Without
-// nvcc the host executor gets a loop, with the same contract.
+// Includes CUB, so only translation units that need it include this file.  CUB gives each segment one block, whose
+// order of additions does not change from run to run.  It allocates and waits: a figure to look at, no part of a step.
+// Without nvcc the host executor gets a loop, with the same contract.
 #pragma once
 
 #include <vector>
@@ -23,8 +23,8 @@ struct square_in_double {
   POLYMOE_HD double operator()(M x) const { return double(x) * double(x); }
 };
 
-/// to[i] = sum of values[begin[i] .. end[i])^2 for i < n; everything in device memory.  With no scratch: says in `bytes`
-/// how much it wants.
+/// to[i] = sum of values[begin[i] .. end[i])^2 for i < n; everything in device memory.  With no scratch: says in
+/// `bytes` how much it wants.
 template <class M>
 void sum_segments(device::stream_handle stream, void* scratch, std::size_t& bytes, const M* values, double* to,
                   std::int64_t n, const std::int64_t* begin, const std::int64_t* end) {

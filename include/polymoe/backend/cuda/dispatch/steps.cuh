@@ -1,5 +1,5 @@
-// Training steps on CUDA: the work of a step is a graph, its numbers come through a ring of pinned memory, and what steps
-// did stays in device memory until somebody asks.
+// Training steps on CUDA: the work of a step is a graph, its numbers come through a ring of pinned memory, and what
+// steps did stays in device memory until somebody asks.
 #pragma once
 
 #include <array>
@@ -108,8 +108,9 @@ class step_records<cuda_device> {
     for (index i = 0; i < count;) {  // the ring may wrap round once
       const index slot = (first + i) % most, n = count - i < most - slot ? count - i : most - slot;
       const auto at = static_cast<std::size_t>(slot * record_bytes_);
-      device::download_async(static_cast<std::byte*>(pinned_.data()) + at, static_cast<std::byte*>(records_.data()) + at,
-                             static_cast<std::size_t>(n * record_bytes_), c.stream.handle);
+      device::download_async(static_cast<std::byte*>(pinned_.data()) + at,
+                             static_cast<std::byte*>(records_.data()) + at, static_cast<std::size_t>(n * record_bytes_),
+                             c.stream.handle);
       i += n;
     }
     arrived_.record(c.stream.handle);
@@ -141,8 +142,8 @@ class step_records<cuda_device> {
                     .shared = 0,
                     .stream = c.stream.handle},
                    kernel::record_kernel<kernel::record_threads>,
-                   static_cast<const kernel::record_piece*>(table_.data()) + first, static_cast<std::byte*>(records_.data()),
-                   most, record_bytes_, offset, c.step);
+                   static_cast<const kernel::record_piece*>(table_.data()) + first,
+                   static_cast<std::byte*>(records_.data()), most, record_bytes_, offset, c.step);
   }
   template <class V>
   static V value_at(const std::byte* p) {

@@ -24,8 +24,8 @@ class optimizer_memory<Rule, M, cuda_device> {
     average_ = device_block(bytes);
     device::copy(average_.data(), values.ptr[0], bytes, c.stream.handle);
   }
-  /// After a norm that is not finite parameters, moments and averages stay as they are, in the following steps too, until
-  /// resume(): the host learns of it when it reads the records of several steps.
+  /// After a norm that is not finite parameters, moments and averages stay as they are, in the following steps too,
+  /// until resume(): the host learns of it when it reads the records of several steps.
   void step(ctx& c, const Rule& rule, double clip, R* values, const R* grads, const ema& averaging) {
     R* moments[Rule::moments];
     for (int i = 0; i < Rule::moments; ++i) moments[i] = moment(i);

@@ -2,8 +2,8 @@
 // step.
 //
 // Images lie in device memory, all of them or those of the next steps, and beside them how every batch is mixed.  Which
-// ones are a step's follows from the step in device memory, so that a captured training step finds its images when it is
-// replayed.
+// ones are a step's follows from the step in device memory, so that a captured training step finds its images when it
+// is replayed.
 #pragma once
 
 #include "../../../core/context.hpp"
@@ -14,20 +14,21 @@
 namespace polymoe::inline v0 {
 namespace backend {
 
-/// Images in device memory, and how batches are made of them.  Whole data sets have a row per image and the orders of two
-/// epochs; streamed ones a row per image of the `slots` batches that are there, in the order they are used.
+/// Images in device memory, and how batches are made of them.  Whole data sets have a row per image and the orders of
+/// two epochs; streamed ones a row per image of the `slots` batches that are there, in the order they are used.
 template <class T>
 struct device_images {
   const std::uint8_t* pixels = nullptr;   ///< [rows, C, H, W]
   const std::int32_t* classes = nullptr;  ///< [rows]
-  const std::int32_t* order = nullptr;    ///< the image's number: [2, N], even and odd epochs, or streamed [slots * batch]
+  const std::int32_t* order =
+      nullptr;  ///< the image's number: [2, N], even and odd epochs, or streamed [slots * batch]
   const T* table = nullptr;               ///< [C, 256] normalised values of a pixel
   index channels = 0, height = 0, width = 0, images = 0, batch = 0;
   index slots = 0;                        ///< 0: the whole data set is there
   index batches = 0;                      ///< of an epoch
   augment_options augment{};
   std::uint64_t seed = 0;
-  const batch_mix* mix = nullptr;         ///< [2, batches], even and odd epochs, or streamed [slots]; null: none is mixed
+  const batch_mix* mix = nullptr;  ///< [2, batches], even and odd epochs, or streamed [slots]; null: none is mixed
   const rand_augment::amounts* operations = nullptr;  ///< [operation, sign] of RandAugment
   std::uint8_t* bytes = nullptr;  ///< [batch, 2, C, H, W]: images RandAugment is at, in turns; null: there is none
 
@@ -90,8 +91,8 @@ POLYMOE_DEVICE void each_pixel(const rand_augment::image_size& s, F f) {
   for (index y = device::warp(); y < s.height; y += Threads / 32)
     for (index x = device::lane(); x < s.width; x += 32) f(y, x);
 }
-/// One operation of RandAugment from `in` to `out` by the threads of a block, who have waited for each other before and do
-/// so after it.
+/// One operation of RandAugment from `in` to `out` by the threads of a block, who have waited for each other before and
+/// do so after it.
 template <int Threads>
 POLYMOE_DEVICE void change_image(const rand_augment::amounts& a, const std::uint8_t* in, std::uint8_t* out,
                                  const rand_augment::image_size& s, operation_memory& m) {
@@ -147,11 +148,12 @@ POLYMOE_DEVICE void change_image(const rand_augment::amounts& a, const std::uint
   }
 }
 
-/// The n images of a batch, shifted, mirrored and changed, to half `rand_operations % 2` of their rows of `bytes`.  A block
-/// an image; shared memory: operation_memory.
+/// The n images of a batch, shifted, mirrored and changed, to half `rand_operations % 2` of their rows of `bytes`.  A
+/// block an image; shared memory: operation_memory.
 template <class T>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(batch_threads)
-rand_augment_kernel(const POLYMOE_GRID_CONSTANT device_images<T> d, batch_choice which, const step_state* step, index n) {
+    rand_augment_kernel(const POLYMOE_GRID_CONSTANT device_images<T> d, batch_choice which, const step_state* step,
+                        index n) {
   const listed_batch<T> b(d, which, step);
   const index features = d.features();
   const rand_augment::image_size size{d.channels, d.height, d.width};
@@ -177,8 +179,8 @@ rand_augment_kernel(const POLYMOE_GRID_CONSTANT device_images<T> d, batch_choice
 /// x[r] = r-th image of the batch, mixed with the next one where batches are mixed, and its labels; n rows.
 template <class T>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(batch_threads)
-fill_batch_kernel(const POLYMOE_GRID_CONSTANT device_images<T> d, batch_choice which, const step_state* step, index n, view<T> x,
-                  batch_labels labels) {
+    fill_batch_kernel(const POLYMOE_GRID_CONSTANT device_images<T> d, batch_choice which, const step_state* step,
+                      index n, view<T> x, batch_labels labels) {
   using C = compute_t<T>;
   const listed_batch<T> b(d, which, step);
   const index features = d.features(), plane = d.height * d.width;
@@ -222,8 +224,8 @@ struct record_piece {
   std::int32_t to = 0;  ///< bytes behind the start of the record's part
 };
 inline constexpr int record_threads = 64;
-/// Copies the pieces to the record of the step in device memory: `slots` records of `bytes` bytes, the part at `offset`.
-/// One block a piece.
+/// Copies the pieces to the record of the step in device memory: `slots` records of `bytes` bytes, the part at
+/// `offset`. One block a piece.
 template <int Threads>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
     record_kernel(const record_piece* pieces, std::byte* records, index slots, index bytes, index offset,

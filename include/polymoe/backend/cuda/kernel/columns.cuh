@@ -27,8 +27,8 @@ struct column_shared {
 /// are counted, from which thresholds learn.
 enum class pick_rule { by_rank, above, by_rank_and_count };
 
-/// Every expert takes the `capacity` first keys of its column in every group, of those that the rule admits: positions by
-/// rising index of the units, sizes of the runs, wishes.  The numbers of the CPU's pick().
+/// Every expert takes the `capacity` first keys of its column in every group, of those that the rule admits: positions
+/// by rising index of the units, sizes of the runs, wishes.  The numbers of the CPU's pick().
 template <pick_rule Rule, int Threads, class T>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads, 1024 / Threads)
     route_pick_kernel(const POLYMOE_GRID_CONSTANT route_args<T> a,

@@ -86,8 +86,8 @@ struct plus_bias {
   POLYMOE_DEVICE C operator()(C x, index /*unit*/, index expert) const { return bias ? x + bias[expert] : x; }
 };
 
-/// logits[t, e] = finish(<input row t, weight row e>, t, e) for units [first, end) and all experts, rows `logits_stride`
-/// apart; `noise` is what the router does to its input.
+/// logits[t, e] = finish(<input row t, weight row e>, t, e) for units [first, end) and all experts, rows
+/// `logits_stride` apart; `noise` is what the router does to its input.
 template <class T, class Noise, class Finish>
 POLYMOE_NOINLINE POLYMOE_DEVICE void logits_tile(compute_t<T>* shared, const T* input, index input_stride, index dim,
                                                  const master_t<T>* weight, const Noise& noise, const Finish& finish,

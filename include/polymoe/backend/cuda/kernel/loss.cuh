@@ -11,7 +11,8 @@ namespace backend::kernel {
 template <int Threads>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
     look_up_labels_kernel(const std::int32_t* labels, index units, const int* table, index per_row, int* to) {
-  for (index u = device::block_rank() * Threads + device::thread_rank(); u < units; u += device::grid_size().volume() * Threads)
+  for (index u = device::block_rank() * Threads + device::thread_rank(); u < units;
+       u += device::grid_size().volume() * Threads)
     to[u] = table[labels[u / per_row]];
 }
 
@@ -64,7 +65,8 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps, 4)
     sum = warp_group{}.sum(sum);
     best = warp_group{}.min(best);
     const C bad = C(__builtin_nanf(""));
-    const C part = known && q != C(0) ? q * (logits.get(r, mine) - top) : C(0), second_part = device::shuffle_idx(part, 1);
+    const C part = known && q != C(0) ? q * (logits.get(r, mine) - top) : C(0),
+            second_part = device::shuffle_idx(part, 1);
     if (device::lane() == 0) {
       const C loss = known ? math::log(total) - part - off * sum - second_part : bad;
       losses[r] = static_cast<double>(loss);

@@ -54,8 +54,8 @@ gather_kernel(sparse_plan<C> p, view<const T> x, index unit_rows, view<T> slots)
 }
 
 /// to[t] = sum over the unit's slots of weight * slots[slot] (+ skip[t] * other[t]), in the order of the inverse.
-/// Gated: the combine; weight is the slot's gate, units that were not finite get NaN.  Not gated: the gradient of gather;
-/// weight is 1, they get zero.
+/// Gated: the combine; weight is the slot's gate, units that were not finite get NaN.  Not gated: the gradient of
+/// gather; weight is 1, they get zero.
 template <bool Gated, class T, int V, class C>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * move_warps)
 sum_slots_kernel(sparse_plan<C> p, view<const T> slots, view<const T> other, index unit_rows, view<T> to) {

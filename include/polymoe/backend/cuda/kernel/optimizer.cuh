@@ -90,9 +90,9 @@ struct step_buffers {
 };
 
 inline constexpr int step_threads = 256;
-/// One step of `rule` on every piece, with the gradients times report->scale; then the averaged weights, where there are
-/// any.  Does nothing when report->skipped.  Bases are aligned to 16 bytes when V > 1; pieces that begin off such a border
-/// go element by element.
+/// One step of `rule` on every piece, with the gradients times report->scale; then the averaged weights, where there
+/// are any.  Does nothing when report->skipped.  Bases are aligned to 16 bytes when V > 1; pieces that begin off such a
+/// border go element by element.
 template <class Rule, class R, int V>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(step_threads)
     optimizer_step_kernel(const parameter_piece* pieces, int count, Rule rule, const step_state* step,

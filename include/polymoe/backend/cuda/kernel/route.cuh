@@ -5,8 +5,8 @@
 // not to be had, every step is a launch of its own of the same kernel.  Work is cut by sizes only and every sum has a
 // fixed order, so both ways, any grid and any order of blocks give the same bits.
 //
-//   rows      per tile of 64 units: logits, the row through route_row() (the text the CPU runs with one lane), shares of
-//             balance and statistics; by position also the histogram of wishes
+//   rows      per tile of 64 units: logits, the row through route_row() (the text the CPU runs with one lane), shares
+//             of balance and statistics; by position also the histogram of wishes
 //   choose    behind a group plan, from its rows: choices, or the weights of a mixture (columns.cuh makes the plan)
 //   ...       places, see place.cuh; sums over tiles run beside the first scan
 //   offsets   first slots; balance values and cotangents, a block per group
@@ -329,7 +329,8 @@ struct route_phases : finish_phases<Router, Capacity, Balance, Combine, T> {
 /// Steps [first, last) of the call; more than one only in a cooperative launch.
 template <class Router, class Capacity, class Balance, class Combine, int Tier, class T>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(route_tuning::threads,
-                                          route_tuning::least_blocks(Tier, sizeof(compute_t<T>) == 8 || projections<Router> != 1))
+                                          route_tuning::least_blocks(Tier, sizeof(compute_t<T>) == 8 ||
+                                                                               projections<Router> != 1))
     route_forward_kernel(const POLYMOE_GRID_CONSTANT route_call<Router, Balance, Combine, T> call, int first,
                          int last) {
   using phases = route_phases<Router, Capacity, Balance, Combine, Tier, T>;

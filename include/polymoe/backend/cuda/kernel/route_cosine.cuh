@@ -1,8 +1,8 @@
 // Logits that are scaled cosines, on CUDA (router/with_cosine.hpp).  Around the router's own steps:
 //
 //   before the rows       projection  h = W_p x + b, one tile of 64 units and 32 columns a block
-//                         lengths     of h and of the experts' rows, a warp each; and the copy of x, where x is compared
-//                                     but not as it lies in memory
+//                         lengths     of h and of the experts' rows, a warp each; and the copy of x, where x is
+//                                     compared but not as it lies in memory
 //   in the rows           z = <h, w> s / (|h| |w|) as the product leaves the registers: `cosine_of` in logits_tile
 //   behind the rows of    gradient    d_z becomes the gradient of the products; sums of d_z z of units, and of experts
 //   backward                          over 64 units

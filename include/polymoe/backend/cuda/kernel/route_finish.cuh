@@ -255,7 +255,8 @@ struct finish_phases : place_phases<Router, Capacity, T> {
         if (a.mode == run_mode::train) a.load[e] += static_cast<float>(wished);
       if constexpr (learns_thresholds<Router>)
         if (a.mode == run_mode::train && finite > 0)
-          a.threshold_gap[e] += static_cast<float>(static_cast<double>(w.above[e] - served) / static_cast<double>(finite));
+          a.threshold_gap[e] +=
+              static_cast<float>(static_cast<double>(w.above[e] - served) / static_cast<double>(finite));
     }
     choices = warp_group{}.sum(choices), placed = warp_group{}.sum(placed);
     int unpicked = 0, least = E, most = 0;

@@ -154,10 +154,11 @@ activate_gated_backward_kernel(grouped::segments rows, view<const T> d, view<T> 
     }
 }
 
-/// pooled[u] = sum of share(r) x[u, r].  A bad number in a row that has no share makes the unit's input bad as well: its
-/// payload must not reach an expert.
+/// pooled[u] = sum of share(r) x[u, r].  A bad number in a row that has no share makes the unit's input bad as well:
+/// its payload must not reach an expert.
 template <class Unit, class T>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(row_threads) pool_units_kernel(view<const T> x, index unit_rows, view<T> pooled) {
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(row_threads)
+    pool_units_kernel(view<const T> x, index unit_rows, view<T> pooled) {
   using C = compute_t<T>;
   for (index i = thread_number(); i < pooled.rows * pooled.cols; i += thread_total()) {
     const index u = i / pooled.cols, j = i % pooled.cols;
@@ -174,7 +175,8 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(row_threads) pool_units_kernel(view<co
 }
 /// dx[u, r] += share(r) d[u].
 template <class Unit, class T>
-POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(row_threads) spread_units_kernel(view<const T> d, index unit_rows, view<T> dx) {
+POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(row_threads)
+    spread_units_kernel(view<const T> d, index unit_rows, view<T> dx) {
   using C = compute_t<T>;
   for (index i = thread_number(); i < dx.rows * dx.cols; i += thread_total()) {
     const index row = i / dx.cols, j = i % dx.cols;
@@ -183,7 +185,8 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(row_threads) spread_units_kernel(view<
   }
 }
 
-/// The loss-free bias moves by `rate` towards balance, the loads are cleared; when *halted they are forgotten.  One block.
+/// The loss-free bias moves by `rate` towards balance, the loads are cleared; when *halted they are forgotten.  One
+/// block.
 template <int Threads>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
     move_bias_kernel(float* bias, float* load, int experts, float rate, const std::int32_t* halted) {
@@ -200,8 +203,8 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
   }
 }
 
-/// The coefficient of a balance loss follows the share of active scores since the last commit, as on the CPU; when *halted
-/// what was seen is forgotten.
+/// The coefficient of a balance loss follows the share of active scores since the last commit, as on the CPU; when
+/// *halted what was seen is forgotten.
 template <class Loss>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32)
     adapt_kernel(Loss loss, float* coefficient, float* active, int experts, const std::int32_t* halted) {
@@ -239,8 +242,8 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
     price_sum[e] = 0;
   }
 }
-/// Thresholds move by `rate` times the mean gap of the training calls since the last commit, as on the CPU; the sums are
-/// cleared; when *halted they are forgotten.  One block.
+/// Thresholds move by `rate` times the mean gap of the training calls since the last commit, as on the CPU; the sums
+/// are cleared; when *halted they are forgotten.  One block.
 template <int Threads>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
     move_thresholds_kernel(float* threshold, float* gap, int experts, float rate, const std::int32_t* halted) {

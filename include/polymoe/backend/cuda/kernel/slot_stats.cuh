@@ -1,5 +1,5 @@
-// Statistics of a call of Soft MoE, made on the device from the sums that the softmax kernel left block by block: load and
-// entropy of a step are then read with its record, as those of other routers.
+// Statistics of a call of Soft MoE, made on the device from the sums that the softmax kernel left block by block: load
+// and entropy of a step are then read with its record, as those of other routers.
 #pragma once
 
 #include "../../../layer/stats.hpp"
@@ -44,7 +44,8 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(32 * slot_stats_warps)
   const int e = static_cast<int>(device::block_rank()), experts = a.plan.experts, own = a.plan.capacity;
   if (e < experts) {
     const index slots = a.plan.group_slots();
-    const double mass = total(a.blocks * own, [&](index i) { return a.mass[i / own * slots + index{e} * own + i % own]; });
+    const double mass =
+        total(a.blocks * own, [&](index i) { return a.mass[i / own * slots + index{e} * own + i % own]; });
     if (device::thread_rank() == 0) a.arrays.gate_mass[e] = mass;
     return;
   }
