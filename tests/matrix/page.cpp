@@ -87,7 +87,9 @@ std::string tables_of_routers(std::set<verdict>& met) {
 
 /// The compiler's sentence behind a code, without the code and the reference.
 std::string sentence(const std::string& code) {
-  static const std::string text = project_text("include/polymoe/layer/support.hpp");
+  // Strings that stand one after another are one, as they are to a compiler.
+  static const std::string text =
+      std::regex_replace(project_text("include/polymoe/layer/support.hpp"), std::regex("\"[ \n]+\""), "");
   std::smatch m;
   require(std::regex_search(text, m, std::regex("\"polymoe " + code + ": ([^\"]*) See docs/errors.md#" + code + "\"")),
           "support matrix: ", code, " has no sentence");

@@ -48,7 +48,7 @@ struct cell_exchange {
       p.each_expert(last, [&](index e) { return p.of_expert(price, e); });
       done += p.balance(l.gamma, tolerance, steps);
       const R now = value();
-      if (p.off() <= tolerance && now - most > least() * R(l.present)) {
+      if (p.off() <= tolerance && now - most > least * R(l.present)) {
         most = now;
         continue;
       }
@@ -62,8 +62,8 @@ struct cell_exchange {
   }
 
  private:
-  /// What is no gain but rounding, a unit.
-  POLYMOE_HD static constexpr R least() { return sizeof(R) == 4 ? R(1e-6f) : R(1e-9); }
+  /// What counts as a gain, a unit: more than float's rounding, for double too, so that both choose alike.
+  static constexpr R least = R(1e-6f);
 
   /// <P, S> - (gamma / 2) |P|^2.
   POLYMOE_HD R value() const {
@@ -107,7 +107,7 @@ struct cell_exchange {
         }
       }
       const R more = in < 0 || out < 0 ? R(0) : top - (low > 0 ? low : R(0));
-      const bool pays = more > least();
+      const bool pays = more > least;
       p.set_unit(came, t, R(pays ? in : -1)), p.set_unit(went, t, R(pays ? out : -1)), p.set_unit(gain, t, more);
     });
     const int all = phase::sum<int>(l.b, l.n, [&](index t) { return p.of_unit(came, t) >= 0 ? 1 : 0; });
@@ -142,7 +142,7 @@ struct cell_exchange {
           in = e, top = more;
         }
       }
-      if (!(in >= 0 && top > least())) in = -1;
+      if (!(in >= 0 && top > least)) in = -1;
       if (out >= 0 && used < 2 && p.cell(t, out) > 0) out = -1;
       p.set_unit(came, t, R(in)), p.set_unit(went, t, R(out)), p.set_unit(gain, t, top);
     });
