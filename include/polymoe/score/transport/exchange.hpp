@@ -37,10 +37,12 @@ struct cell_exchange {
   const Lines& l;
   const prices& p;
 
-  /// At most `trials` of them; a plan's sums are right to `tolerance` of n / E.  Returns the steps made.
+  /// At most `trials` of them; a plan's sums are right to `tolerance` of n / E, or to what the digits allow.  Returns the
+  /// steps made.
   POLYMOE_HD int run(int trials, R tolerance) const {
     R most = value();
     int done = 0;
+    const R digits = sizeof(R) == 4 ? R(1e-5f) : R(1e-12), right = tolerance > digits ? tolerance : digits;
     for (int level = 1; trials > 0; --trials) {
       const int cells = propose(level);
       if (cells == 0) break;
@@ -48,7 +50,7 @@ struct cell_exchange {
       p.each_expert(last, [&](index e) { return p.of_expert(price, e); });
       done += p.balance(l.gamma, tolerance, steps);
       const R now = value();
-      if (p.off() <= tolerance && now - most > least * R(l.present)) {
+      if (p.off() <= right && now - most > least * R(l.present)) {
         most = now;
         continue;
       }
