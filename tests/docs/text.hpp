@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "support/joined_strings.hpp"
+
 #ifndef POLYMOE_SOURCE_DIR
 #define POLYMOE_SOURCE_DIR "."
 #endif
@@ -29,10 +31,7 @@ inline std::string read(const fs::path& p) {
   s << in.rdbuf();
   return s.str();
 }
-/// The same of a source: strings that stand one after another are one, as they are to a compiler.
-inline std::string read_code(const fs::path& p) {
-  return std::regex_replace(read(p), std::regex("\"[ \n]+\""), "");
-}
+inline std::string read_code(const fs::path& p) { return moe_test::joined_strings(read(p)); }
 /// Every match, and what its groups matched; nothing refers to the text, which may be a temporary.
 inline std::vector<std::vector<std::string>> all(const std::string& text, const std::regex& r) {
   std::vector<std::vector<std::string>> out;

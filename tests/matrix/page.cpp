@@ -6,6 +6,8 @@
 #include <regex>
 #include <sstream>
 
+#include "support/joined_strings.hpp"
+
 namespace matrix {
 namespace {
 
@@ -87,9 +89,7 @@ std::string tables_of_routers(std::set<verdict>& met) {
 
 /// The compiler's sentence behind a code, without the code and the reference.
 std::string sentence(const std::string& code) {
-  // Strings that stand one after another are one, as they are to a compiler.
-  static const std::string text =
-      std::regex_replace(project_text("include/polymoe/layer/support.hpp"), std::regex("\"[ \n]+\""), "");
+  static const std::string text = moe_test::joined_strings(project_text("include/polymoe/layer/support.hpp"));
   std::smatch m;
   require(std::regex_search(text, m, std::regex("\"polymoe " + code + ": ([^\"]*) See docs/errors.md#" + code + "\"")),
           "support matrix: ", code, " has no sentence");
