@@ -37,15 +37,17 @@ struct cell_exchange {
   const Lines& l;
   const prices& p;
 
-  /// At most `trials` of them; a plan's sums are right to `tolerance` of n / E, or to what the digits allow.  Returns the
+  /// At most `trials`; a plan's sums are right to `tolerance` of n / E, or to what the digits allow.  Returns the
   /// steps made.
   POLYMOE_HD int run(int trials, R tolerance) const {
-    R most = value();
+    R most(0);
     int done = 0;
-    const R digits = sizeof(R) == 4 ? R(1e-5f) : R(1e-12), right = tolerance > digits ? tolerance : digits;
-    for (int level = 1; trials > 0; --trials) {
+    const R digits = sizeof(R) == 4 ? R(1e-5f) : R(1e-12);
+    const R right = tolerance > digits ? tolerance : digits;
+    for (int level = 1, trial = 0; trial < trials; ++trial) {
       const int cells = propose(level);
       if (cells == 0) break;
+      if (trial == 0) most = value();  // not before: often there is nothing to exchange
       change(went, came);
       p.each_expert(last, [&](index e) { return p.of_expert(price, e); });
       done += p.balance(l.gamma, tolerance, steps);
@@ -76,7 +78,8 @@ struct cell_exchange {
       return sum;
     });
   }
-  POLYMOE_HD R worth(index t, index e) const {
+  /// x_te: what is left of a score at both prices.
+  POLYMOE_HD R reduced(index t, index e) const {
     return l.score(t, e) - p.of_expert(price, e) + p.of_unit(prices::potential, t);
   }
   POLYMOE_HD bool is(int row, index t, index e) const { return p.of_unit(row, t) == R(e); }
@@ -101,7 +104,7 @@ struct cell_exchange {
       index in = -1, out = -1;
       R top(0), low(0);
       for (index e = 0; !l.a.bad[t] && e < l.E; ++e) {
-        const R x = worth(t, e);
+        const R x = reduced(t, e);
         if (p.open(t, e)) {
           if (out < 0 || x < low) out = e, low = x;
         } else if (in < 0 || x > top) {
@@ -128,7 +131,7 @@ struct cell_exchange {
   POLYMOE_HD int propose_columns(int level) const {
     phase::lines(l.b, l.E, l.n, l.a.bins, [&](const auto& team, int*, index e) {
       const R low = -phase::max<R>(
-          team, l.n, [&](index t) { return !l.a.bad[t] && p.open(t, e) ? -worth(t, e) : R(-__builtin_inff()); });
+          team, l.n, [&](index t) { return !l.a.bad[t] && p.open(t, e) ? -reduced(t, e) : R(-__builtin_inff()); });
       if (team.rank() == 0) p.set_expert(floor, e, low > 0 ? low : R(0));
     });
     phase::each(l.b, l.n, [&](index t) {
@@ -136,7 +139,7 @@ struct cell_exchange {
       R top(0), low(0);
       int used = 0;
       for (index e = 0; !l.a.bad[t] && e < l.E; ++e) {
-        const R more = worth(t, e) - p.of_expert(floor, e);
+        const R more = reduced(t, e) - p.of_expert(floor, e);
         if (p.open(t, e)) {
           used += p.cell(t, e) > 0;
           if (out < 0 || more < low) out = e, low = more;
@@ -171,7 +174,7 @@ struct cell_exchange {
             });
       };
       keep(came, [&](int t) { return p.of_unit(gain, t); });
-      keep(went, [&](int t) { return -worth(t, e); });
+      keep(went, [&](int t) { return -reduced(t, e); });
     });
     return all;
   }
