@@ -1,5 +1,5 @@
-// custom_score: a score of one's own, two members, composed with expert choice: every expert takes its best units by
-// it.
+// custom_score: a score of one's own, two members, composed with expert choice: every
+// expert takes its best units by it.
 // ctest: --device auto
 // cuda: yes
 #include <polymoe/testing/check_router.hpp>
@@ -24,8 +24,8 @@ struct squared_softplus {
 struct picked_moe : polymoe::spec {
   using router = polymoe::expert_choice<squared_softplus>;
   using capacity = polymoe::capacity::bounded<>;  // factor: experts of a unit in the mean
-  using combine =
-      polymoe::combine::renormalised<polymoe::combine::over_kept>;  // such scores have no scale of their own
+  // Such scores have no scale of their own.
+  using combine = polymoe::combine::renormalised<polymoe::combine::over_kept>;
   static constexpr int most_experts = 64;  // on a GPU: kernels for more are not compiled
 };
 /// On either backend.

@@ -22,8 +22,8 @@
 //
 // Meetings of blocks are not in it; blocks that kept their part of P on the chip would move less.  Targets, for
 // forwards of 65536 units of at most 64 experts on an H200, count them: expert choice over the call 12 us (three passes
-// of a radix select, each with a barrier, and the compaction); Sinkhorn 4 us and 2 us an iteration; transport 10 us a
-// step.
+// of a radix select, each with a barrier, and the compaction); Sinkhorn 4 us and 2 us an
+// iteration; transport 10 us a step.
 #include <polymoe/analysis/transport_costs.hpp>
 #include <polymoe/cuda.cuh>
 

@@ -206,8 +206,8 @@ void add_calibration(polymoe::report&, const std::vector<arm>&, const std::vecto
 /// What each arm's layers are, in a line each.
 void add_descriptions(polymoe::report&, const std::vector<arm>&, const std::vector<result>&);
 /// The last section (command, commit, data, configuration); writes <out>/report.html, and <out>/summary.json: mean,
-/// standard error and number of seeds of every figure of every arm, and the members that `own` adds.  The program's
-/// exit status.
+/// standard error and number of seeds of every figure of every arm, and the members that `own`
+/// adds.  The program's exit status.
 int finish(polymoe::report&, const settings&, const images&, const std::vector<result>&,
            const std::function<void(polymoe::json_writer&)>& own = {});
 

@@ -81,8 +81,8 @@ void solve_widths(sweep& w) {
   }
 }
 
-/// Every backbone with every placement in its body.  Experts in the head alone do not depend on that: the first has
-/// them.
+/// Every backbone with every placement in its body.  Experts in the head alone do not depend
+/// on that: the first has them.
 std::vector<sweep> sweeps_of(const paper_a::options& asked, const experiment::images& data) {
   std::vector<std::string> bodies;
   bool head = false;

@@ -58,8 +58,8 @@ struct trained {
 ///
 /// Adds figures "<part>.lambda", "<part>.trace", ... and lists "<part>.eigenvalues", "<part>.loss_along", ... for the
 /// training and the test images, in evaluation mode, as the paper; power iteration, the paper's instrument, stands
-/// beside Lanczos.  With settings::plan it only times the parts and adds figure "plan_look": seconds that all would
-/// take at most.
+/// beside Lanczos.  With settings::plan it only times the parts and adds figure "plan_look": seconds
+/// that all would take at most.
 void look_at(head, const trained&, const settings&, const options&, const images&, result&);
 using look_function = decltype(&look_at);
 /// Lists "landscape.*", of look_at(), and its seconds.

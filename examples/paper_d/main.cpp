@@ -4,8 +4,8 @@
 // coarse_class (CIFAR-100's own), semantic_class (clusters of a hierarchy of meanings, --hierarchy), oracle
 // (super-classes known: the upper bound); for k > 1 dense_twin, the dense model of equal compute.  --experts,
 // --placement, --k and
-// --clustering take several values, the paper's sweeps: every combination is a set of arms beside one dense arm, or
-// with
+// --clustering take several values, the paper's sweeps: every combination is a set of arms
+// beside one dense arm, or with
 // --sweep one-by-one every value beside the first ones of the others.
 // ctest: --images 192 --validation 64 --test-images 64 --epochs 1 --batch 32 --dim 24 --depth 3 --patch 8 --experts 3 --arms dense,learned_token,learned_image,super_class,random_class,oracle --threads 1 --out build/paper_d-test
 #include <algorithm>

@@ -336,8 +336,8 @@ long allocations_of_run() {
   std::vector<master_t<R>> g(64 * 128);
   CHECK(count_allocations([&] { p.pack(w.data(), 128, false, packed.data(), s.w); }) == 0);
   const long one = count_allocations([&] { p.run(s.w, x.data(), 64, 256, packed.data(), nullptr, y.data(), 128); });
-  // The sum into G is a post-operation, for which oneDNN may allocate once more, and its kernels without AVX-512 three
-  // times.
+  // The sum into G is a post-operation, for which oneDNN may allocate once more, and its kernels
+  // without AVX-512 three times.
   const std::string isa = maths::isa_name();
   const bool wide = isa.find("512") != std::string::npos || isa.find("amx") != std::string::npos;
   CHECK(count_allocations([&] { o.run(s.w, 0, x.data(), 64, y.data(), 128, 128, g.data(), 128); }) <=

@@ -1,5 +1,5 @@
-// Every relative link of a document leads to a file and to a heading that are there, and every source it names is
-// there.
+// Every relative link of a document leads to a file and to a heading that are there, and
+// every source it names is there.
 // with: docs
 #include <fnmatch.h>
 

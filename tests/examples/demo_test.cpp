@@ -155,8 +155,8 @@ TEST_CASE("demo: every file is there, and threads and Ctrl-C do not change a bit
   CHECK(has(whole.out, "test accuracy"));
   CHECK(has(whole.out, "Written: " + t.file("whole/report.html")));
 
-  // Stopped in the second epoch of the first arm.  Who waits for a row may be held up until the epoch is over: then
-  // again.
+  // Stopped in the second epoch of the first arm.  Who waits for a row may be held up until
+  // the epoch is over: then again.
   const std::string steps = t.file("parts/moe/steps.jsonl"), checkpoint = t.file("parts/moe/checkpoint.safetensors");
   const auto part = with(with(options, in("parts")), {"--threads", "2"});
   outcome stopped;

@@ -9,8 +9,8 @@
 namespace polymoe::executor_test {
 namespace {
 
-/// softmax(q k^T / sqrt(d)) v per head from qkv [rows, 3 D] = q | k | v, and the gradient of qkv for that of the
-/// output.
+/// softmax(q k^T / sqrt(d)) v per head from qkv [rows, 3 D] = q | k | v, and the gradient
+/// of qkv for that of the output.
 struct attention_wanted {
   std::vector<double> o, d_qkv;
   template <class T>

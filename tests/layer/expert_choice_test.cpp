@@ -221,8 +221,8 @@ TEST_CASE_TEMPLATE("bad rows are picked by nobody and change no gradient", Layer
       CHECK((t == 3 ? std::isnan(c.y.at(t, j)) && c.dx.at(t, j) == 0 : std::isfinite(c.y.at(t, j))));
   for (const auto& [name, g] : grads_of(c.w))
     for (const double v : g) CHECK(std::isfinite(v));
-  // The same whichever number is not finite, and the same as without that unit: seven units in its group, the same C
-  // = 3.
+  // The same whichever number is not finite, and the same as without that unit: seven units
+  // in its group, the same C = 3.
   for (const double other : {HUGE_VAL, -HUGE_VAL}) {
     layer_case<Layer> d(config, 16, 11);
     for (index j = 0; j < 5; ++j) d.x.put(3, j, j == 4 ? other : 0);

@@ -77,8 +77,8 @@ quality quality_of(const Cells& c, bool columns, int k, double gamma) {
   q.dual = static_cast<double>(dual);
   return q;
 }
-/// The objective of docs/policies/score_sparse_transport.md: the primal less `price` for every unit of mass by which a
-/// sum is off.
+/// The objective of docs/policies/score_sparse_transport.md: the primal less `price` for every unit
+/// of mass by which a sum is off.
 template <class Cells>
 double objective(const Cells& c, const quality& q, double price) {
   double off = 0;

@@ -129,8 +129,8 @@ findings look_at(subject& s, subject_in_double* gradients) {
   f.binds = s.facts.picked ? m.placed < m.units * m.experts : m.placed - m.moved < m.choices;
   if (gradients) {
     gradient_case c{*gradients};
-    // A step at which curved losses (a KL of few scores) and plans that end near ties still are what they are at the
-    // point.
+    // A step at which curved losses (a KL of few scores) and plans that end near ties still
+    // are what they are at the point.
     f.gradients = moe_test::check_gradients(c, "", 1e-6, 24);
   }
   return f;

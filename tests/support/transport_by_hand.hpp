@@ -1,5 +1,5 @@
-// Quadratic transport on given cells, written with none of the library's code: rows and columns are made exact by
-// turns.
+// Quadratic transport on given cells, written with none of the library's code: rows and
+// columns are made exact by turns.
 #pragma once
 
 #include <algorithm>

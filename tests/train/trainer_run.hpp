@@ -1,5 +1,5 @@
-// A training of tiny_vit's network, for the tests of the trainer: its steps, what it is made of, and two that are
-// equal.
+// A training of tiny_vit's network, for the tests of the trainer: its steps, what it is
+// made of, and two that are equal.
 #pragma once
 
 #include <doctest/doctest.h>

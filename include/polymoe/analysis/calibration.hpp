@@ -1,5 +1,5 @@
-// Whether a classifier's probabilities mean what they say: negative log-likelihood, Brier score, expected calibration
-// error.
+// Whether a classifier's probabilities mean what they say: negative log-likelihood, Brier
+// score, expected calibration error.
 #pragma once
 
 #include <cmath>

@@ -83,8 +83,8 @@ std::vector<R> sign_vector(index n, std::uint64_t seed, std::uint64_t which) {
   for (std::size_t i = 0; i < v.size(); ++i) v[i] = draw.bits(i).a & 1 ? R(1) : R(-1);
   return v;
 }
-/// Takes the parts along the orthonormal `basis` out of v, twice (once loses half of the digits).  Adds them to
-/// `parts`.
+/// Takes the parts along the orthonormal `basis` out of v, twice (once loses half of the
+/// digits).  Adds them to `parts`.
 template <class R>
 void orthogonalise(std::vector<R>& v, const std::vector<std::vector<R>>& basis, double* parts) {
   for (int pass = 0; pass < 2; ++pass)

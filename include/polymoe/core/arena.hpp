@@ -1,8 +1,8 @@
 // arena: hands out aligned pieces of one block that the caller owns.
 //
 // A dry pass over the same code measures: an arena without a block counts bytes and hands out null views.  Allocate
-// that many bytes, attach them, and run the code again.  `mark`/`release` make it a stack; `peak` remembers the highest
-// use.
+// that many bytes, attach them, and run the code again.  `mark`/`release` make it a stack;
+// `peak` remembers the highest use.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// support<Spec, Backend>(): whether a composition exists, as a code, without failing; and the sentences behind the
-// codes.
+// support<Spec, Backend>(): whether a composition exists, as a code, without failing; and
+// the sentences behind the codes.
 //
 // layer<> turns a refusal into one static_assert sentence: what is missing, its exact form, why, where to read.
 // docs/errors.md lists every code with a failing and a mended snippet.

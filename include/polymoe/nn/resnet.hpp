@@ -1,5 +1,5 @@
-// ResNets of basic blocks for small images (He et al. 2016): a 3 x 3 stem without pooling, four stages, the mean of the
-// map.
+// ResNets of basic blocks for small images (He et al. 2016): a 3 x 3 stem without pooling, four
+// stages, the mean of the map.
 //
 //   image [C*H*W] -> pixels -> conv1, bn1, relu -> layer1 .. layer4 -> mean over the map [base * 8] -> head
 //
@@ -45,8 +45,8 @@ using basic_path =
 template <class T, class B = cpu>
 using basic_block = sequential<named<"", residual<basic_path<T, B>>>, named<"", activation<act::relu, T, B>>>;
 
-/// relu(downsample(x) + path(x)): half the size of the map, another width; downsample is a 1 x 1 convolution and a
-/// norm.
+/// relu(downsample(x) + path(x)): half the size of the map, another width; downsample is a
+/// 1 x 1 convolution and a norm.
 template <class T, class B = cpu>
 using down_block = sequential<
     named<"", branches<basic_path<T, B>,
@@ -81,8 +81,8 @@ using resnet_features =
                named<"layer2", resnet_stage<Blocks, T, B>>, named<"layer3", resnet_stage<Blocks, T, B>>,
                named<"layer4", resnet_stage<Blocks, T, B>>, named<"", pool<T, B>>>;
 
-/// Features and `Head`, whose parameters start with its own name; a linear head under the name "fc" is the plain
-/// ResNet.
+/// Features and `Head`, whose parameters start with its own name; a linear head under the
+/// name "fc" is the plain ResNet.
 template <class Head, class T = typename Head::scalar, class B = typename Head::backend,
           class Blocks = repeat<basic_block<T, B>>>
 using resnet = sequential<named<"", resnet_features<T, B, Blocks>>, Head>;
@@ -207,8 +207,8 @@ constexpr typename resnet_features<T, B>::config resnet_features_config(const re
 }
 
 /// With `Special` blocks where `where` says, which is a placement among s.depth() blocks; `special(map_sizes)`
-/// configures one on maps of that size.  Throws polymoe::error where a placement names a block that changes the size of
-/// its maps.
+/// configures one on maps of that size.  Throws polymoe::error where a placement names a block that
+/// changes the size of its maps.
 template <class Special, class T = typename Special::scalar, class B = typename Special::backend, class F>
 constexpr typename resnet_features<T, B, resnet_blocks<Special>>::config mixed_resnet_config(
     const resnet_sizes& s, placement where, const F& special) {

@@ -25,8 +25,8 @@ template <class Blocks, class T = typename Blocks::scalar, class B = typename Bl
           class Head = named<"head", linear<T, B>>>
 using vit_of = sequential<named<"patch_embed", patch_embed<T, B>>, named<"", positions<T, B>>, named<"blocks", Blocks>,
                           named<"norm", layer_norm<T, B>>, named<"", pool<T, B>>, Head>;
-// T and B come from Mlp: nvcc spells a kernel's types by the first name they had, and cannot spell one with a text in
-// it.
+// T and B come from Mlp: nvcc spells a kernel's types by the first name they had, and cannot
+// spell one with a text in it.
 template <class Mlp, class T = typename Mlp::scalar, class B = typename Mlp::backend>
 using vit = vit_of<repeat<encoder_block<Mlp>>, T, B>;
 /// `Dense` in most blocks and `Moe` where a placement says so.

@@ -1,5 +1,5 @@
-// expand(sparse_plan) -> dense_plan, and a plain layer on dense plans: the oracle that sparse execution is tested
-// against.
+// expand(sparse_plan) -> dense_plan, and a plain layer on dense plans: the oracle that sparse
+// execution is tested against.
 //
 // Slow and simple on purpose; memory is [T, E*C] twice.
 #pragma once

@@ -38,8 +38,8 @@ struct input_noise {
   random_stream jitter_draw{}, dropout_draw{};
 
   input_noise() = default;
-  /// `noise` is step_state::noise in training and 0 in evaluation: it multiplies the jitter, and turns dropout off at
-  /// 0.
+  /// `noise` is step_state::noise in training and 0 in evaluation: it multiplies the
+  /// jitter, and turns dropout off at 0.
   POLYMOE_HD input_noise(input_shares s, float noise, random_stream j, random_stream d)
       : jitter(s.jitter * noise), dropout(noise != 0 ? s.dropout : 0.0f), jitter_draw(j), dropout_draw(d) {}
 

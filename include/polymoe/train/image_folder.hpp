@@ -4,8 +4,8 @@
 //   tiny/train/<class>/images, tiny/val/images + val_annotations.txt   list_tiny_imagenet(tiny, part)
 //
 // Lists are sorted by name, so labels and order do not depend on the file system.  read_images decodes on several
-// threads into one dataset in memory; the result does not depend on their number.  image_prefetch.hpp: one after the
-// other instead.
+// threads into one dataset in memory; the result does not depend on their number.  image_prefetch.hpp:
+// one after the other instead.
 #pragma once
 
 #include <algorithm>

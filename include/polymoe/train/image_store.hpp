@@ -39,8 +39,8 @@ class image_store {
   virtual index features() const = 0;
   /// Image i to `pixels` `[C, H, W]`.  Throws when it cannot be read.
   virtual void read(index i, std::span<std::uint8_t> pixels) const = 0;
-  /// The images order[0], order[1], ..., of which at most `ahead` wait, ready, to be taken.  Does not outlive the
-  /// store.
+  /// The images order[0], order[1], ..., of which at most `ahead` wait, ready, to be
+  /// taken.  Does not outlive the store.
   virtual std::unique_ptr<image_queue> queue(std::vector<index> order, index ahead) const = 0;
   /// The images `which`, in that order.
   virtual std::shared_ptr<const image_store> subset(std::span<const index> which) const = 0;

@@ -1,8 +1,8 @@
 // Batches whose images are mixed in pairs: mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019).
 //
 // What is mixed is a pure function of (seed, epoch, batch of the epoch), drawn on the host for every backend.  Image r
-// of a batch gets a part of image r + 1, the last one of the first: batches are in random order, so partners are random
-// too.
+// of a batch gets a part of image r + 1, the last one of the first: batches are in random
+// order, so partners are random too.
 #pragma once
 
 #include <cmath>

@@ -118,8 +118,8 @@ class trainer {
   /// One optimiser step.  Throws, with the parameters as they were, when the gradient is not finite.
   train_step step() { return advance(1); }
   /// Up to `steps` steps, not beyond the end of the epoch, and what the last one did.  Backends that run ahead are
-  /// waited for once every step_records::most steps, not once a step.  The steps before one whose gradient is not
-  /// finite count.
+  /// waited for once every step_records::most steps, not once a step.  The steps before one whose
+  /// gradient is not finite count.
   train_step advance(index steps) {
     require(!finished(), "trainer: all ", total_steps(), " steps are done");
     require(steps >= 1, "trainer: advance by ", steps, " steps");

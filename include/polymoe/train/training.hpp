@@ -1,6 +1,6 @@
 // What a training loop asks of a backend besides the model: batches in its memory, the optimiser's moments and steps, a
-// step that can be repeated, and what steps did.  trainer.hpp is one text for all backends; these classes are what
-// differs.
+// step that can be repeated, and what steps did.  trainer.hpp is one text for all backends;
+// these classes are what differs.
 #pragma once
 
 #include "../core/param.hpp"

@@ -398,8 +398,8 @@ routed_row<Row, choices_of<Router>> reload_row(const Router& router, const route
 }  // namespace detail
 
 namespace detail {
-/// d_scores of unit t from the gradients of its gates: back through the combine rule, onto the experts that really
-/// served.
+/// d_scores of unit t from the gradients of its gates: back through the combine rule, onto
+/// the experts that really served.
 template <class Router, class Row, class Combine, class C>
 void add_gate_gradients(const Combine& combine, const route_memory<C>& m, const view<C>& scores, index t,
                         Row& d_scores) {

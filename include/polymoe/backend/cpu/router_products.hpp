@@ -41,8 +41,8 @@ typename V::compute inverse_row_length(const V& v, index i) {
   }));
 }
 
-/// `Perturbed`: calls may come with factors on x, which are exact in compute precision: products then take their input
-/// in it.
+/// `Perturbed`: calls may come with factors on x, which are exact in compute precision: products
+/// then take their input in it.
 template <class T, class Maths, bool Perturbed = false>
 class router_products {
  public:
@@ -62,8 +62,8 @@ class router_products {
     logits_.pack(weight, packed, w);
     back_.pack(weight, false, packed_back, w);
   }
-  /// Row ranges with partial weight gradients of their own, [pieces, columns * D], and columns more where a bias has
-  /// one.
+  /// Row ranges with partial weight gradients of their own, [pieces, columns * D], and
+  /// columns more where a bias has one.
   static index pieces(index units) { return std::clamp<index>(ceil_div(units, piece_rows), 1, 16); }
   void need_workers(binder<cpu_with<Maths>>& b) const {
     b.need_worker(logits_.worker_bytes() + (Perturbed ? row_buffer_bytes() : 0));
@@ -93,8 +93,8 @@ class router_products {
   void input_gradient_rows(worker& w, view<const C> d, const std::byte* packed, view<C> dr) const {
     back_.run(w, d, packed, {}, dr);
   }
-  /// part [columns, D] += d^T r of at most 256 rows, as part of a caller's task; rows whose `bad` is set count as
-  /// zeros.
+  /// part [columns, D] += d^T r of at most 256 rows, as part of a caller's task; rows whose
+  /// `bad` is set count as zeros.
   void weight_gradient_rows(worker& w, view<const T> r, const unsigned char* bad, view<const C> d, view<C> part,
                             const input_noise& noise = {}, index first_unit = 0) const {
     worker lib = library_worker(w);

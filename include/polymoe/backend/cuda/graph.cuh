@@ -1,8 +1,8 @@
 // What a program that runs ahead of the GPU needs: pinned host memory, events, and work recorded once and replayed.
 //
 // As with device.cuh one source has two meanings: CUDA's events and graphs, or those of the host executor, which keeps
-// real queues of work (tests/executor/host_streams.hpp), so that a buffer that is overwritten too early shows in a
-// test.
+// real queues of work (tests/executor/host_streams.hpp), so that a buffer that is
+// overwritten too early shows in a test.
 #pragma once
 
 #include <cstring>

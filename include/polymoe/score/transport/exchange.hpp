@@ -8,8 +8,8 @@
 // plan is never worth less than it was.
 //
 // Where units choose, a unit exchanges one of its own cells.  Where experts pick, a unit comes to the column that it
-// gains most in and leaves the column that it gains least in, and a column lets as many leave as come; who has no other
-// cell stays.
+// gains most in and leaves the column that it gains least in, and a column lets as many leave as come;
+// who has no other cell stays.
 #pragma once
 
 #include "prices.hpp"
@@ -37,8 +37,8 @@ struct cell_exchange {
   const Lines& l;
   const prices& p;
 
-  /// At most `trials`; a plan's sums are right to `tolerance` of n / E, or to what the digits allow.  Returns the
-  /// steps made.
+  /// At most `trials`; a plan's sums are right to `tolerance` of n / E, or to what the digits
+  /// allow.  Returns the steps made.
   POLYMOE_HD int run(int trials, R tolerance) const {
     R most(0);
     int done = 0;

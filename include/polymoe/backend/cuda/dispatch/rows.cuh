@@ -1,5 +1,5 @@
-// What experts and units need besides products on CUDA: their work list, their input, copies, gated activations,
-// pooling.
+// What experts and units need besides products on CUDA: their work list, their input,
+// copies, gated activations, pooling.
 #pragma once
 
 #include "../../../plan/dense_plan.hpp"

@@ -2,8 +2,8 @@
 // step.
 //
 // Images lie in device memory, all of them or those of the next steps, and beside them how every batch is mixed.  Which
-// ones are a step's follows from the step in device memory, so that a captured training step finds its images when it
-// is replayed.
+// ones are a step's follows from the step in device memory, so that a captured training step finds
+// its images when it is replayed.
 #pragma once
 
 #include "../../../core/context.hpp"

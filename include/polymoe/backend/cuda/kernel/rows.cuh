@@ -185,8 +185,8 @@ POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(row_threads)
   }
 }
 
-/// The loss-free bias moves by `rate` towards balance, the loads are cleared; when *halted they are forgotten.  One
-/// block.
+/// The loss-free bias moves by `rate` towards balance, the loads are cleared; when *halted
+/// they are forgotten.  One block.
 template <int Threads>
 POLYMOE_KERNEL void POLYMOE_LAUNCH_BOUNDS(Threads)
     move_bias_kernel(float* bias, float* load, int experts, float rate, const std::int32_t* halted) {

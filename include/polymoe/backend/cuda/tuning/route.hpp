@@ -15,8 +15,8 @@ inline constexpr int depth_step = 16;  ///< of a product's inner dimension held 
 /// rows alive, is more than a thread has registers for.
 inline constexpr int warp_row_experts = 256;
 /// Blocks of a kernel over rows that have to fit a multiprocessor, by row tier: it bounds the registers of a thread to
-/// 128, 168 and 255, just enough for none to be spilled.  `wide`: rows of double, or two projections, need the next
-/// step.
+/// 128, 168 and 255, just enough for none to be spilled.  `wide`: rows of double, or two
+/// projections, need the next step.
 POLYMOE_HD constexpr int least_blocks(int tier, bool wide = false) {
   const int blocks = tier <= 64 ? 4 : (tier <= 128 ? 3 : 2);
   return wide && blocks > 2 ? blocks - 1 : blocks;
@@ -30,8 +30,8 @@ inline constexpr int plan_threads = 256;
 /// Scores that one block of a group plan takes: a group of up to `whole` is one block's, which spares barriers.
 inline constexpr int plan_whole = 8192, plan_share = 4096;
 inline constexpr int most_plan_blocks = 1024;
-/// Shared memory of such a block, at most: what a plan keeps for itself lies there if it fits.  No kernel has to ask
-/// for so much.
+/// Shared memory of such a block, at most: what a plan keeps for itself lies there if it fits.  No
+/// kernel has to ask for so much.
 inline constexpr std::size_t plan_shared = 48 * 1024;
 /// Threads of a block that picks for one expert from a column too long for a warp, and of one that picks warp by warp.
 inline constexpr int pick_threads = 1024, short_pick_threads = 256;
