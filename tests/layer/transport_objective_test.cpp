@@ -28,6 +28,28 @@ cell_set cells_of(const Cells& c) {
       open[static_cast<std::size_t>(t)][static_cast<std::size_t>(e)] = c.plan.at(t, e) > 0;
   return open;
 }
+/// A plan that is asked for the best it can have: all exchanges that gain anything.
+exact_transport patient() {
+  exact_transport o;
+  o.exchanges = 64, o.worthwhile = 0;
+  return o;
+}
+/// f(columns, clusters, E, n, gamma, k) for 180 groups of 8 to 24 units.
+template <class F>
+void every_group(F f) {
+  for (const bool columns : {true, false})
+    for (const bool clusters : {false, true})
+      for (const int E : {2, 4, 8})
+        for (const int n : {8, 16, 24})
+          for (const float gamma : {1.0f, 0.1f})
+            for (int room = 0; room < 3; ++room)
+              if (const int k = columns ? n / E + room * n / (2 * E) : 1 + room; k < (columns ? n : E))
+                f(columns, clusters, E, n, gamma, k);
+}
+matrix scores_of(bool clusters, int n, int E) {
+  return softmax_rows(clusters ? clustered_matrix(n, E, 2, 7) : random_matrix(n, E, 2, 8));
+}
+
 /// f(cells) for every way to open k places in each line.
 template <class F>
 void every_choice(std::size_t n, std::size_t E, bool columns, int k, F f) {
@@ -88,54 +110,124 @@ TEST_CASE("every set of cells of small groups: a plan wherever there is one, the
             }
   CHECK(unfinished == 0);
   CHECK((cases > 100 && without > 50));
-  CHECK(10 * best_cases > 8 * cases);
-  CHECK(short_by / cases < 0.002);
+  CHECK(100 * best_cases > 92 * cases);
+  CHECK(short_by / cases < 0.001);
 }
 
 TEST_CASE("the best plan on the published iterations' cells is worth less than ours in the mean, never much more") {
-  int held[] = {0, 0}, more[] = {0, 0}, unfinished = 0;
-  double gain[] = {0, 0};
-  const int steps[] = {20, 500};  // the papers', their tests'
+  for (const bool exact : {false, true}) {
+    int held[] = {0, 0}, more[] = {0, 0}, unfinished = 0;
+    double gain[] = {0, 0};
+    const int steps[] = {20, 500};  // the papers', their tests'
+    every_group([&](bool columns, bool clusters, int E, int n, float gamma, int k) {
+      const matrix s = scores_of(clusters, n, E);
+      const double weight = static_cast<double>(gamma);
+      exact_transport o = exact ? patient() : exact_transport{};
+      o.gamma = gamma, o.tolerance = 1e-7f;
+      plan_cells<double> ours(o, s, E, columns, k);
+      o.plan_group(scalar_block{}, ours.view);
+      CHECK((ours.row_error() < 1e-6 && ours.column_error() < 1e-6));
+      const double value = value_of_plan(ours, weight);
+      for (const int i : {0, 1}) {
+        published_transport p;
+        p.gamma = gamma, p.iterations = steps[i];
+        plan_cells<double> theirs(p, s, E, columns, k);
+        p.plan_group(scalar_block{}, theirs.view);
+        // Their plan misses its sums; its cells may hold one that does not.
+        const solved_cells r = solve_on(s, cells_of(theirs), weight, -n * weight);
+        unfinished += r.end == solved_cells::unfinished;
+        if (r.end != solved_cells::found) continue;
+        CAPTURE(exact);
+        CAPTURE(columns);
+        CAPTURE(clusters);
+        CAPTURE(n);
+        CAPTURE(E);
+        CAPTURE(k);
+        CAPTURE(gamma);
+        CAPTURE(steps[i]);
+        CHECK(r.value - value < (i == 0 ? 0.009 : 0.013) * n);
+        ++held[i], more[i] += r.value - value > 1e-6, gain[i] += (value - r.value) / n;
+      }
+    });
+    CHECK(unfinished == 0);
+    CHECK((held[0] > 110 && held[1] > 140));
+    CHECK(((exact ? 14 : 6) * more[0] < held[0] && (exact ? 6 : 3) * more[1] < held[1]));
+    CHECK((gain[0] / held[0] > 0.005 && gain[1] / held[1] > 0.002));
+  }
+}
+
+TEST_CASE("the objective is never below that of the published iterations where mass that is off costs a half") {
+  // A unit of mass, of scores in [0, 1]; docs/policies/score_sparse_transport.md.
+  const auto objective = [](const auto& c, double gamma, double price) {
+    const double share = static_cast<double>(c.plan.rows) / static_cast<double>(c.plan.cols);
+    double off = 0;
+    for (index t = 0; t < c.plan.rows; ++t) off += std::abs(c.row_sum(t) - 1);
+    for (index e = 0; e < c.plan.cols; ++e) off += std::abs(c.column_sum(e) - share);
+    return value_of_plan(c, gamma) - price * off;
+  };
+  int groups = 0, off_by_much = 0;
+  every_group([&](bool columns, bool clusters, int E, int n, float gamma, int k) {
+    const matrix s = scores_of(clusters, n, E);
+    const auto run = [&](auto o) {
+      o.gamma = gamma;
+      auto c = std::make_unique<plan_cells<double>>(o, s, E, columns, k);
+      o.plan_group(scalar_block{}, c->view);
+      return c;
+    };
+    exact_transport exact = patient(), usual;
+    exact.tolerance = usual.tolerance = 1e-7f;
+    published_transport published, long_run;
+    long_run.iterations = 500;
+    const auto best = run(exact), ours = run(usual), theirs = run(published), theirs_long = run(long_run);
+    CAPTURE(columns);
+    CAPTURE(clusters);
+    CAPTURE(n);
+    CAPTURE(E);
+    CAPTURE(k);
+    CAPTURE(gamma);
+    for (const double price : {0.5, 1.0, 2.0}) {
+      const double weight = static_cast<double>(gamma), value = objective(*best, weight, price),
+                   usual_value = objective(*ours, weight, price);
+      CHECK(value > objective(*theirs, weight, price) - 1e-6);
+      CHECK(value > objective(*theirs_long, weight, price) - 1e-6);
+      CHECK(usual_value > objective(*theirs, weight, price) - 1e-6);
+      CHECK(usual_value > objective(*theirs_long, weight, price) - 0.001 * n);
+    }
+    ++groups, off_by_much += theirs->row_error() + theirs->column_error() > 0.01;
+  });
+  CHECK((groups == 180 && off_by_much > 90));
+}
+
+TEST_CASE("plans do not depend on the scores' size or zero") {
   for (const bool columns : {true, false})
-    for (const bool clusters : {false, true})
-      for (const int E : {2, 4, 8})
-        for (const int n : {8, 16, 24})
-          for (const float gamma : {1.0f, 0.1f})
-            for (int room = 0; room < 3; ++room) {
-              const int k = columns ? n / E + room * n / (2 * E) : 1 + room;
-              if (k >= (columns ? n : E)) continue;
-              const matrix s = softmax_rows(clusters ? clustered_matrix(n, E, 2, 7) : random_matrix(n, E, 2, 8));
-              const double weight = static_cast<double>(gamma);
-              exact_transport o;
-              o.gamma = gamma, o.tolerance = 1e-7f;
-              plan_cells<double> ours(o, s, E, columns, k);
-              o.plan_group(scalar_block{}, ours.view);
-              CHECK((ours.row_error() < 1e-6 && ours.column_error() < 1e-6));
-              const double value = value_of_plan(ours, weight);
-              for (const int i : {0, 1}) {
-                published_transport p;
-                p.gamma = gamma, p.iterations = steps[i];
-                plan_cells<double> theirs(p, s, E, columns, k);
-                p.plan_group(scalar_block{}, theirs.view);
-                // Their plan misses its sums; its cells may hold one that does not.
-                const solved_cells r = solve_on(s, cells_of(theirs), weight, -n * weight);
-                unfinished += r.end == solved_cells::unfinished;
-                if (r.end != solved_cells::found) continue;
-                CAPTURE(columns);
-                CAPTURE(clusters);
-                CAPTURE(n);
-                CAPTURE(E);
-                CAPTURE(k);
-                CAPTURE(gamma);
-                CAPTURE(steps[i]);
-                CHECK(r.value - value < (i == 0 ? 0.009 : 0.013) * n);
-                ++held[i], more[i] += r.value - value > 1e-6, gain[i] += (value - r.value) / n;
-              }
-            }
-  CHECK(unfinished == 0);
-  CHECK((held[0] > 110 && held[1] > 140));
-  CHECK((6 * more[0] < held[0] && 3 * more[1] < held[1]));
-  CHECK((gain[0] / held[0] > 0.005 && gain[1] / held[1] > 0.002));
+    for (const bool clusters : {false, true}) {
+      const int n = 96, E = 8, k = columns ? 15 : 2;
+      const matrix s = scores_of(clusters, n, E);
+      const auto run = [&](double size, double zero) {
+        matrix scaled = s;
+        for (auto& row : scaled)
+          for (double& x : row) x = size * x + zero;
+        exact_transport o;
+        o.gamma = static_cast<float>(size), o.tolerance = 1e-7f;
+        auto c = std::make_unique<plan_cells<double>>(o, scaled, E, columns, k);
+        o.plan_group(scalar_block{}, c->view);
+        return c;
+      };
+      const auto plain = run(1, 0);
+      // Powers of two, so that no rounding differs.
+      for (const auto& [size, zero] : {std::pair{4096.0, 0.0}, {1.0 / 65536, 0.0}, {1.0, 4.0}}) {
+        const auto other = run(size, zero);
+        double worst = 0;
+        for (index t = 0; t < n; ++t)
+          for (index e = 0; e < E; ++e) worst = std::max(worst, std::abs(plain->plan.at(t, e) - other->plan.at(t, e)));
+        CAPTURE(columns);
+        CAPTURE(clusters);
+        CAPTURE(size);
+        CAPTURE(zero);
+        CHECK(plain->steps == other->steps);
+        CHECK(worst < 1e-5);
+      }
+    }
 }
 
 TEST_CASE_TEMPLATE("every exchange of cells raises the objective or is undone; sums and limit stay", T, double, float) {
@@ -177,10 +269,30 @@ TEST_CASE_TEMPLATE("every exchange of cells raises the objective or is undone; s
   CHECK(gained / cases > 0.003);
 }
 
-TEST_CASE("exchanges are a number of trials") {
+TEST_CASE("what no trial promises is not tried") {
+  const matrix s = scores_of(true, 96, 8);
+  for (const bool columns : {true, false}) {
+    const auto run = [&](int exchanges, float worthwhile) {
+      exact_transport o;
+      o.exchanges = exchanges, o.worthwhile = worthwhile;
+      plan_cells<double> c(o, s, 8, columns, columns ? 15 : 2);
+      o.plan_group(scalar_block{}, c.view);
+      return std::pair{value_of_plan(c, 1), c.steps};
+    };
+    // With gamma 1 no exchange of softmax scores promises its unit more than 1 / 2.
+    CHECK(run(8, 100) == run(0, 0));
+    CHECK(run(8, 1e-3f).first > run(0, 0).first + 0.1);
+    CHECK(run(8, 0.1f).second < run(8, 1e-3f).second);
+    CHECK(run(8, 1e-3f).second <= run(8, 0).second);
+  }
+}
+
+TEST_CASE("exchanges are a number of trials, worthwhile is a share") {
   exact_transport o;
   o.exchanges = -1;
   CHECK(refuses([&] { o.validate(); }, {"sparse_transport: exchanges is -1, it must not be negative"}));
+  o.exchanges = 8, o.worthwhile = -0.5f;
+  CHECK(refuses([&] { o.validate(); }, {"sparse_transport: worthwhile is -0.5, it must not be negative"}));
 }
 
 }  // namespace moe_test

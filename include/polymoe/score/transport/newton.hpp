@@ -45,12 +45,16 @@ struct newton {
 
   int iterations = 50;      ///< Newton steps of a plan, at most, before and after its cells are chosen
   float tolerance = 1e-4f;  ///< the sums are right to this share of n / E
-  int exchanges = 4;        ///< trials of other cells, at most, each kept where the plan is worth more (exchange.hpp)
+  int exchanges = 8;        ///< trials of other cells, at most, each kept where the plan is worth more (exchange.hpp)
+  /// A trial is made where it can gain more than this share, a unit, of the scores' spread: largest less smallest of a
+  /// unit, in the mean.
+  float worthwhile = 1e-3f;
 
   void validate() const {
     detail::check_steps(iterations);
     require(tolerance >= 0, "sparse_transport: tolerance is ", tolerance, ", it must not be negative");
     require(exchanges >= 0, "sparse_transport: exchanges is ", exchanges, ", it must not be negative");
+    require(worthwhile >= 0, "sparse_transport: worthwhile is ", worthwhile, ", it must not be negative");
   }
   index kept(index units, index experts) const { return detail::price_rows::kept(units, experts); }
 
@@ -79,7 +83,7 @@ struct newton {
       done += p.balance(l.gamma, R(tolerance), exists || iterations < 10 ? iterations : 10);
       // A unit that is whole on its one expert leaves Newton steps nothing to divide.
       const bool divides = l.columns || l.k > 1;
-      if (exists && divides) done += detail::cell_exchange<Lines>{l, p}.run(exchanges, R(tolerance));
+      if (exists && divides) done += detail::cell_exchange<Lines>{l, p}.run(exchanges, R(worthwhile), R(tolerance));
       finish(l, p, false);
     } else {
       finish(l, p, true);
