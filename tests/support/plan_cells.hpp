@@ -58,6 +58,22 @@ struct plan_cells {
     for (index e = 0; e < plan.cols; ++e) worst = std::max(worst, std::abs(column_sum(e) / share - 1));
     return worst;
   }
+  /// <P, S> - gamma / 2 |P|^2.
+  double value(double gamma) const {
+    double sum = 0;
+    for (index t = 0; t < plan.rows; ++t)
+      for (index e = 0; e < plan.cols; ++e) sum += plan.at(t, e) * (scores.at(t, e) - gamma / 2 * plan.at(t, e));
+    return sum;
+  }
+  /// The objective of docs/policies/score_sparse_transport.md: the value less `price` for every unit of mass by which a
+  /// sum is off.
+  double objective(double gamma, double price) const {
+    const double share = static_cast<double>(plan.rows) / static_cast<double>(plan.cols);
+    double off = 0;
+    for (index t = 0; t < plan.rows; ++t) off += std::abs(row_sum(t) - 1);
+    for (index e = 0; e < plan.cols; ++e) off += std::abs(column_sum(e) - share);
+    return value(gamma) - price * off;
+  }
   /// Most non-zeros in a column, or in a row.
   int most_in(bool columns) const {
     int most = 0;
